@@ -1,0 +1,290 @@
+"""The verb `build`: a spec to an image in the store."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Final
+
+from attrs import field, frozen
+
+from immutable import image as images
+from immutable.builders.accounts import AccountsBuilder
+from immutable.builders.base import Adopter, Builder, Foundation, Scope
+from immutable.builders.image import AS_IS
+from immutable.config import Config
+from immutable.derivation import Derivation, Realisation
+from immutable.digest import Digest
+from immutable.encode import Encoder, encoder
+from immutable.errors import SourceError
+from immutable.image import PlatformImage
+from immutable.oci import Descriptor, ImageConfig, Index, Manifest
+from immutable.plan import Plan, builders, load, plan
+from immutable.platforms import Platform
+from immutable.progress import SILENT, Progress
+from immutable.realise import realise
+from immutable.sources.fetch import Fetcher, Wanted
+from immutable.spec import Spec
+from immutable.store import AbstractStore, Generation
+
+_PIECE: Final = 1 << 20
+
+
+@frozen
+class BuiltLayer:
+    """One layer of a built image; `cached` tells that it was there already."""
+
+    name: str
+    kind: str
+    derivation: Digest
+    diff_id: Digest
+    blob: Descriptor
+    cached: bool
+
+
+@frozen
+class BuiltPlatform:
+    """A built image for one platform."""
+
+    image: PlatformImage
+    layers: tuple[BuiltLayer, ...]
+
+    @property
+    def platform(self) -> Platform:
+        """The platform."""
+        return self.image.platform
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest."""
+        return self.image.manifest
+
+    @property
+    def config(self) -> ImageConfig:
+        """The config."""
+        return self.image.config
+
+
+@frozen
+class Image:
+    """A built image: its root's descriptor, its platforms, and the store that holds it."""
+
+    name: str
+    descriptor: Descriptor
+    tags: tuple[str, ...]
+    platforms: tuple[BuiltPlatform, ...]
+    generation: Generation
+    store: AbstractStore = field(eq=False, repr=False)
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the manifest, or of the index where there are several platforms."""
+        return self.descriptor.digest
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the first platform."""
+        return self.platforms[0].manifest
+
+    @property
+    def config(self) -> ImageConfig:
+        """The config of the first platform."""
+        return self.platforms[0].config
+
+    @property
+    def layers(self) -> tuple[BuiltLayer, ...]:
+        """The layers of the first platform, bottom first."""
+        return self.platforms[0].layers
+
+
+def build(
+    spec: Spec | str | Path,
+    store: AbstractStore,
+    *,
+    config: Config | None = None,
+    platforms: Sequence[Platform] = (),
+    tags: Sequence[str] = (),
+    offline: bool = False,
+    sources: AbstractStore | None = None,
+    progress: Progress = SILENT,
+) -> Image:
+    """Build `spec` into `store` and return the image.
+
+    `spec` is a path or what `load` returned; its lock and local files are looked for beside
+    it. `platforms` are those to build, of the spec's; `tags` are added to the spec's. With
+    `offline`, nothing is fetched: what is missing is an error. Pinned sources that the store
+    `sources` holds are copied from it, verified, before any are fetched. Raises ImmutableError.
+    """
+    config = config or Config.load()
+    spec = spec if isinstance(spec, Spec) else load(spec)
+    with store.lease(), nullcontext() if sources is None else sources.lease():
+        made = plan(spec, store, config, progress, platforms=platforms, tags=tags)
+        if sources is not None:
+            _take_sources(made, sources, store)
+        records = realise_all(made, store, config, progress, offline=offline)
+        return _publish(made, records, store)
+
+
+@frozen
+class Record:
+    """A derivation's realisation, and whether it was there before."""
+
+    realisation: Realisation
+    cached: bool
+
+
+def realise_all(
+    made: Plan, store: AbstractStore, config: Config, progress: Progress, *, offline: bool
+) -> Mapping[Digest, Record]:
+    """Return a record for each derivation of the plan's graph, building those that have none."""
+    encoders = {
+        derivation.digest: _encoder(derivation, made.spec.image.compression)
+        for derivation in made.graph
+    }
+    records: dict[Digest, Record] = {}
+    for derivation in made.graph:
+        known = store.find_realisation(derivation.digest, _key(encoders[derivation.digest]))
+        if known is not None:
+            records[derivation.digest] = Record(known, cached=True)
+    missing = [derivation for derivation in made.graph if derivation.digest not in records]
+    scope = Scope(
+        Path(made.spec.where).parent, made.platforms, config, store, progress, _no_foundation
+    )
+    _fetch(missing, scope, offline=offline)
+    with _pool(config.jobs) as layers, _pool(config.jobs) as frames:
+        _in_parallel(missing, encoders, records, scope, layers, frames)
+    return records
+
+
+def _take_sources(made: Plan, sources: AbstractStore, store: AbstractStore) -> None:
+    for digest in sorted({digest for layer in made.graph for digest in layer.sources}):
+        if sources.has_blob(digest) and not store.has_blob(digest):
+            with sources.verified(digest) as blob, store.ingest() as copy:
+                while piece := blob.read(_PIECE):
+                    copy.write(piece)
+                copy.commit(expected=digest, name=str(digest))
+
+
+def _fetch(missing: Sequence[Derivation], scope: Scope, *, offline: bool) -> None:
+    wanted: dict[Digest, Wanted] = {}
+    for derivation in missing:
+        for one in _builder(derivation).wanted(derivation, scope):
+            if not scope.store.has_blob(one.digest):
+                wanted[one.digest] = one
+    if not wanted:
+        return
+    if offline:
+        names = ", ".join(sorted(one.name for one in wanted.values())[:10])
+        raise SourceError(f"offline, and these are not in the store: {names}")
+    with Fetcher(scope.config) as fetcher:
+        fetcher.fetch_all(
+            list(wanted.values()), scope.store, scope.progress, jobs=scope.config.jobs
+        )
+
+
+def _in_parallel(
+    missing: Sequence[Derivation],
+    encoders: Mapping[Digest, Encoder | None],
+    records: dict[Digest, Record],
+    scope: Scope,
+    layers: Executor,
+    frames: Executor,
+) -> None:
+    """Realise `missing`, each as soon as those that it reads are there.
+
+    The first failure is raised. The pool of frames closes first, so that the layers under way
+    end at their next chunk and leave nothing.
+    """
+    waiting = list(missing)
+    running: dict[Future[Realisation], Derivation] = {}
+    try:
+        while waiting or running:
+            for derivation in [d for d in waiting if all(i in records for i in d.inputs)]:
+                waiting.remove(derivation)
+                below = tuple(records[digest].realisation for digest in derivation.inputs)
+                running[
+                    layers.submit(
+                        realise,
+                        derivation,
+                        _builder(derivation),
+                        encoders[derivation.digest],
+                        below,
+                        scope,
+                        frames,
+                    )
+                ] = derivation
+            assert running, "derivations that wait for each other"  # noqa: S101
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                derivation = running.pop(future)
+                records[derivation.digest] = Record(future.result(), cached=False)
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def _publish(made: Plan, records: Mapping[Digest, Record], store: AbstractStore) -> Image:
+    platforms = []
+    for platform, layers in made.graph.platforms:
+        found = [records[layer.digest] for layer in layers]
+        image = made.assemble(platform, [record.realisation for record in found])
+        for document in image.documents():
+            store.put_blob(document)
+        platforms.append(
+            BuiltPlatform(image, tuple(map(_built_layer, layers, found)))
+        )  # fmt: skip
+    root = platforms[0].image.descriptor
+    if len(platforms) > 1:
+        index = images.index(made.spec, [built.image for built in platforms])
+        root = _put_index(index, store)
+    name, tags = str(made.spec.image.name), tuple(map(str, made.spec.image.tags))
+    generation = store.commit_generation(
+        name, root, tags=tags, created=datetime.datetime.now(datetime.UTC)
+    )
+    return Image(name, root, tags, tuple(platforms), generation, store)
+
+
+def _put_index(index: Index, store: AbstractStore) -> Descriptor:
+    data = index.encode()
+    return Descriptor(index.media_type, store.put_blob(data), len(data))
+
+
+def _built_layer(layer: Derivation, record: Record) -> BuiltLayer:
+    made = record.realisation
+    return BuiltLayer(
+        layer.name, layer.kind, layer.digest, made.diff_id, made.blob, record.cached
+    )  # fmt: skip
+
+
+def _builder(derivation: Derivation) -> Builder:
+    if derivation.kind == AccountsBuilder.kind:
+        return AccountsBuilder()
+    return builders()[derivation.kind]
+
+
+def _encoder(derivation: Derivation, compression: str) -> Encoder | None:
+    """Return the derivation's encoder; None for layers that are taken as they are."""
+    if isinstance(_builder(derivation), Adopter):
+        return None
+    return encoder(derivation.compression or compression)
+
+
+def _key(chosen: Encoder | None) -> str:
+    return AS_IS if chosen is None else chosen.key
+
+
+def _no_foundation(path: Path) -> Mapping[Platform, Foundation]:
+    raise AssertionError(f"{path}: planned already")
+
+
+@contextmanager
+def _pool(jobs: int) -> Iterator[ThreadPoolExecutor]:
+    """Give a pool of threads that does not finish what is queued when something fails."""
+    pool = ThreadPoolExecutor(max(1, jobs))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

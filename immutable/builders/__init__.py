@@ -1,0 +1,1 @@
+"""Layer kinds: one module each, found through the entry-point group ``immutable.builders``."""

@@ -1,0 +1,228 @@
+"""The last layer: the spec's users and groups, added to what the layers below left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+from immutable.builders import parents
+from immutable.builders.base import Inputs, LockScope, Scope
+from immutable.builders.parents import HOME_MODE, NO_HOME, home_path
+from immutable.derivation import Derivation, Facts, Snapshot
+from immutable.entries import Entry, Kind, directory, file, show
+from immutable.errors import EntryError
+from immutable.lock import LockedLayer
+from immutable.sources.fetch import Wanted
+from immutable.spec import Layer, accounts
+
+_PASSWD, _GROUP = b"etc/passwd", b"etc/group"
+_SHADOW, _GSHADOW = b"etc/shadow", b"etc/gshadow"
+_ROOT_USER: Final = "root:x:0:0:root:/root:/bin/sh"
+_ROOT_GROUP: Final = "root:x:0:"
+_SHELL: Final = "/usr/sbin/nologin"
+
+
+class AccountsBuilder:
+    """Makes ``/etc/passwd``, ``/etc/group`` and home directories; no kind that specs name."""
+
+    kind: ClassVar[str] = "users"
+    version: ClassVar[int] = 1
+    options: ClassVar[type[Any]] = type(None)
+
+    def request(self, options: Any) -> Mapping[str, Any] | None:  # noqa: ARG002
+        """Return None: nothing comes from outside."""
+        return None
+
+    def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
+        """Never called, as there is no request."""
+        raise NotImplementedError
+
+    def paths(self, options: Any) -> tuple[str, ...]:  # noqa: ARG002
+        """Return nothing: nothing comes from this machine."""
+        return ()
+
+    def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:  # noqa: ARG002
+        """Return None: nothing comes from this machine."""
+        return None
+
+    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
+        """Return the one derivation, which reads all layers below."""
+        users, groups = accounts(facts.spec)
+        return (
+            Derivation(
+                kind=self.kind,
+                version=self.version,
+                mtime=facts.mtime,
+                options={
+                    "users": [
+                        {
+                            "name": user.name,
+                            "uid": user.uid,
+                            "gid": gid,
+                            "groups": list(user.groups),
+                            "home": user.home,
+                            "shell": None if user.shell == _SHELL else user.shell,
+                            "comment": user.comment or None,
+                        }
+                        for user, gid in users
+                    ],
+                    "groups": [{"name": group.name, "gid": group.gid} for group in groups],
+                },
+                inputs=tuple(dict.fromkeys(derivation.digest for derivation in facts.below)),
+                name=facts.layer.name,
+            ),
+        )
+
+    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:  # noqa: ARG002
+        """Return nothing: there is nothing to fetch."""
+        return ()
+
+    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+        """Return the account files, extended, and the home directories that are not there.
+
+        A user or group that is there with the same ids stays as it is. Raises EntryError for
+        one that is there otherwise.
+        """
+        users, groups = derivation.options["users"], derivation.options["groups"]
+        homes = [home_path(user["name"], user["home"]) for user in users]
+        # All in one look: each is a pass over the layers.
+        files = (_PASSWD, _GROUP, _SHADOW, _GSHADOW)
+        below = inputs.below.find(*files, *homes, *parents.above([*files, *homes]))
+        passwd, changed = _tables(users, groups, below)
+        yield changed
+        made = [*_homes(users, passwd, below)]
+        yield made
+        yield _above([_PASSWD, *(entry.path for entry in made)], below)
+
+
+def _tables(
+    users: Sequence[Mapping[str, Any]],
+    groups: Sequence[Mapping[str, Any]],
+    below: Mapping[bytes, Entry],
+) -> tuple[_Table, list[Entry]]:
+    """Return the table of users, and all account files with the additions."""
+    passwd = _Table(_PASSWD, below, _ROOT_USER)
+    group = _Table(_GROUP, below, _ROOT_GROUP)
+    shadow, gshadow = _Table(_SHADOW, below), _Table(_GSHADOW, below)
+    for one in groups:
+        group.add(one["name"], "x", str(one["gid"]), "")
+        gshadow.add(one["name"], "!", "", "")
+    for user in users:
+        passwd.add(
+            user["name"],
+            "x",
+            str(user["uid"]),
+            str(user["gid"]),
+            _Usual.of(user["comment"], ""),
+            _Usual.of(user["home"], f"/home/{user['name']}"),
+            _Usual.of(user["shell"], _SHELL),
+        )
+        shadow.add(user["name"], "!", "", "0", "99999", "7", "", "", "")
+        for name in user["groups"]:
+            group.add_member(name, user["name"])
+            if _GSHADOW in below:
+                gshadow.add_member(name, user["name"])
+    optional = [table for table in (shadow, gshadow) if table.path in below]
+    return passwd, [table.entry() for table in (passwd, group, *optional)]
+
+
+def _homes(
+    users: Sequence[Mapping[str, Any]], passwd: _Table, below: Mapping[bytes, Entry]
+) -> Iterator[Entry]:
+    """Yield the homes that are not there; users below keep theirs, wherever that is."""
+    for user in users:
+        path = home_path(user["name"], user["home"])
+        ours = user["home"] is not None or user["name"] in passwd.added
+        if ours and path not in below and path not in NO_HOME:
+            yield directory(path, HOME_MODE, user["uid"], user["gid"])
+
+
+def _above(paths: Iterable[bytes], below: Mapping[bytes, Entry]) -> Iterator[Entry]:
+    """Yield the directories above `paths` as the layers below have them."""
+    for path in sorted(parents.above(paths)):
+        present = below.get(path)
+        if present is not None and present.kind is not Kind.DIRECTORY:
+            raise EntryError(
+                f"{show(path)}: expected a directory to put homes and accounts into, a layer "
+                f"below has a {present.kind.name.lower()}; give the user another home"
+            )
+        if present is not None:
+            yield present
+
+
+class _Usual(str):
+    """A field that the spec leaves to custom: any other value below is as good."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, given: str | None, usual: str) -> str:
+        return cls(usual) if given is None else given
+
+
+class _Table:
+    """One of the account files: lines of fields, the name first."""
+
+    def __init__(self, path: bytes, below: Mapping[bytes, Entry], first: str = "") -> None:
+        self.path = path
+        self.added: set[str] = set()
+        self._below = below.get(path)
+        self._lines = [first] if first else []
+        if self._below is not None:
+            if self._below.kind is not Kind.FILE or self._below.content is None:
+                kind = self._below.kind.name.lower()
+                raise EntryError(f"/{show(path)}: expected a file, a layer below has a {kind}")
+            data = b"".join(self._below.content.read())
+            # Whatever bytes there are come out again.
+            text = data.decode("utf-8", "surrogateescape").removesuffix("\n")
+            self._lines = text.split("\n") if text else []
+
+    def add(self, *fields: str) -> None:
+        """Add a line unless it is there; refuse another one of that name or id.
+
+        Passwords and members below are never looked at.
+        """
+        name, number = fields[0], fields[2]
+        has_ids = self.path in (_PASSWD, _GROUP)
+        others = [line.split(":") for line in self._lines]
+        same = next((other for other in others if other[0] == name), None)
+        if same is None and has_ids:
+            same = next((other for other in others if other[2:3] == [number]), None)
+        if same is None:
+            self._lines.append(":".join(fields))
+            self.added.add(name)
+        elif has_ids and not _agrees(same, fields, 3 if self.path == _GROUP else 7):
+            raise EntryError(
+                f"/{show(self.path)}: cannot add {':'.join(fields)!r}: "
+                f"a layer below has {':'.join(same)!r}"
+            )
+
+    def add_member(self, group: str, user: str) -> None:
+        """Add `user` to the members, the last field, of `group`."""
+        for number, line in enumerate(self._lines):
+            head, _, members = line.rpartition(":")
+            if head.split(":")[0] == group:
+                names = [*filter(None, members.split(",")), user]
+                self._lines[number] = f"{head}:{','.join(dict.fromkeys(names))}"
+                return
+        if self.path == _GROUP:
+            raise EntryError(
+                f"/{show(self.path)}: no group {group!r} to put {user!r} into; "
+                "declare it as a [[group]]"
+            )
+
+    def entry(self) -> Entry:
+        """Return the file, with the attributes it had below."""
+        data = "".join(line + "\n" for line in self._lines).encode("utf-8", "surrogateescape")
+        if self._below is None:
+            return file(self.path, data)
+        return file(self.path, data, self._below.mode, self._below.uid, self._below.gid)
+
+
+def _agrees(below: Sequence[str], wanted: Sequence[str], fields: int) -> bool:
+    """Tell whether the line below says what is wanted in its first `fields` but the password."""
+    return all(
+        isinstance(want, _Usual) or below[number : number + 1] == [want]
+        for number, want in enumerate(wanted[:fields])
+        if number != 1
+    )

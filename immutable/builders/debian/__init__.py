@@ -1,0 +1,221 @@
+"""Layer kind ``debian``: packages of a Debian suite, unpacked without running anything.
+
+What dpkg and the packages' own scripts would make beyond the files, and an image needs, is made
+here from the packages' contents: dpkg's database, alternatives, accounts, certificates.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from attrs import frozen
+
+from immutable.builders.base import Inputs, LockScope, Scope
+from immutable.builders.debian import alternatives, database, java, scripts, system
+from immutable.builders.debian.overlaps import settle
+from immutable.builders.debian.package import Package, Wanted, unpack_all
+from immutable.builders.debian.places import Places, is_merged
+from immutable.builders.debian.tree import Tree
+from immutable.derivation import Derivation, Facts, Snapshot
+from immutable.entries import Entry, Kind, file
+from immutable.globs import compile_globs
+from immutable.lock import LockedLayer
+from immutable.notation import Glob
+from immutable.platforms import Platform
+from immutable.sources.fetch import Wanted as WantedBlob
+from immutable.spec import Layer
+
+if TYPE_CHECKING:
+    from immutable.sources.debian import Installed
+
+_POCKETS: Final = ("updates", "security")
+# Suites that take their updates in place.
+_ROLLING: Final = frozenset({"experimental", "rc-buggy", "sid", "testing", "unstable"})
+_MACHINE_ID: Final = b"etc/machine-id"
+
+
+@frozen
+class DebianOptions:
+    """A ``debian`` layer: `packages` of `suite` and what they depend on.
+
+    `pockets` are the suite's companions (``bookworm-security`` is ``security``): updates and
+    security where the suite has such. `essential` adds all essential packages, `recommends`
+    what is recommended. `exclude` leaves paths out unless `include` has them. `keyring` is a
+    file relative to the spec's folder.
+    """
+
+    suite: str
+    packages: tuple[str, ...]
+    pockets: tuple[str, ...] | None = None
+    components: tuple[str, ...] = ("main",)
+    recommends: bool = False
+    essential: bool = False
+    exclude: tuple[Glob, ...] = ()
+    include: tuple[Glob, ...] = ()
+    keyring: str = ""
+
+
+class DebianBuilder:
+    """Makes a layer of Debian packages."""
+
+    kind: ClassVar[str] = "debian"
+    version: ClassVar[int] = 1
+    options: ClassVar[type[Any]] = DebianOptions
+
+    def request(self, options: DebianOptions) -> Mapping[str, Any] | None:
+        """Return everything that decides which packages there are."""
+        return {
+            "suite": options.suite,
+            "pockets": list(_pockets(options)),
+            "components": list(options.components),
+            "packages": list(options.packages),
+            "recommends": options.recommends,
+            "essential": options.essential,
+            **({"keyring": options.keyring} if options.keyring else {}),
+        }
+
+    def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
+        """Resolve the packages and pin them; those that layers below hold count as there."""
+        from immutable.sources import debian
+
+        options: DebianOptions = layer.options
+        request = debian.Request(
+            suite=options.suite,
+            packages=options.packages,
+            pockets=_pockets(options),
+            components=options.components,
+            recommends=options.recommends,
+            essential=options.essential,
+            keyring=given.scope.folder / options.keyring if options.keyring else None,
+        )
+        index, pins = debian.resolve(
+            request,
+            given.platforms,
+            config=given.scope.config,
+            fetcher=given.fetcher,
+            progress=given.scope.progress,
+            previous=given.previous,
+            upgrade=given.upgrade,
+            now=given.now,
+            installed={p: _held(given.below, p) for p in given.platforms},
+        )
+        return LockedLayer(
+            layer.name, self.kind, self.request(options) or {}, given.platforms, index, pins
+        )
+
+    def paths(self, options: DebianOptions) -> tuple[str, ...]:
+        """Return the keyring, if the spec names one."""
+        return (options.keyring,) if options.keyring else ()
+
+    def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:  # noqa: ARG002
+        """Return None: nothing comes from this machine."""
+        return None
+
+    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
+        """Return the one derivation; it reads those layers below that may hold packages."""
+        options: DebianOptions = facts.layer.options
+        below = (one.digest for one in facts.below if one.kind in ("debian", "image"))
+        return (
+            Derivation(
+                kind=self.kind,
+                version=self.version,
+                mtime=facts.mtime,
+                options={
+                    "packages": [
+                        {"name": p.name, "version": p.version, "architecture": p.architecture}
+                        for p in facts.pins
+                    ],
+                    "exclude": list(options.exclude),
+                    "include": list(options.include),
+                    "merged-usr": is_merged(options.suite),
+                },
+                sources=tuple(pin.sha256 for pin in facts.pins),
+                inputs=tuple(dict.fromkeys(below)),
+                platform=facts.platform,
+                name=facts.layer.name,
+                pins=facts.pins,
+                index=facts.index,
+            ),
+        )
+
+    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[WantedBlob]:
+        """Return the packages, each with its place on this machine's mirrors and snapshots."""
+        from immutable.sources import debian
+
+        return [debian.wanted(pin, derivation.index, scope.config) for pin in derivation.pins]
+
+    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+        """Return each package's entries, then what belongs to no single one."""
+        options = derivation.options
+        places = Places.of(merged=options["merged-usr"])
+        wanted = [
+            Wanted(package["name"], package["version"], package["architecture"], digest)
+            for package, digest in zip(options["packages"], derivation.sources, strict=True)
+        ]
+        left_out = _left_out(options)
+        settled = settle(unpack_all(wanted, inputs, places, left_out))
+        _tell_of_scripts(derivation, settled.packages, inputs)
+        tree = Tree(itertools.chain(*settled.entries), places, left_out)
+        _complete(settled.packages, tree, places, inputs, first=not derivation.inputs)
+        return (*settled.entries, tree.added)
+
+
+def _pockets(options: DebianOptions) -> tuple[str, ...]:
+    if options.pockets is not None:
+        return options.pockets
+    return () if options.suite in _ROLLING else _POCKETS
+
+
+def _left_out(options: Mapping[str, Any]) -> Callable[[bytes], bool]:
+    exclude, include = compile_globs(options["exclude"]), compile_globs(options["include"])
+    return lambda path: exclude(path) and not include(path)
+
+
+def _complete(
+    packages: Sequence[Package], tree: Tree, places: Places, inputs: Inputs, *, first: bool
+) -> None:
+    """Add to `tree` what belongs to no single package; `first` tells of no such layer below."""
+    shipped = (one.path for package in packages for one in package.files)
+    tree.add(*places.needed(shipped, first=first))
+    if first:
+        # systemd and D-Bus take an empty one for a first boot; machine-id(5).
+        tree.add(file(_MACHINE_ID, b"", 0o444))
+    system.add(packages, tree)
+    _add_records(packages, tree, inputs, first=first)
+
+
+def _held(below: Iterable[LockedLayer], platform: Platform) -> dict[str, Installed]:
+    """Return the packages that the Debian layers below hold for `platform`."""
+    from immutable.sources.debian import Installed
+
+    return {
+        pin.name: Installed(pin.version, pin.architecture)
+        for layer in below
+        if layer.kind == DebianBuilder.kind
+        for pin in layer.pins_for(platform)
+    }
+
+
+def _add_records(packages: Sequence[Package], tree: Tree, inputs: Inputs, *, first: bool) -> None:
+    """Add alternatives and dpkg's database, upon those of the layers below."""
+    called = alternatives.merged((*alternatives.calls(packages), *java.alternatives(tree)))
+    paths = {database.STATUS, database.FILE_TRIGGERS, *database.trigger_names(packages)}
+    paths |= {alternatives.admin_path(name) for name in called}
+    below: dict[bytes, bytes] = {}
+    if not first:
+        for path, entry in inputs.below.find(*sorted(paths)).items():
+            if entry.kind is Kind.FILE and entry.content is not None:
+                below[path] = b"".join(entry.content.read())
+    tree.add(*alternatives.entries(called, tree, below))
+    tree.add(*database.entries(packages, tree, below))
+
+
+def _tell_of_scripts(derivation: Derivation, packages: Sequence[Package], inputs: Inputs) -> None:
+    names = [package.name for package in packages if scripts.not_run(package)]
+    if names:
+        inputs.progress.note(
+            f"{derivation.name}: scripts of {len(names)} package{'s' * (len(names) > 1)} "
+            f"were not run: {', '.join(names)}"
+        )

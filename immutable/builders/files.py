@@ -1,0 +1,243 @@
+"""Layer kind ``files``: a local tree, and entries written in the spec."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from attrs import field, frozen
+
+from immutable.builders import parents
+from immutable.builders.base import Inputs, LockScope, Scope, owner_of
+from immutable.builders.parents import Attributes
+from immutable.derivation import Derivation, Facts, Snapshot
+from immutable.entries import MAX_PATH, Entry, Kind, directory, file, safe_path, symlink
+from immutable.errors import SourceError
+from immutable.lock import LockedLayer
+from immutable.notation import Glob, Mode, Owner, Target
+from immutable.notation import target as parse_target
+from immutable.sources.fetch import Wanted
+from immutable.sources.tree import Tree
+from immutable.spec import Layer
+from immutable.structure import FaultError, parsed_by
+
+
+def _base64(text: str) -> str:
+    try:
+        base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise FaultError(f"expected base64 text: {error}") from None
+    return text
+
+
+def _link(text: str) -> str:
+    if not 0 < len(text.encode()) <= MAX_PATH:
+        raise FaultError(f"expected a link's target of 1 to {MAX_PATH} bytes")
+    return text
+
+
+def _below_root(text: str) -> str:
+    path = parse_target(text)
+    if path == "/":
+        raise FaultError("expected a path below the root, found the root itself")
+    return path
+
+
+@frozen
+class InlineEntry:
+    """One of a layer's ``entries``: exactly one of text, base64, directory and link.
+
+    Without `owner` it has the layer's; without `mode` a file has 0644 and a directory what is
+    usual, 0755 as a rule.
+    """
+
+    path: str = field(metadata=parsed_by(_below_root))
+    text: str | None = None
+    base64: str | None = field(default=None, metadata=parsed_by(_base64))
+    directory: bool = False
+    link: str | None = field(default=None, metadata=parsed_by(_link))
+    mode: Mode | None = None
+    owner: Owner | None = None
+
+    def __attrs_post_init__(self) -> None:
+        given = (self.text, self.base64, self.directory or None, self.link)
+        if sum(one is not None for one in given) != 1:
+            raise FaultError("expected one of text, base64, directory and link")
+        if self.link is not None and self.mode is not None:
+            raise FaultError("mode: a link has none")
+
+
+_ROOT: Final = Target("/")
+
+
+@frozen
+class FilesOptions:
+    """A ``files`` layer: `source` is a file or folder, relative to the spec's own folder.
+
+    A folder's content goes below `target`; a file becomes `target`. Without `mode`, files are
+    0755 where their owner may execute them and 0644 elsewhere. Without `owner` and
+    `directory_mode`, the target itself stays as the layers beneath describe it.
+    """
+
+    source: str = ""
+    target: Target = _ROOT
+    include: tuple[Glob, ...] = ()
+    exclude: tuple[Glob, ...] = ()
+    owner: Owner | None = None
+    mode: Mode | None = None
+    directory_mode: Mode | None = None
+    entries: tuple[InlineEntry, ...] = ()
+
+
+class FilesBuilder:
+    """Makes a layer of files from this machine and from the spec."""
+
+    kind: ClassVar[str] = "files"
+    version: ClassVar[int] = 1
+    options: ClassVar[type[Any]] = FilesOptions
+
+    def request(self, options: FilesOptions) -> Mapping[str, Any] | None:  # noqa: ARG002
+        """Return None: nothing comes from outside."""
+        return None
+
+    def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
+        """Never called, as there is no request."""
+        raise NotImplementedError
+
+    def paths(self, options: FilesOptions) -> tuple[str, ...]:
+        """Return the source, if there is one."""
+        return (options.source,) if options.source else ()
+
+    def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:  # noqa: ARG002
+        """Read the tree's listing and the digest of each file that the globs choose."""
+        options: FilesOptions = layer.options
+        if not options.source:
+            return None
+        tree = Tree.scan(
+            scope.folder / options.source,
+            include=options.include,
+            exclude=options.exclude,
+            stats=scope.store,
+            jobs=scope.config.jobs,
+        )
+        if not tree.is_folder and options.target == _ROOT:
+            raise SourceError(
+                f'layer "{layer.name}": {options.source} is a file; say what it becomes: '
+                f'target = "/{Path(options.source).name}"'
+            )
+        return Snapshot(tree.digest, tree)
+
+    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
+        """Return the one derivation, the same for all platforms."""
+        options: FilesOptions = facts.layer.options
+        inline = [
+            _plain(entry, options, facts, f"entries[{number}].owner")
+            for number, entry in enumerate(options.entries)
+        ]
+        return (
+            Derivation(
+                kind=self.kind,
+                version=self.version,
+                mtime=facts.mtime,
+                options={
+                    "tree": str(facts.snapshot.digest) if facts.snapshot else None,
+                    "target": options.target,
+                    "owner": owner_of(facts.spec, facts.layer, options.owner),
+                    "mode": options.mode,
+                    "directory-mode": options.directory_mode,
+                    "entries": inline,
+                    **parents.option(_parents(options, facts)),
+                },
+                name=facts.layer.name,
+                snapshot=facts.snapshot,
+            ),
+        )
+
+    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:  # noqa: ARG002
+        """Return nothing: there is nothing to fetch."""
+        return ()
+
+    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:  # noqa: ARG002
+        """Return the tree's entries, then those of the spec."""
+        options = derivation.options
+        above = parents.entries(options)
+        yield above.values()
+        if derivation.snapshot is not None:
+            yield _placed(derivation.snapshot.data, options, above)
+        yield [_entry(plain) for plain in options["entries"]]
+
+
+def _parents(options: FilesOptions, facts: Facts) -> dict[bytes, Attributes]:
+    """Return what the layers beneath say of the directories that this one passes through."""
+    own = {_path(entry.path): entry.directory for entry in options.entries}
+    passed = parents.above(own)
+    top = _path(options.target)
+    silent = options.owner is None and options.directory_mode is None
+    if facts.snapshot is not None:
+        tree: Tree = facts.snapshot.data
+        folders = {_below(top, path) for path, kind, *_ in tree.items() if kind is Kind.DIRECTORY}
+        passed -= folders
+        passed |= parents.above([top])
+        if tree.is_folder:
+            passed = passed | {top} if silent else passed - {top}
+    known = parents.known(facts)
+    return {path: known[path] for path in passed - own.keys() if path in known}
+
+
+def _placed(
+    tree: Tree, options: Mapping[str, Any], above: Mapping[bytes, Entry]
+) -> Iterable[Entry]:
+    uid, gid = options["owner"]
+    mode, directory_mode = options["mode"], options["directory-mode"]
+    top = _path(options["target"])
+    if tree.is_folder and top and top not in above:
+        yield directory(top, _or(directory_mode, parents.usual_mode(top)), uid, gid)
+    for path, kind, given_mode, content, target in tree.items():
+        place = _below(top, path)
+        if kind is Kind.DIRECTORY:
+            yield directory(place, _or(directory_mode, given_mode), uid, gid)
+        elif kind is Kind.SYMLINK:
+            yield symlink(place, target, uid, gid)
+        else:
+            yield Entry(place, kind, _or(mode, given_mode), uid, gid, content=content)
+
+
+def _plain(entry: InlineEntry, options: FilesOptions, facts: Facts, place: str) -> dict[str, Any]:
+    return {
+        "path": entry.path,
+        "text": entry.text,
+        "base64": entry.base64,
+        "directory": entry.directory,
+        "link": entry.link,
+        "mode": entry.mode,
+        "owner": owner_of(facts.spec, facts.layer, entry.owner or options.owner, place),
+    }
+
+
+def _entry(plain: Mapping[str, Any]) -> Entry:
+    path = _path(plain["path"])
+    uid, gid = plain["owner"]
+    if plain["directory"]:
+        return directory(path, _or(plain["mode"], parents.usual_mode(path)), uid, gid)
+    if plain["link"] is not None:
+        return symlink(path, plain["link"].encode(), uid, gid)
+    if plain["text"] is not None:
+        data = plain["text"].encode()
+    else:
+        data = base64.b64decode(plain["base64"])
+    return file(path, data, _or(plain["mode"], 0o644), uid, gid)
+
+
+def _path(text: str) -> bytes:
+    return safe_path(text.encode(), reroot=True)
+
+
+def _below(top: bytes, path: bytes) -> bytes:
+    return b"/".join(filter(None, (top, path)))
+
+
+def _or(mode: int | None, usual: int) -> int:
+    return usual if mode is None else mode

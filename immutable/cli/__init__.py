@@ -1,0 +1,76 @@
+"""The command line: the only part that prints, and that turns errors into exit statuses.
+
+====  =========================================================
+0     done
+1     refused or failed; the reason is on stderr
+2     wrong usage
+3     a difference was found (``verify``, ``lock --check``)
+130   interrupted (128 + SIGINT); 143 by SIGTERM
+141   whoever read the output went away (128 + SIGPIPE)
+====  =========================================================
+"""
+
+from __future__ import annotations
+
+import errno
+import signal
+import threading
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from immutable.cli import output
+from immutable.cli.interrupts import Interrupted, interruptible
+from immutable.cli.output import OutputError
+from immutable.cli.root import root
+from immutable.cli.shell import Shell
+from immutable.errors import ImmutableError
+
+__all__ = ["main"]
+
+REFUSED: Final = 1
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command that `args` give, by default the process's own; return the exit status."""
+    output.prepare()
+    shell = Shell(threading.Event())
+    try:
+        with interruptible(shell.stopping):
+            return _run(args, shell)
+    except Interrupted as interrupted:
+        output.tell("interrupted")
+        return 128 + interrupted.number
+
+
+def _run(args: Sequence[str] | None, shell: Shell) -> int:
+    """Run the command; errors become messages and a status."""
+    try:
+        arguments = None if args is None else [*args]
+        status = root.main(arguments, "immutable", standalone_mode=False, obj=shell)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except ImmutableError as error:
+        return _refused(str(error))
+    except OutputError as error:
+        output.abandon()
+        if error.errno == errno.EPIPE:
+            return 128 + signal.SIGPIPE
+        return _refused(str(error))
+    except OSError as error:
+        if shell.debug:
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _refused(f"{where}{error.strerror or error}")
+    except Exception as error:  # a bug; few people want to read a traceback
+        if shell.debug:
+            raise
+        return _refused(f"a bug in immutable: {type(error).__name__}: {error}; --debug shows where")
+    return status if isinstance(status, int) else 0
+
+
+def _refused(message: str) -> int:
+    output.tell("error: " + message.replace("\n", "\n       "))
+    return REFUSED

@@ -1,0 +1,106 @@
+"""Values of the command line, parsed at once: what is wrong with them is wrong usage."""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from immutable.errors import ImmutableError, SpecError
+from immutable.notation import checked_tag
+from immutable.platforms import Platform
+from immutable.spec import Spec
+
+T = TypeVar("T")
+
+
+def parse_platforms(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...] | str | None
+) -> Any:
+    """Return the platform, or the platforms, that an option writes: ``linux/amd64``."""
+    return _parsed(Platform.parse, ctx, param, value)
+
+
+def parse_tags(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Any:
+    """Return an option's tags if an image can have them: ``1.4.0``."""
+    return _parsed(checked_tag, ctx, param, value)
+
+
+def complete_files(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete files and folders, as the user's shell does it."""
+    return click.Path().shell_complete(ctx, param, incomplete)
+
+
+def complete_images(
+    ctx: click.Context,
+    param: click.Parameter,  # noqa: ARG001
+    incomplete: str,
+) -> list[CompletionItem]:
+    """Complete what has a name in the store."""
+    from immutable.cli.shell import Shell
+
+    shell = ctx.find_object(Shell) or Shell(threading.Event())
+    try:
+        with shell.look_into_store() as store:
+            names = {*store.references(), *(image.name for image in store.images())}
+    except ImmutableError:
+        return []
+    return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
+
+
+def _parsed(
+    parse: Callable[[str], T],
+    ctx: click.Context,
+    param: click.Parameter,
+    value: tuple[str, ...] | str | None,
+) -> tuple[T, ...] | T | None:
+    try:
+        if isinstance(value, tuple):
+            return tuple(map(parse, value))
+        return None if value is None else parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+def load_spec(path: str) -> Spec:
+    """Return the spec in the file `path`; raise SpecError, with what may be meant instead."""
+    from immutable.plan import load
+
+    place = Path(path)
+    if place.is_dir():
+        raise SpecError(path, [f"is a folder, no spec{_within(place)}"])
+    if not place.exists():
+        raise SpecError(path, [f"there is no such file{_beside(place)}"])
+    if path.endswith(".lock.toml"):
+        raise SpecError(path, [f"is a lock; the spec is {path.removesuffix('.lock.toml')}.toml"])
+    return load(path)
+
+
+def _within(folder: Path) -> str:
+    specs = _specs(folder)
+    if specs:
+        return "; did you mean " + " or ".join(str(folder / name) for name in specs[:3]) + "?"
+    return f"; `immutable init {folder}` writes one there"
+
+
+def _beside(place: Path) -> str:
+    if place.with_name(place.name + ".toml").is_file():
+        return f"; did you mean {place}.toml?"
+    near = difflib.get_close_matches(place.name, _specs(place.parent), n=1)
+    return f"; did you mean {place.with_name(near[0])}?" if near else ""
+
+
+def _specs(folder: Path) -> list[str]:
+    """Return the names of what may be specs in `folder`."""
+    try:
+        names = [path.name for path in folder.iterdir() if path.suffix == ".toml"]
+    except OSError:
+        return []
+    return sorted(n for n in names if not n.endswith(".lock.toml") and n != "pyproject.toml")

@@ -1,0 +1,171 @@
+"""What every command shares: the global options, and what they open."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from attrs import define, evolve, field
+
+from immutable.cli import output
+from immutable.config import Config
+from immutable.store import AbstractStore, MemoryStore, Store
+
+if TYPE_CHECKING:
+    from immutable.cli.bars import Watcher
+
+
+@define
+class Shell:
+    """The global options' values; `stopping` is set when the user wants an end."""
+
+    stopping: threading.Event
+    store: Path | None = None
+    mirror: list[str] = field(factory=list)
+    jobs: int | None = None
+    json: bool = False
+    quiet: bool = False
+    debug: bool = False
+
+    def config(self) -> Config:
+        """Return the machine's settings, with those of the command line."""
+        config = Config.load(store=self.store, mirrors=self.mirror)
+        return config if self.jobs is None else evolve(config, jobs=self.jobs)
+
+    def open_store(self, config: Config | None = None) -> AbstractStore:
+        """Open the store, making it if need be."""
+        return Store.open(config=config or self.config())
+
+    def look_into_store(self, config: Config | None = None) -> AbstractStore:
+        """Open the store to read from; where there is none, give an empty one and make none."""
+        config = config or self.config()
+        return Store.open(config=config) if config.store.exists() else MemoryStore()
+
+    @contextmanager
+    def watching(self) -> Iterator[Watcher]:
+        """Show how the block's work goes: bars on a terminal, else only notes and warnings."""
+        from immutable.cli.bars import Watcher
+
+        watcher = Watcher(self.stopping, quiet=self.quiet)
+        try:
+            yield watcher
+        finally:
+            watcher.close()
+
+    def hint(self, text: str) -> None:
+        """Tell a person what could come next; a script is told nothing."""
+        if not self.quiet and not self.json and sys.stderr is not None and sys.stderr.isatty():
+            output.tell(text)
+
+
+pass_shell = click.make_pass_decorator(Shell)
+
+
+class Command(click.Command):
+    """A command that takes the global options too, as people write them last."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params = [*self.params, *global_options()]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command's own options, then the global ones."""
+        write_options(self, ctx, formatter)
+
+
+class Group(click.Group):
+    """A group of commands that takes the global options, and knows what a misspelt one meant."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params = [*self.params, *global_options()]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, and the commands."""
+        self.format_commands(ctx, formatter)
+        write_options(self, ctx, formatter)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the commands in the order in which they are likely to be used."""
+        return [*self.commands]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of `args`; raise UsageError with the nearest one."""
+        from immutable.structure import nearest
+
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            ctx.fail(f"no command {name!r}{nearest(name, self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+def global_options() -> list[click.Option]:
+    """Return the global options; each may stand before and after a command's name."""
+    return [
+        _option(
+            "--store",
+            type=click.Path(file_okay=False),
+            metavar="DIR",
+            help="The store; else IMMUTABLE_STORE, else the user's data folder.",
+        ),
+        _option(
+            "--mirror",
+            multiple=True,
+            metavar="ARCHIVE=URL",
+            help="Where an archive's files are, say debian=https://…; may be repeated.",
+        ),
+        _option(
+            "--jobs",
+            type=click.IntRange(1, 9999),
+            metavar="N",
+            help="Work on so many things at once; else one a processor.",
+        ),
+        _option("--json", is_flag=True, help="Print one JSON document instead of text."),
+        _option("-q", "--quiet", is_flag=True, help="No progress, no notes; warnings stay."),
+        _option("--debug", is_flag=True, help="Show a traceback for an unexpected error."),
+    ]
+
+
+def write_options(
+    command: click.Command, ctx: click.Context, formatter: click.HelpFormatter
+) -> None:
+    """Write a command's options into its help, those that all commands take apart."""
+    shared = {option.name for option in global_options()}
+    own: list[tuple[str, str]] = []
+    common: list[tuple[str, str]] = []
+    for param in command.get_params(ctx):
+        record = param.get_help_record(ctx)
+        if record is not None and isinstance(param, click.Option):
+            (common if param.name in shared else own).append(record)
+    for title, records in (("Options", own), ("Global options", common)):
+        if records:
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def _option(*declarations: str, **settings: Any) -> click.Option:
+    return click.Option(declarations, expose_value=False, callback=_remember, **settings)
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    """Put an option's value into the shell; one after the command's name wins."""
+    shell = ctx.find_object(Shell)
+    if shell is None or param.name is None or value in (None, False):
+        return
+    if param.name == "mirror":
+        shell.mirror.extend(value)
+    elif param.name == "store":
+        if not value:  # an unset variable is not this folder, nor the usual store
+            raise click.BadParameter("expected a folder", ctx, param)
+        shell.store = Path(value)
+    else:
+        setattr(shell, param.name, value)

@@ -1,0 +1,244 @@
+"""``images`` and ``inspect``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from immutable.cli import output
+from immutable.cli.params import complete_images
+from immutable.cli.shell import Command, Shell, pass_shell
+from immutable.errors import ImageNotFound, ImmutableError
+from immutable.store import AbstractStore, Generation
+
+if TYPE_CHECKING:
+    from immutable import transports
+    from immutable.oci import Descriptor, ImageConfig, Manifest
+
+
+@click.command(cls=Command)
+@pass_shell
+def images(shell: Shell) -> None:
+    """List the images in the store.
+
+    Of each name, the current generation is shown.
+    """
+    config = shell.config()
+    with shell.look_into_store(config) as store:
+        documents = [_listed(image, store) for image in store.images()]
+    if shell.json:
+        output.say_json(documents)
+    elif documents:
+        output.say(_listing(documents))
+    else:
+        output.say(f"no images in {config.store}")
+
+
+def _listed(image: Generation, store: AbstractStore) -> dict[str, Any]:
+    from immutable.cli import reports
+
+    try:
+        size = reports.stored_size(store, image.descriptor, image.name)
+    except ImmutableError:
+        size = None  # damaged; one bad image must not hide the others
+    return {
+        "name": image.name,
+        "tags": [*image.tags],
+        "digest": str(image.descriptor.digest),
+        "media_type": image.descriptor.media_type,
+        "size": size,
+        "generation": image.number,
+        "created": reports.utc(image.created),
+    }
+
+
+def _listing(documents: Sequence[dict[str, Any]]) -> str:
+    head = ("NAME", "TAGS", "DIGEST", "SIZE", "GENERATION", "CREATED")
+    rows = [
+        (
+            document["name"],
+            ",".join(document["tags"]) or "-",
+            document["digest"].removeprefix("sha256:")[:12],
+            "damaged" if document["size"] is None else output.size(document["size"]),
+            str(document["generation"]),
+            document["created"],
+        )
+        for document in documents
+    ]
+    return output.table([head, *rows], right={3, 4})
+
+
+@click.command(cls=Command)
+@click.argument("reference", metavar="REF", shell_complete=complete_images)
+@pass_shell
+def inspect(shell: Shell, reference: str) -> None:
+    """Show an image's manifests, config and layers.
+
+    REF is a name in the store (NAME, NAME:TAG, NAME@3 for a generation, NAME@sha256:…), a
+    digest (sha256:…), or an image elsewhere: oci:DIR[:REF], oci-archive:FILE,
+    docker-archive:FILE, docker-daemon:NAME:TAG.
+    """
+    from immutable import transports
+    from immutable.transports.store import StoreImage
+    from immutable.transports.tree import gather
+
+    with shell.look_into_store() as store:
+        _expect_image(reference, store)
+        place = transports.parse(reference, store=store)
+        with place.open() as source:
+            image = gather(source)
+            found = (
+                _generation(place.reference, image.root, store)
+                if isinstance(place, StoreImage)
+                else None
+            )
+            document = _document(reference, image, found)
+    if shell.json:
+        output.say_json(document)
+    else:
+        output.say(_text(document))
+
+
+def _expect_image(reference: str, store: AbstractStore) -> None:
+    """Raise ImageNotFound, saying what to write, for a file's path that is no reference."""
+    path = Path(reference)
+    if reference in {image.name for image in store.images()} or not path.exists():
+        return
+    if reference.endswith(".toml"):
+        advice = f"`immutable build {reference}` builds the image of a spec and says its name"
+    elif path.is_dir():
+        advice = f"for the image in a layout write oci:{reference}"
+    else:
+        advice = f"for the image in a file write oci-archive:{reference} or docker-archive:…"
+    raise ImageNotFound(f"{reference}: no such image in the store, but a file; {advice}")
+
+
+def _generation(reference: str, root: Descriptor, store: AbstractStore) -> Generation | None:
+    """Return the newest generation that is the image `root`, by the reference's own name."""
+    from immutable.store.names import Reference
+
+    parsed = Reference.parse(reference)
+    if parsed is None or parsed.name not in {image.name for image in store.images()}:
+        return None
+    same = [one for one in store.generations(parsed.name) if one.descriptor.digest == root.digest]
+    current = [one for one in same if one.current]
+    numbered = [one for one in same if one.number == parsed.number]
+    return next(iter((*numbered, *current, *reversed(same))), None)
+
+
+def _document(
+    reference: str, image: transports.Image, generation: Generation | None
+) -> dict[str, Any]:
+    """Return the JSON document of an image."""
+    from immutable.cli import reports
+    from immutable.oci import Manifest
+
+    return {
+        "name": generation.name if generation else reference,
+        "digest": str(image.root.digest),
+        "media_type": image.root.media_type,
+        "size": reports.total_size(image),
+        "generation": generation.number if generation else None,
+        "created": reports.utc(generation.created) if generation else None,
+        "tags": [*generation.tags] if generation else [],
+        "platforms": [
+            _platform(image, document.descriptor, document.value)
+            for document in image.documents
+            if isinstance(document.value, Manifest)
+        ],
+    }
+
+
+def _platform(
+    image: transports.Image, descriptor: Descriptor, manifest: Manifest
+) -> dict[str, Any]:
+    """Return one manifest with its config; `config` is None where it is no image's."""
+    from immutable import canonical, oci
+
+    raw, config = None, None
+    if oci.family(manifest.config.media_type) == oci.CONFIG:
+        data = image.read(manifest.config)
+        config = oci.decode_config(data, f"{image.source.where}: {manifest.config.digest}")
+        raw = canonical.decode(data)
+    made_by = _made_by(config, len(manifest.layers))
+    diff_ids = config.diff_ids if config else ()
+    return {
+        "platform": str(config.platform) if config else None,
+        "digest": str(descriptor.digest),
+        "annotations": dict(manifest.annotations),
+        "config_digest": str(manifest.config.digest),
+        "config": raw,
+        "layers": [
+            {
+                "media_type": layer.media_type,
+                "digest": str(layer.digest),
+                "size": layer.size,
+                "diff_id": str(diff_ids[number]) if number < len(diff_ids) else None,
+                "created_by": made_by[number],
+            }
+            for number, layer in enumerate(manifest.layers)
+        ],
+    }
+
+
+def _made_by(config: ImageConfig | None, count: int) -> list[str | None]:
+    """Return the history's step for each layer; None where the two do not fit."""
+    steps = [step.created_by for step in config.history if not step.empty_layer] if config else []
+    return [*steps] if len(steps) == count else [None] * count
+
+
+def _text(document: dict[str, Any]) -> str:
+    head = [
+        ("name", document["name"]),
+        ("digest", document["digest"]),
+        ("media type", document["media_type"]),
+        ("size", output.size(document["size"])),
+    ]
+    if document["generation"] is not None:
+        head.append(("generation", f"{document['generation']} of {document['created']}"))
+    if document["tags"]:
+        head.append(("tags", ", ".join(document["tags"])))
+    return "\n".join([output.fields(head), *map(_platform_text, document["platforms"])])
+
+
+def _platform_text(platform: dict[str, Any]) -> str:
+    lines = [f"\n{platform['platform'] or 'no platform'}  {platform['digest']}"]
+    pairs = [*_config_fields(platform["config"] or {})]
+    pairs.append(("annotations", [f"{k}={v}" for k, v in platform["annotations"].items()]))
+    lines.append(output.fields([pair for pair in pairs if pair[1]], indent="  "))
+    rows = [
+        (layer["digest"], output.size(layer["size"]), _origin(layer))
+        for layer in platform["layers"]
+    ]
+    lines.append("  layers" if rows else "  no layers")
+    if rows:
+        lines.append(output.table(rows, right={1}, indent="    "))
+    return "\n".join(line for line in lines if line)
+
+
+def _origin(layer: dict[str, Any]) -> str:
+    """Return what made a layer, its digests shortened, or else the layer's media type."""
+    made_by = layer["created_by"] or layer["media_type"]
+    return re.sub(r"sha256:([0-9a-f]{12})[0-9a-f]{52}", r"\1", made_by)
+
+
+def _config_fields(config: dict[str, Any]) -> Iterator[tuple[str, str | Sequence[str]]]:
+    """Yield what a config says of how the image is run, as names and lines."""
+    run = config.get("config") or {}
+    yield "created", str(config.get("created") or "")
+    yield "user", run.get("User") or ""
+    yield "workdir", run.get("WorkingDir") or ""
+    for name, key in (("entrypoint", "Entrypoint"), ("cmd", "Cmd")):
+        yield name, json.dumps(run[key], ensure_ascii=False) if run.get(key) else ""
+    yield "env", run.get("Env") or ()
+    yield "ports", ", ".join(sorted(run.get("ExposedPorts") or ()))
+    yield "volumes", ", ".join(sorted(run.get("Volumes") or ()))
+    yield "labels", [f"{k}={v}" for k, v in sorted((run.get("Labels") or {}).items())]
+    yield "stop signal", run.get("StopSignal") or ""
+    test = (run.get("Healthcheck") or {}).get("Test")
+    yield "healthcheck", json.dumps(test, ensure_ascii=False) if test else ""

@@ -1,0 +1,47 @@
+"""``store info``."""
+
+from __future__ import annotations
+
+import click
+
+from immutable.cli import output
+from immutable.cli.shell import Group, Shell, pass_shell
+
+
+@click.group(cls=Group)
+def store() -> None:
+    """Look after the store."""
+
+
+@store.command()
+@pass_shell
+def info(shell: Shell) -> None:
+    """Say where the store is, and how much it holds."""
+    config = shell.config()
+    with shell.look_into_store(config) as opened:
+        found = opened.info()
+    document = {
+        "path": str(config.store),
+        "images": found.images,
+        "generations": found.generations,
+        "blobs": found.blobs,
+        "bytes": found.bytes,
+        "realisations": found.realisations,
+        "chunks": found.chunks,
+    }
+    if shell.json:
+        output.say_json(document)
+        return
+    missing = "" if found.root else "  (not there yet: `immutable build` makes it)"
+    output.say(
+        output.fields(
+            [
+                ("store", f"{config.store}{missing}"),
+                ("images", str(found.images)),
+                ("generations", str(found.generations)),
+                ("blobs", f"{found.blobs}, {output.size(found.bytes)}"),
+                ("realisations", str(found.realisations)),
+                ("chunks", str(found.chunks)),
+            ]
+        )
+    )

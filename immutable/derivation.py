@@ -1,0 +1,182 @@
+"""Derivations: one layer's build with every input pinned, and the graph they form.
+
+A derivation's identity is the digest of its canonical JSON. Names for people, and places on
+this machine, are no part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from attrs import field, frozen
+
+from immutable import canonical
+from immutable.digest import Digest
+from immutable.lock import IndexPin, Lock, Pin
+from immutable.oci import Descriptor
+from immutable.platforms import Platform
+from immutable.spec import Layer, LayerName, Spec
+
+
+@frozen
+class Snapshot:
+    """What a layer takes from this machine's disk, as it was when the build began.
+
+    `digest` covers everything that can get into the layer; `data` is the builder's own.
+    """
+
+    digest: Digest
+    data: Any = field(default=None, eq=False, repr=False)
+
+
+@frozen(eq=False)
+class Derivation:
+    """How one layer is made.
+
+    `kind` and `version` say which builder, `options` what it was told (plain JSON values),
+    `sources` the fixed-output inputs in the order in which it takes them, `inputs` the
+    derivations of layers below that it reads. `platform` is set only where the output depends
+    on it; `mtime` is every entry's time.
+
+    What follows is no part of the identity: `name` for people; `pins` and `index`, which say
+    how to fetch the sources; `snapshot` of this machine's files; and `compression`, the name
+    of the layer's encoder where it is not for the image to choose.
+    """
+
+    kind: str
+    version: int
+    mtime: int
+    options: Mapping[str, Any] = field(converter=canonical.freeze)
+    sources: tuple[Digest, ...] = ()
+    inputs: tuple[Digest, ...] = ()
+    platform: Platform | None = None
+    name: str = ""
+    pins: tuple[Pin, ...] = field(default=(), repr=False)
+    index: tuple[IndexPin, ...] = field(default=(), repr=False)
+    snapshot: Snapshot | None = field(default=None, repr=False)
+    compression: str = ""
+    digest: Digest = field(init=False)
+
+    @digest.default
+    def _identity(self) -> Digest:
+        return Digest.of(canonical.encode(self.plain()))
+
+    def plain(self) -> dict[str, Any]:
+        """Return the JSON object whose canonical bytes are the identity."""
+        return {
+            "kind": self.kind,
+            "version": self.version,
+            "mtime": self.mtime,
+            "options": self.options,
+            "sources": [str(digest) for digest in self.sources],
+            "inputs": [str(digest) for digest in self.inputs],
+            "platform": None if self.platform is None else str(self.platform),
+        }
+
+    def __eq__(self, other: object) -> bool:
+        # Not field by field: true equals 1 in Python, and has another encoding.
+        return isinstance(other, Derivation) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+
+@frozen
+class Realisation:
+    """The record that a derivation gave a layer: diffID of the tar, descriptor of the blob.
+
+    `encoder` is the key of the encoder that made the blob (see `immutable.encode`).
+    """
+
+    derivation: Digest
+    encoder: str
+    diff_id: Digest
+    blob: Descriptor
+
+
+@frozen
+class Graph:
+    """All derivations of an image: the layers of each platform, bottom first."""
+
+    platforms: tuple[tuple[Platform, tuple[Derivation, ...]], ...]
+
+    def layers(self, platform: Platform) -> tuple[Derivation, ...]:
+        """Return the layers of `platform`, bottom first."""
+        return dict(self.platforms)[platform]
+
+    def __iter__(self) -> Iterator[Derivation]:
+        """Yield each derivation once, those that others read first."""
+        seen: set[Digest] = set()
+        for _, layers in self.platforms:
+            for derivation in layers:
+                if derivation.digest not in seen:
+                    seen.add(derivation.digest)
+                    yield derivation
+
+
+@frozen
+class Facts:
+    """All that is known of a layer before anything is built, for one platform."""
+
+    layer: Layer
+    spec: Spec
+    platform: Platform
+    mtime: int
+    pins: tuple[Pin, ...] = ()
+    index: tuple[IndexPin, ...] = ()
+    snapshot: Snapshot | None = None
+    below: tuple[Derivation, ...] = ()
+
+
+class Kind(Protocol):
+    """The pure half of a builder: what `instantiate` asks of a layer kind."""
+
+    def request(self, options: Any) -> Mapping[str, Any] | None:
+        """Return the part of a layer's options that a lock answers; None if nothing is locked."""
+
+    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
+        """Return the layers that `facts.layer` becomes, bottom first."""
+
+
+def requests(spec: Spec, kinds: Mapping[str, Kind]) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    """Return what `spec` asks of a lock: layer name → (kind, request)."""
+    asked = {}
+    for layer in spec.layer:
+        request = kinds[layer.kind].request(layer.options)
+        if request is not None:
+            asked[str(layer.name)] = (layer.kind, request)
+    return asked
+
+
+def instantiate(
+    spec: Spec,
+    lock: Lock,
+    kinds: Mapping[str, Kind],
+    *,
+    platforms: tuple[Platform, ...],
+    mtime: int,
+    snapshots: Mapping[str, Snapshot],
+    accounts: Kind,
+) -> Graph:
+    """Return the derivations of `spec` under `lock`, for each of `platforms`.
+
+    `snapshots` holds, by layer name, what layers take from this machine; `accounts` makes
+    the last layer, which adds the spec's users and groups. `mtime` is in seconds since the
+    epoch.
+    """
+    columns = []
+    for platform in platforms:
+        below: tuple[Derivation, ...] = ()
+        for layer in spec.layer:
+            locked = lock.find(layer.name)
+            pins = locked.pins_for(platform) if locked else ()
+            snapshot = snapshots.get(layer.name)
+            index = locked.index if locked else ()
+            facts = Facts(layer, spec, platform, mtime, pins, index, snapshot, below)
+            below += kinds[layer.kind].derive(facts)
+        if spec.user or spec.group:
+            last = Layer(LayerName("users"), "users", None)
+            below += accounts.derive(Facts(last, spec, platform, mtime, below=below))
+        columns.append((platform, below))
+    return Graph(tuple(columns))

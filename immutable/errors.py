@@ -1,0 +1,127 @@
+"""Every exception that immutable raises on purpose.
+
+::
+
+    ImmutableError
+    ├── SpecError             the spec file is wrong; carries every fault at once
+    ├── LockError             the lock file cannot be used
+    │   ├── LockMissing       there is none, and the spec needs one
+    │   └── LockStale         it answers another question than the spec asks
+    ├── ResolutionError       a request that cannot be met by what is on offer
+    ├── SourceError           an outside input cannot be had
+    │   ├── NoMirror          nothing says where to fetch it from
+    │   ├── FetchError        every place that was tried refused or failed
+    │   └── SignatureError    signed data whose signature does not hold
+    ├── DigestMismatch        bytes that are not the ones that were pinned
+    ├── ArchiveError          a tar, zip, ar or deb that is damaged or unsafe
+    ├── EntryError            tree entries that cannot stand in one layer
+    ├── EncoderError          an encoder that would give other bytes than released
+    ├── ImageError            a manifest, index, config or layout that does not hold
+    ├── StoreError            the store cannot be used
+    │   ├── BlobMissing       a blob that something refers to is not there
+    │   └── ImageNotFound     no image, tag or generation of that name
+    └── TransportError        an image cannot be sent or taken
+
+A message says where, what was expected, what was found and, where there is one, what
+to do about it. Only the command line turns an `ImmutableError` into an exit status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from immutable.digest import Digest
+
+
+class ImmutableError(Exception):
+    """The root of all errors that are the input's or the surroundings' doing."""
+
+
+class SpecError(ImmutableError):
+    """A spec that cannot be accepted.
+
+    `faults` holds one line for each fault, every one starting with its path in the file
+    (``layer[2].packages[0]: expected a string, found the integer 3``).
+    """
+
+    def __init__(self, where: str, faults: Iterable[str]) -> None:
+        self.where = where
+        self.faults = tuple(faults)
+        super().__init__("\n".join(f"{where}: {fault}" for fault in self.faults))
+
+
+class LockError(ImmutableError):
+    """A lock file that is damaged, of a newer version, or not in the expected form."""
+
+
+class LockMissing(LockError):
+    """The spec takes something from outside, and there is no lock file."""
+
+
+class LockStale(LockError):
+    """The lock answers a question that the spec no longer asks."""
+
+
+class ResolutionError(ImmutableError):
+    """What was asked for cannot be had together; the message shows the chain that asked."""
+
+
+class SourceError(ImmutableError):
+    """An outside input that cannot be had."""
+
+
+class NoMirror(SourceError):
+    """Nothing on this machine says where such inputs come from; the message says what to set."""
+
+
+class FetchError(SourceError):
+    """Every place that was tried refused or failed; the message names them."""
+
+
+class SignatureError(SourceError):
+    """Signed data whose signature is missing, wrong, expired, or by an unknown key."""
+
+
+class DigestMismatch(ImmutableError):
+    """Bytes that are not the pinned ones.
+
+    `expected` and `actual` are the two digests.
+    """
+
+    def __init__(self, name: str, *, expected: Digest, actual: Digest) -> None:
+        self.name, self.expected, self.actual = name, expected, actual
+        super().__init__(f"{name}: expected {expected}, found {actual}")
+
+
+class ArchiveError(ImmutableError):
+    """A damaged or unsafe archive; the message names the archive and the member."""
+
+
+class EntryError(ImmutableError):
+    """Entries that cannot stand in one layer: unsafe paths, collisions, paths through a link."""
+
+
+class EncoderError(ImmutableError):
+    """An installed compression library that gives other bytes than the released one."""
+
+
+class ImageError(ImmutableError):
+    """A manifest, index, config or image layout that does not hold."""
+
+
+class StoreError(ImmutableError):
+    """A store that cannot be used as it is."""
+
+
+class BlobMissing(StoreError):
+    """A blob that is referred to but not there."""
+
+
+class ImageNotFound(StoreError):
+    """No image, tag or generation of that name in the store."""
+
+
+class TransportError(ImmutableError):
+    """An image that cannot be sent to, or taken from, a transport."""

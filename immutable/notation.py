@@ -1,0 +1,234 @@
+"""How a spec writes names, modes, times and the like: a type and a parser for each.
+
+The types tell a converter which parser to use; what they hold is plain.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NewType
+
+import cattrs
+
+from immutable import globs, structure
+from immutable.entries import safe_path
+from immutable.errors import EntryError
+from immutable.structure import FaultError, Pairs
+
+VERSION: Final = 1
+COMPRESSIONS: Final = ("gzip", "zstd", "none")
+
+ImageName = NewType("ImageName", str)
+Tag = NewType("Tag", str)
+LayerName = NewType("LayerName", str)
+AccountName = NewType("AccountName", str)
+AccountID = NewType("AccountID", int)
+Mode = NewType("Mode", int)  # permission bits, written as a string: "0750"
+Target = NewType("Target", str)  # an absolute path in the image
+Glob = NewType("Glob", str)
+Duration = NewType("Duration", int)  # nanoseconds, written "1m30s"
+Port = NewType("Port", str)  # port/protocol
+EnvName = NewType("EnvName", str)
+Environment = NewType("Environment", Pairs)
+Created = NewType("Created", str)  # RFC 3339, "git" or "source-date-epoch"
+Compression = NewType("Compression", str)
+SpecVersion = NewType("SpecVersion", int)
+Owner = NewType("Owner", str)  # "name", "name:group" or "uid:gid"
+AccountPath = NewType("AccountPath", str)  # a Target that can stand in /etc/passwd
+Comment = NewType("Comment", str)  # text that can stand in /etc/passwd
+Retries = NewType("Retries", int)
+Signal = NewType("Signal", str)
+Texts = NewType("Texts", Pairs)  # strings in which {git.…} may stand
+
+EPOCH: Final = Created("1970-01-01T00:00:00Z")
+NO_ENVIRONMENT: Final = Environment(())
+NO_TEXTS: Final = Texts(())
+
+
+PLACEHOLDER: Final = re.compile(r"\{git\.([a-z-]+)\}")
+PLACEHOLDERS: Final = ("sha", "short-sha", "tag", "branch", "time")
+
+
+# The distribution-spec's grammar for a repository's name.
+_PART: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_NAME: Final = re.compile(rf"{_PART}(?:/{_PART})*", re.ASCII)
+_TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
+_LAYER_NAME: Final = re.compile(r"[\w][\w. -]{0,127}")
+_ACCOUNT: Final = re.compile(r"[a-z_][a-z0-9_-]{0,31}", re.ASCII)
+_ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
+_PORT: Final = re.compile(r"([0-9]{1,5})(?:/(tcp|udp|sctp))?", re.ASCII)
+_DURATION: Final = re.compile(
+    r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?(?:(\d{1,9})ms)?", re.ASCII
+)
+_LONGEST: Final = (1 << 63) - 1  # nanoseconds, in the engines' 64 bits
+_LAST_ID: Final = 2**32 - 2  # -1 means "leave it" to chown
+_SIGNAL: Final = re.compile(r"SIG[A-Z0-9+]+|[0-9]{1,2}", re.ASCII)
+
+
+def register(made: cattrs.Converter) -> None:
+    """Teach `made`, a converter of `structure`, how each of these types is written."""
+    for kind, parse in (
+        (ImageName, _image_name),
+        (Tag, checked_tag),
+        (LayerName, _matching(_LAYER_NAME, "a name of letters, digits, space, . _ and -")),
+        (AccountName, _matching(_ACCOUNT, "an account name like nodejs")),
+        (Mode, _mode),
+        (Target, target),
+        (Glob, _glob),
+        (Duration, _duration),
+        (Port, _port),
+        (Compression, _one_of(COMPRESSIONS)),
+        (Owner, _owner),
+        (AccountPath, _account_path),
+        (Comment, _comment),
+        (Signal, _matching(_SIGNAL, "a signal like SIGTERM")),
+    ):
+        made.register_structure_hook(kind, structure.parsed(parse))
+    made.register_structure_hook(AccountID, _between(0, _LAST_ID, "an id"))
+    made.register_structure_hook(Retries, _between(0, 2**31 - 1, "a number"))
+    made.register_structure_hook(SpecVersion, _spec_version)
+    made.register_structure_hook(Created, _created)
+    made.register_structure_hook(Environment, lambda value, _: structure.strings(value, _env_name))
+    made.register_structure_hook(Texts, lambda value, _: structure.strings(value, _placeholders))
+
+
+def _matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise FaultError(f"expected {what}, found {text[:80]!r}")
+        return text
+
+    return parse
+
+
+def _one_of(words: Iterable[str]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise FaultError(f"expected one of {', '.join(words)}, found {text[:80]!r}")
+        return text
+
+    return parse
+
+
+def checked_tag(text: str) -> str:
+    """Return `text` if it can be a tag of an image; raise FaultError otherwise."""
+    if text == "latest":
+        raise FaultError("latest names no version; tags are for versions")
+    _placeholders("", text)
+    if not _TAG.fullmatch(PLACEHOLDER.sub("x", text)):
+        raise FaultError(f"expected a tag of letters, digits, . _ and -, found {text[:80]!r}")
+    return text
+
+
+def _mode(text: str) -> int:
+    if not re.fullmatch(r"[0-7]{3,5}", text, re.ASCII) or int(text, 8) > 0o7777:
+        raise FaultError(f'expected an octal mode like "0755", found {text[:80]!r}')
+    return int(text, 8)
+
+
+def target(text: str) -> str:
+    """Return `text` as a normalised absolute path in the image; raise FaultError otherwise."""
+    if not text.startswith("/"):
+        raise FaultError(f"expected an absolute path, found {text[:80]!r}")
+    try:
+        return "/" + safe_path(text.encode(), reroot=True).decode()
+    except EntryError as error:
+        raise FaultError(str(error)) from None
+
+
+def _glob(text: str) -> str:
+    globs.check(text)
+    return text
+
+
+def _duration(text: str) -> int:
+    match = _DURATION.fullmatch(text)
+    if not match or not text:
+        raise FaultError(f'expected a duration like "1m30s", found {text[:80]!r}')
+    hours, minutes, seconds, millis = (int(part or 0) for part in match.groups())
+    result = (((hours * 60 + minutes) * 60 + seconds) * 1000 + millis) * 1_000_000
+    if result > _LONGEST:
+        raise FaultError(f"expected a duration of at most 2562047h, found {text!r}")
+    return result
+
+
+def _port(text: str) -> str:
+    match = _PORT.fullmatch(text)
+    if not match or not 0 < int(match[1]) < 65536:
+        raise FaultError(f'expected a port like "3000/tcp", found {text[:80]!r}')
+    return f"{int(match[1])}/{match[2] or 'tcp'}"
+
+
+def _owner(text: str) -> str:
+    parts = text.split(":")
+    if len(parts) > 2 or not all(_ACCOUNT.fullmatch(p) or _is_id(p) for p in parts):
+        raise FaultError(f'expected an owner like "nodejs" or "1001:1001", found {text[:80]!r}')
+    return text
+
+
+def _is_id(text: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,10}", text) is not None and int(text) <= _LAST_ID
+
+
+def _image_name(text: str) -> str:
+    if len(text) > 255 or not _NAME.fullmatch(text):
+        raise FaultError(f"expected a repository name like shop/web, found {text[:80]!r}")
+    return text
+
+
+def _account_path(text: str) -> str:
+    return _comment(target(text))
+
+
+def _comment(text: str) -> str:
+    # It becomes a field of a line of /etc/passwd.
+    if ":" in text or not text.isprintable():
+        raise FaultError(f"expected no colon and no control character, found {text[:80]!r}")
+    return text
+
+
+def _between(least: int, most: int, what: str) -> Callable[[Any, Any], int]:
+    def hook(value: Any, _: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            found = structure.found(value)
+            raise FaultError(f"expected {what} from {least} to {most}, found {found}")
+        return value
+
+    return hook
+
+
+def _spec_version(value: Any, _: Any) -> int:
+    if type(value) is not int or value != VERSION:
+        newer = type(value) is int and value > VERSION
+        hint = "; it was written for a newer immutable" if newer else ""
+        raise FaultError(f"expected {VERSION}, found {structure.found(value)}{hint}")
+    return VERSION
+
+
+def _created(value: Any, _: Any) -> str:
+    if value in ("git", "source-date-epoch"):
+        return str(value)
+    if not isinstance(value, datetime.datetime) or value.tzinfo is None:
+        raise FaultError(
+            'expected a time with its offset from UTC, "git" or "source-date-epoch", '
+            f"found {structure.found(value)}"
+        )
+    moment = structure.instant(value)
+    if moment.microsecond:
+        raise FaultError(f"expected whole seconds, found {structure.found(value)}")
+    if moment < datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC):
+        raise FaultError(f"expected a time from 1970 on, found {structure.found(value)}")
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _env_name(name: str, _: str) -> None:
+    if not _ENV_NAME.fullmatch(name):
+        raise FaultError("no name of an environment variable")
+
+
+def _placeholders(_: str, text: str) -> None:
+    for name in re.findall(r"\{git\.([^}]*)\}", text):
+        if name not in PLACEHOLDERS:
+            raise FaultError(f"{{git.{name[:40]}}}: unknown{structure.nearest(name, PLACEHOLDERS)}")

@@ -1,0 +1,349 @@
+"""From a spec and its lock to the graph: everything is known, nothing is built yet."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import importlib.metadata
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import evolve, frozen
+
+from immutable import derivation, image, lock
+from immutable import spec as specs
+from immutable.builders.accounts import AccountsBuilder
+from immutable.builders.base import Adopter, Builder, Foundation, Scope
+from immutable.config import Config
+from immutable.derivation import Graph, Realisation, Snapshot
+from immutable.errors import LockMissing, LockStale, SpecError
+from immutable.image import Base, PlatformImage
+from immutable.lock import Lock
+from immutable.platforms import Platform
+from immutable.progress import Progress
+from immutable.sources import git
+from immutable.sources.tree import Tree
+from immutable.spec import Spec, Tag
+from immutable.store import AbstractStore
+
+_MAX_SPEC: Final = 16 << 20
+_MOST_BENEATH: Final = 32  # specs that build on each other
+
+
+@frozen
+class Input:
+    """A local file or folder that an image is built from and nothing pins."""
+
+    path: Path
+    tree: Tree | None = None
+
+    def holds(self, path: Path) -> bool:
+        """Tell whether what is at `path`, absolute, gets into the image."""
+        if self.tree is not None:
+            return self.tree.covers(os.fsencode(path))
+        return path == self.path or self.path in path.parents
+
+
+@frozen
+class Plan:
+    """A spec with its lock applied, for some platforms.
+
+    `spec` has its placeholders filled; `created` is the image's time in RFC 3339; `inputs` are
+    those of the specs beneath too.
+    """
+
+    spec: Spec
+    platforms: tuple[Platform, ...]
+    created: str
+    graph: Graph
+    foundations: Mapping[Platform, Foundation]
+    inputs: tuple[Input, ...] = ()
+
+    def assemble(self, platform: Platform, realisations: Sequence[Realisation]) -> PlatformImage:
+        """Return the image of `platform` from the realisations of its layers, bottom first."""
+        base: Base | None = None
+        foundation = self.foundations.get(platform)
+        if foundation is not None:
+            base = foundation.finish(realisations[: len(foundation.layers)])
+        layers = tuple(zip(self.graph.layers(platform), realisations, strict=True))
+        return image.assemble(self.spec, platform, self.created, layers, base)
+
+
+class _Builders(Mapping[str, Builder]):
+    """The layer kinds there are, each loaded when it is first asked for."""
+
+    def __init__(self) -> None:
+        points = importlib.metadata.entry_points(group="immutable.builders")
+        self._points = {point.name: point for point in points}
+        self._loaded: dict[str, Builder] = {}
+
+    def __getitem__(self, kind: str) -> Builder:
+        if kind not in self._loaded:
+            self._loaded[kind] = _made(self._points[kind])
+        return self._loaded[kind]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._points))
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+
+def _made(point: importlib.metadata.EntryPoint) -> Builder:
+    try:
+        builder: Builder = point.load()()
+    except Exception as error:  # others' code: it may raise anything
+        raise SpecError(
+            f"layer kind {point.name!r}", [f"{point.value} cannot be loaded: {error!r}"]
+        ) from error
+    return builder
+
+
+class _Options(Mapping[str, type[Any]]):
+    """The options class of each layer kind."""
+
+    def __getitem__(self, kind: str) -> type[Any]:
+        return builders()[kind].options
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(builders())
+
+    def __len__(self) -> int:
+        return len(builders())
+
+
+@functools.cache
+def builders() -> Mapping[str, Builder]:
+    """Return the layer kinds there are, found through the entry points, by name."""
+    return _Builders()
+
+
+def load(path: str | Path) -> Spec:
+    """Return the spec in the file at `path`.
+
+    Raises SpecError with every fault, or if the file cannot be read.
+    """
+    where = str(path)
+    data = read_small(Path(path), where)
+    return specs.parse(data, _Options(), where)
+
+
+def lock_path(spec: Spec) -> Path:
+    """Return where the spec's lock stands: ``web.lock.toml`` beside ``web.toml``."""
+    return Path(spec.where).with_suffix(".lock.toml")
+
+
+def load_lock(spec: Spec) -> Lock | None:
+    """Return the spec's lock; None if there is none. Raises LockError for a damaged one."""
+    path = lock_path(spec)
+    if not path.exists():
+        return None
+    return lock.parse(read_small(path, str(path)), str(path))
+
+
+def read_small(path: Path, where: str) -> bytes:
+    """Return the content of a file that a person or `lock` wrote; SpecError if it cannot be."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_SPEC + 1)
+    except OSError as error:
+        raise SpecError(where, [f"{error.strerror}"]) from None
+    if len(data) > _MAX_SPEC:
+        raise SpecError(where, [f"larger than {_MAX_SPEC} bytes"])
+    return data
+
+
+def platforms_of(spec: Spec, config: Config) -> tuple[Platform, ...]:
+    """Return the spec's platforms, or this machine's where it names none."""
+    if spec.image.platforms:
+        return spec.image.platforms
+    try:
+        return (Platform.of_machine(config.machine),)
+    except ValueError as error:
+        raise SpecError(spec.where, [f"image.platforms: is required here: {error}"]) from None
+
+
+def plan(
+    spec: Spec,
+    store: AbstractStore,
+    config: Config,
+    progress: Progress,
+    *,
+    platforms: Sequence[Platform] = (),
+    tags: Sequence[str] = (),
+    _above: tuple[Path, ...] = (),
+) -> Plan:
+    """Return what building `spec` takes, for `platforms` or those it names.
+
+    `tags` are added to the spec's. Raises LockMissing and LockStale, naming the command to
+    run; SpecError for specs that build on each other in a circle; and what builders raise for
+    local files.
+    """
+    kinds = builders()
+    chosen = _platforms(spec, platforms, config)
+    inputs: list[Input] = []
+
+    def foundation(path: Path) -> Mapping[Platform, Foundation]:
+        above = _checked_above(spec, path, _above)
+        below = plan(load(path), store, config, progress, platforms=chosen, _above=above)
+        inputs.extend(below.inputs)
+        return below_foundations(below)
+
+    folder = Path(spec.where).parent
+    scope = Scope(folder, chosen, config, store, progress, foundation)
+    locked = _usable_lock(spec, chosen)
+    spec = evolve_tags(spec, tags)
+    snapshots = _snapshots(spec, locked, kinds, scope)
+    inputs += _inputs(spec, folder, snapshots)
+    facts = _git_facts(spec, folder, inputs)
+    created = _created(spec, facts, config, progress)
+    filled = specs.substitute(spec, facts)
+    graph = derivation.instantiate(
+        filled,
+        locked,
+        kinds,
+        platforms=chosen,
+        mtime=int(datetime.datetime.fromisoformat(created).timestamp()),
+        snapshots=snapshots,
+        accounts=AccountsBuilder(),
+    )
+    foundations = _foundations(filled, kinds, snapshots, chosen)
+    return Plan(filled, chosen, created, graph, foundations, tuple(inputs))
+
+
+def _checked_above(spec: Spec, path: Path, above: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Return the specs that stand on the one at `path`, topmost first."""
+    chain = (*above, Path(spec.where).resolve())
+    names = " → ".join(one.name for one in (*chain, path))
+    if path.resolve() in chain:
+        raise SpecError(spec.where, [f"specs build on each other in a circle: {names}"])
+    if len(chain) > _MOST_BENEATH:
+        raise SpecError(spec.where, [f"more than {_MOST_BENEATH} specs on each other: {names}"])
+    return chain
+
+
+def evolve_tags(spec: Spec, tags: Sequence[str]) -> Spec:
+    """Return `spec` with further tags."""
+    if not tags:
+        return spec
+    merged = tuple(dict.fromkeys((*spec.image.tags, *map(specs.checked_tag, tags))))
+    return specs.replaced(spec, image=evolve(spec.image, tags=tuple(map(Tag, merged))))
+
+
+def below_foundations(below: Plan) -> Mapping[Platform, Foundation]:
+    """Return `below` as something to build upon: its layers keep their own compression."""
+
+    def finish(platform: Platform, realisations: Sequence[Realisation]) -> Base:
+        made = below.assemble(platform, realisations)
+        return Base(below.spec.image.name, made.descriptor.digest, made.config)
+
+    return {
+        platform: Foundation(
+            tuple(
+                evolve(layer, compression=layer.compression or below.spec.image.compression)
+                for layer in layers
+            ),
+            functools.partial(finish, platform),
+        )
+        for platform, layers in below.graph.platforms
+    }
+
+
+def _platforms(spec: Spec, wanted: Sequence[Platform], config: Config) -> tuple[Platform, ...]:
+    there = platforms_of(spec, config)
+    if not wanted:
+        return there
+    unknown = [
+        str(platform) for platform in wanted if spec.image.platforms and platform not in there
+    ]
+    if unknown:
+        known = ", ".join(map(str, there))
+        raise SpecError(spec.where, [f"image.platforms: {', '.join(unknown)} is not among {known}"])
+    return tuple(wanted)
+
+
+def _usable_lock(spec: Spec, platforms: Sequence[Platform]) -> Lock:
+    requests = derivation.requests(spec, builders())
+    locked = load_lock(spec)
+    if locked is None:
+        if not requests:
+            return Lock()
+        raise LockMissing(
+            f"{lock_path(spec)}: there is no lock, and {spec.where} takes "
+            f"{', '.join(sorted(requests))} from outside; run `immutable lock {spec.where}`"
+        )
+    reasons = lock.stale(locked, requests, platforms)
+    if reasons:
+        where = lock_path(spec)
+        lines = "\n".join(f"{where}: stale: {reason}" for reason in reasons)
+        raise LockStale(f"{lines}; run `immutable lock {spec.where}`")
+    return locked
+
+
+def _inputs(spec: Spec, folder: Path, snapshots: Mapping[str, Snapshot]) -> Iterator[Input]:
+    yield Input(Path(spec.where).resolve())
+    if lock_path(spec).exists():
+        yield Input(lock_path(spec).resolve())
+    for layer in spec.layer:
+        snapshot = snapshots.get(layer.name)
+        tree = snapshot.data if snapshot and isinstance(snapshot.data, Tree) else None
+        for path in builders()[layer.kind].paths(layer.options):
+            yield Input((folder / path).resolve(), tree)
+
+
+def _git_facts(spec: Spec, folder: Path, inputs: Sequence[Input]) -> Mapping[str, str]:
+    if not spec.placeholders():
+        return {}
+    paths = dict.fromkeys(one.path for one in inputs)
+    return git.facts(folder, paths, lambda path: any(one.holds(path) for one in inputs))
+
+
+def _created(spec: Spec, facts: Mapping[str, str], config: Config, progress: Progress) -> str:
+    created: str = spec.image.created
+    if created == "git":
+        return facts["time"]
+    if created == "source-date-epoch":
+        if config.source_date_epoch is None:
+            raise SpecError(
+                spec.where, ["image.created: the spec wants SOURCE_DATE_EPOCH, which is not set"]
+            )
+        try:
+            moment = datetime.datetime.fromtimestamp(config.source_date_epoch, datetime.UTC)
+        except (OverflowError, ValueError, OSError):
+            raise SpecError(
+                "SOURCE_DATE_EPOCH",
+                [f"expected a time before the year 10000, found {config.source_date_epoch}"],
+            ) from None
+        return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    if config.source_date_epoch is not None:
+        progress.note(
+            "SOURCE_DATE_EPOCH is set and does not count: "
+            f'{spec.where} does not say created = "source-date-epoch"'
+        )
+    return created
+
+
+def _snapshots(
+    spec: Spec, locked: Lock, kinds: Mapping[str, Builder], scope: Scope
+) -> dict[str, Snapshot]:
+    found = {}
+    for layer in spec.layer:
+        snapshot = kinds[layer.kind].scan(layer, locked.find(layer.name), scope)
+        if snapshot is not None:
+            found[str(layer.name)] = snapshot
+    return found
+
+
+def _foundations(
+    spec: Spec,
+    kinds: Mapping[str, Builder],
+    snapshots: Mapping[str, Snapshot],
+    platforms: Sequence[Platform],
+) -> dict[Platform, Foundation]:
+    for layer in spec.layer[:1]:
+        kind = kinds[layer.kind]
+        if isinstance(kind, Adopter):
+            return {p: kind.foundation(snapshots[layer.name], p) for p in platforms}
+    return {}

@@ -1,0 +1,156 @@
+"""Realising a derivation: builder's entries → tar → frames → blob → record.
+
+Chunks are framed in parallel and written in order. A chunk that an earlier layer held is
+copied from that layer's blob, checked, instead of being compressed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack
+from typing import BinaryIO
+
+from attrs import frozen
+
+from immutable import tar
+from immutable.below import LayersBelow
+from immutable.builders.base import Adopter, Builder, Inputs, Scope
+from immutable.derivation import Derivation, Realisation
+from immutable.digest import Digest
+from immutable.encode import CHUNK, Encoder, cut
+from immutable.entries import Arrangement, arrange
+from immutable.errors import EntryError, StoreError
+from immutable.oci import Descriptor
+from immutable.store import AbstractStore, Chunk
+
+
+@frozen
+class _Framed:
+    """A chunk on its way into a blob."""
+
+    chunk: bytearray
+    digest: Digest
+    frame: bytes
+
+
+def realise(
+    derivation: Derivation,
+    builder: Builder,
+    encoder: Encoder | None,
+    below: tuple[Realisation, ...],
+    scope: Scope,
+    pool: Executor,
+) -> Realisation:
+    """Build the layer of `derivation`, store its blob, and record it.
+
+    The derivation's sources have to be in the store. `below` are the layers that it names as
+    inputs, bottom first. `pool` frames chunks.
+    """
+    with ExitStack() as stack:
+        advance = stack.enter_context(scope.progress.task(f"building {derivation.name}"))
+
+        def scratch() -> BinaryIO:
+            return stack.enter_context(scope.store.scratch())
+
+        inputs = Inputs(
+            scope.store,
+            scratch,
+            LayersBelow(scope.store, below),
+            scope.progress,
+            scope.config,
+        )
+        if isinstance(builder, Adopter):
+            realisation = builder.adopt(derivation, inputs)
+        else:
+            assert encoder is not None  # noqa: S101 - only adopters have none
+            arrangement = _arranged(derivation, builder, inputs)
+            jobs = scope.config.jobs
+            diff_id, blob = pack(
+                arrangement, encoder, scope.store, pool, jobs=jobs, advance=advance
+            )
+            realisation = Realisation(derivation.digest, encoder.key, diff_id, blob)
+    scope.store.record_realisation(realisation)
+    return realisation
+
+
+def _arranged(derivation: Derivation, builder: Builder, inputs: Inputs) -> Arrangement:
+    try:
+        return arrange(builder.entries(derivation, inputs), mtime=derivation.mtime)
+    except EntryError as error:
+        raise EntryError(f'layer "{derivation.name}": {error}') from None
+
+
+def pack(
+    arrangement: Arrangement,
+    encoder: Encoder,
+    store: AbstractStore,
+    pool: Executor,
+    *,
+    jobs: int,
+    advance: Callable[[int], None] = lambda _: None,
+) -> tuple[Digest, Descriptor]:
+    """Store the layer of `arrangement`; return its diffID and its blob's descriptor.
+
+    `advance` is told how many bytes of the tar each further chunk has.
+    """
+    diff_id = hashlib.sha256()
+    placed: dict[Digest, tuple[int, int, Digest]] = {}
+    offset = 0
+    stream = tar.chunks(arrangement, cut, CHUNK)
+    with store.ingest() as blob:
+        for framed in _in_order(stream, _framer(encoder, store), pool, jobs + 2):
+            diff_id.update(framed.chunk)
+            blob.write(framed.frame)
+            placed[framed.digest] = (offset, len(framed.frame), Digest.of(framed.frame))
+            offset += len(framed.frame)
+            advance(len(framed.chunk))
+        digest, size = blob.commit(name="layer")
+    if encoder.compresses:
+        store.record_chunks(
+            encoder.key, {key: Chunk(digest, *place) for key, place in placed.items()}
+        )
+    return Digest(diff_id.hexdigest()), Descriptor(encoder.media_type, digest, size)
+
+
+def _framer(encoder: Encoder, store: AbstractStore) -> Callable[[bytearray], _Framed]:
+    def frame(chunk: bytearray) -> _Framed:
+        digest = Digest.of(chunk)
+        known = _known_frame(store, digest, encoder) if encoder.compresses else None
+        return _Framed(chunk, digest, encoder.frame(chunk) if known is None else known)
+
+    return frame
+
+
+def _known_frame(store: AbstractStore, chunk: Digest, encoder: Encoder) -> bytes | None:
+    """Return the frame of `chunk` from a blob that holds it, if it is still whole there."""
+    place = store.find_chunk(chunk, encoder.key)
+    if place is None:
+        return None
+    try:
+        frame = store.read_range(place.blob, place.offset, place.length)
+    except StoreError:
+        return None
+    return frame if Digest.of(frame) == place.frame else None
+
+
+def _in_order(
+    chunks: Iterator[bytearray],
+    work: Callable[[bytearray], _Framed],
+    pool: Executor,
+    window: int,
+) -> Iterator[_Framed]:
+    """Yield ``work(chunk)`` for each chunk, in order, at most `window` of them under way."""
+    waiting: deque[Future[_Framed]] = deque()
+    try:
+        for chunk in chunks:
+            waiting.append(pool.submit(work, chunk))
+            if len(waiting) >= window:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()

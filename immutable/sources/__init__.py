@@ -1,0 +1,1 @@
+"""Outside inputs: fetching pinned bytes, and the indexes that `lock` resolves them from."""

@@ -1,0 +1,367 @@
+"""What a store is: the interface that everything above is written against."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, NoReturn, Self
+
+from attrs import frozen
+
+from immutable import canonical, oci
+from immutable.derivation import Realisation
+from immutable.digest import Digest
+from immutable.errors import ImageNotFound, StoreError
+from immutable.oci import Descriptor
+from immutable.store.names import Reference, check_name, check_tag, not_found
+from immutable.store.streams import Ingest
+
+MAX_DOCUMENT: Final = 16 << 20  # bytes of a manifest, index or config; far above any honest one
+
+Signature = tuple[int, int, int, int]
+Stats = Mapping[bytes, tuple[Signature, Digest]]
+
+
+@frozen
+class Chunk:
+    """Where the encoded bytes of a chunk stand: `length` bytes at `offset` of a blob.
+
+    `frame` is the digest of those encoded bytes: whoever copies them checks them.
+    """
+
+    blob: Digest
+    offset: int
+    length: int
+    frame: Digest
+
+
+@frozen
+class Generation:
+    """One numbered version of the image `name`.
+
+    `descriptor` is that of its manifest or index; `created` is in UTC; `tags` are those that
+    stand on it now, sorted; `current` says whether the bare name means this one.
+    """
+
+    name: str
+    number: int
+    descriptor: Descriptor
+    created: datetime
+    tags: tuple[str, ...] = ()
+    current: bool = False
+
+
+@frozen
+class StoreInfo:
+    """How much a store holds; `bytes` is the sum of the blobs' sizes. `root` is None in memory."""
+
+    root: Path | None
+    blobs: int
+    bytes: int
+    images: int
+    generations: int
+    realisations: int
+    chunks: int
+
+
+class AbstractStore(abc.ABC):
+    """Blobs by digest, what is known about them, and images by name.
+
+    A store may be used by many threads at once. It is a context manager that closes itself.
+    Descriptors come back as media type, digest and size: annotations and the platform belong
+    to where a descriptor stands, not to what it refers to.
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:  # noqa: B027 - a store in memory holds nothing
+        """Let go of what the store holds open."""
+
+    # Blobs
+
+    @abc.abstractmethod
+    def has_blob(self, digest: Digest) -> bool:
+        """Whether the blob is there. Its bytes are not looked at."""
+
+    @abc.abstractmethod
+    def blob_size(self, digest: Digest) -> int:
+        """Return the blob's length in bytes; raise BlobMissing if it is not there."""
+
+    @abc.abstractmethod
+    def open_blob(self, digest: Digest) -> BinaryIO:
+        """Open the blob as a seekable file whose bytes nobody has verified.
+
+        Raises BlobMissing.
+        """
+
+    @abc.abstractmethod
+    def verified(self, digest: Digest, size: int | None = None) -> AbstractContextManager[BinaryIO]:
+        """Open the blob as a stream that verifies what it gives.
+
+        DigestMismatch, naming the blob's place, comes with the read that would give the last
+        byte, with the first read beyond `size` bytes, or at the end of the block for bytes
+        that the block did not read. Raises BlobMissing.
+        """
+
+    @abc.abstractmethod
+    def read_blob(self, digest: Digest, limit: int = MAX_DOCUMENT) -> bytes:
+        """Return the verified bytes of a blob of at most `limit` bytes.
+
+        Raises BlobMissing, DigestMismatch, and StoreError for a longer one.
+        """
+
+    def read_range(self, digest: Digest, offset: int, length: int) -> bytes:
+        """Return `length` bytes at `offset` of a blob, which nobody has verified.
+
+        Raises BlobMissing, and StoreError where the blob ends before.
+        """
+        with self.open_blob(digest) as file:
+            file.seek(offset)
+            data = file.read(length)
+        if len(data) != length:
+            raise StoreError(
+                f"blob {digest}: expected {length} bytes at {offset}, found {len(data)}; "
+                "run `immutable store check --repair`"
+            )
+        return data
+
+    def put_blob(self, data: bytes) -> Digest:
+        """Keep `data` as a blob; return its digest. Raises StoreError when the disk refuses."""
+        with self.ingest() as blob:
+            blob.write(data)
+            return blob.commit()[0]
+
+    @abc.abstractmethod
+    def ingest(self) -> AbstractContextManager[Ingest]:
+        """Begin a blob; nothing is left of it if the block ends without a commit."""
+
+    @abc.abstractmethod
+    def scratch(self) -> AbstractContextManager[BinaryIO]:
+        """Give an empty nameless file, open for reading and writing, gone after the block."""
+
+    # What is known about blobs: may be forgotten at any time, costs only time
+
+    @abc.abstractmethod
+    def find_realisation(self, derivation: Digest, encoder: str) -> Realisation | None:
+        """Return what the derivation gave, if its blob is still there in its size."""
+
+    @abc.abstractmethod
+    def record_realisation(self, realisation: Realisation) -> None:
+        """Remember a realisation; a newer one for the same key replaces it.
+
+        Raises BlobMissing if its blob is not there.
+        """
+
+    def find_chunk(self, digest: Digest, encoder: str) -> Chunk | None:
+        """Return where a chunk stands encoded, if its blob still reaches so far.
+
+        `digest` is that of the chunk's bytes before encoding.
+        """
+        return self.find_chunks((digest,), encoder).get(digest)
+
+    @abc.abstractmethod
+    def find_chunks(self, digests: Iterable[Digest], encoder: str) -> dict[Digest, Chunk]:
+        """Return those of the chunks that `find_chunk` would find."""
+
+    @abc.abstractmethod
+    def record_chunks(self, encoder: str, chunks: Mapping[Digest, Chunk]) -> None:
+        """Remember where chunks stand, all or none; newer places replace older ones."""
+
+    @abc.abstractmethod
+    def load_stats(self, root: bytes) -> dict[bytes, tuple[Signature, Digest]]:
+        """Return the stat cache of the tree `root`: path → (signature, content digest).
+
+        A signature is (size in bytes, mtime in ns, ctime in ns, inode).
+        """
+
+    @abc.abstractmethod
+    def save_stats(self, root: bytes, rows: Stats) -> None:
+        """Make `rows` the whole stat cache of the tree `root`.
+
+        Rows with a number beyond 64 bits are left out; a store that can only be read stays
+        as it is, silently: the cache is only a matter of time.
+        """
+
+    # Images
+
+    @abc.abstractmethod
+    def commit_generation(
+        self, name: str, descriptor: Descriptor, *, tags: Sequence[str] = (), created: datetime
+    ) -> Generation:
+        """Make `descriptor` the current generation of `name`, and put `tags` on it.
+
+        The digest that is current already makes no new generation, but its tags still move.
+        Numbers start at 1 and are never given again. Raises BlobMissing if the manifest is
+        not there, StoreError for names and tags that cannot be, ValueError for a `created`
+        without a time zone.
+        """
+
+    @abc.abstractmethod
+    def generations(self, name: str) -> tuple[Generation, ...]:
+        """Return the generations of `name`, oldest first; raise ImageNotFound."""
+
+    @abc.abstractmethod
+    def images(self) -> tuple[Generation, ...]:
+        """Return the current generation of every image, by name."""
+
+    @abc.abstractmethod
+    def set_current(self, name: str, number: int) -> Generation:
+        """Make generation `number` of `name` the current one; raise ImageNotFound."""
+
+    @abc.abstractmethod
+    def tag(self, name: str, tag: str, digest: Digest) -> Generation:
+        """Put `tag` on the newest generation of `name` with `digest`; raise ImageNotFound."""
+
+    @abc.abstractmethod
+    def references(self) -> dict[str, Descriptor]:
+        """Return everything that has a name: reference as `index.json` writes it → descriptor.
+
+        With those that other tools put there.
+        """
+
+    def resolve(self, reference: str) -> Descriptor:
+        """Return the descriptor that `reference` means.
+
+        A reference is ``name`` (its current generation), ``name:tag``, ``name@3`` (its
+        generation 3), ``name@sha256:…`` (one of its generations, or a manifest in one),
+        ``sha256:…`` (any manifest or index in the store), or exactly what another tool wrote
+        into `index.json`. Raises ImageNotFound with what there is instead.
+        """
+        parsed = Reference.parse(reference)
+        found = None if parsed is None else self._generation(parsed)
+        if found is not None:
+            return found.descriptor
+        known = self.references()  # all of index.json: not read where it can be spared
+        if reference in known:
+            return known[reference]
+        if reference.startswith("sha256:"):
+            return self._manifest(reference, known)
+        if parsed is None or parsed.name not in known:
+            raise not_found(reference, (name for name in known if "@" not in name))
+        if parsed.digest is not None:
+            return self._listed(parsed, parsed.digest)
+        return self._missing(parsed)
+
+    @abc.abstractmethod
+    def lease(self) -> AbstractContextManager[None]:
+        """Spare, for the block, every blob that is found or put through this store.
+
+        Leases of several threads are one; it ends with the last of them, or with the process.
+        """
+
+    @abc.abstractmethod
+    def info(self) -> StoreInfo:
+        """Return how much there is."""
+
+    def _expect_blob(self, descriptor: Descriptor) -> None:
+        """Raise BlobMissing or StoreError unless the blob is there in its size."""
+        found = self.blob_size(descriptor.digest)
+        if found != descriptor.size:
+            raise StoreError(
+                f"blob {descriptor.digest}: expected {descriptor.size} bytes, found {found}"
+            )
+
+    def _manifest(self, reference: str, known: Mapping[str, Descriptor]) -> Descriptor:
+        """Return the descriptor of a manifest or index that need not have a name."""
+        try:
+            digest = Digest.parse(reference)
+        except ValueError as error:
+            raise ImageNotFound(f"{reference}: {error}") from None
+        for descriptor in known.values():
+            if descriptor.digest == digest:
+                return descriptor
+        if not self.has_blob(digest):
+            raise ImageNotFound(f"{reference}: no such manifest or index in the store")
+        size = self.blob_size(digest)
+        media_type = _manifest_type(self.read_blob(digest)) if size <= MAX_DOCUMENT else None
+        if media_type is None:
+            raise ImageNotFound(f"{reference}: expected a manifest or index, found another blob")
+        return Descriptor(media_type, digest, size)
+
+    def _generation(self, reference: Reference) -> Generation | None:
+        """Return the newest of the image's generations that `reference` means, or None."""
+        try:
+            generations = self.generations(reference.name)
+        except ImageNotFound:
+            return None
+        for generation in reversed(generations):
+            if reference.digest is not None:
+                meant = generation.descriptor.digest == reference.digest
+            elif reference.number is not None:
+                meant = generation.number == reference.number
+            elif reference.tag is not None:
+                meant = reference.tag in generation.tags
+            else:
+                meant = generation.current
+            if meant:
+                return generation
+        return None
+
+    def _listed(self, reference: Reference, digest: Digest) -> Descriptor:
+        """Return the manifest that the index of one of the image's generations lists."""
+        for generation in reversed(self.generations(reference.name)):
+            index = generation.descriptor
+            if oci.family(index.media_type) == oci.INDEX and self.has_blob(index.digest):
+                document = oci.decode_index(self.read_blob(index.digest), str(index.digest))
+                for listed in document.manifests:
+                    if listed.digest == digest:
+                        return bare(listed)
+        raise ImageNotFound(f"{reference}: in no generation of {reference.name}")
+
+    def _missing(self, reference: Reference) -> NoReturn:
+        generations = self.generations(reference.name)
+        if reference.tag is not None:
+            tags = sorted({tag for generation in generations for tag in generation.tags})
+            raise ImageNotFound(
+                f"{reference}: no such tag; {reference.name} has {', '.join(tags) or 'none'}"
+            )
+        raise ImageNotFound(
+            f"{reference}: no such generation; there is "
+            + ", ".join(str(generation.number) for generation in generations)
+        )
+
+
+def bare(descriptor: Descriptor) -> Descriptor:
+    """Return `descriptor` as stores keep it: media type, digest and size alone."""
+    return Descriptor(descriptor.media_type, descriptor.digest, descriptor.size)
+
+
+def in_utc(created: datetime) -> datetime:
+    """Return `created` in UTC; raise ValueError if it has no time zone."""
+    if created.tzinfo is None:
+        raise ValueError(f"created: expected a time with a time zone, found {created.isoformat()}")
+    return created.astimezone(UTC)
+
+
+def check_commit(name: str, tags: Sequence[str], created: datetime) -> None:
+    """Raise StoreError or ValueError for what cannot be committed."""
+    check_name(name)
+    for tag in tags:
+        check_tag(tag)
+    in_utc(created)
+
+
+def _manifest_type(data: bytes) -> str | None:
+    """Return the media type of the manifest or index in `data`; None for anything else."""
+    try:
+        document = canonical.decode(data)
+    except ValueError:
+        return None
+    if not isinstance(document, dict) or not {"manifests", "layers"} & document.keys():
+        return None
+    media_type = document.get("mediaType", oci.INDEX if "manifests" in document else oci.MANIFEST)
+    known = isinstance(media_type, str) and oci.family(media_type) in (oci.INDEX, oci.MANIFEST)
+    return media_type if known else None

@@ -1,0 +1,349 @@
+"""The store on disk: an OCI image layout with a database beside it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, Self, cast
+
+from immutable.derivation import Realisation
+from immutable.digest import Digest
+from immutable.errors import BlobMissing, ImageError, StoreError
+from immutable.oci import REF_NAME, Descriptor
+from immutable.store import files, records
+from immutable.store.base import (
+    MAX_DOCUMENT,
+    AbstractStore,
+    Chunk,
+    Generation,
+    Signature,
+    Stats,
+    StoreInfo,
+    bare,
+    check_commit,
+)
+from immutable.store.database import Database
+from immutable.store.layout import Layout, make_root
+from immutable.store.leases import Leases
+from immutable.store.names import check_tag
+from immutable.store.profiles import Profiles, with_references
+from immutable.store.streams import Ingest
+
+if TYPE_CHECKING:
+    from immutable.config import Config
+
+_ROOT_MODE: Final = 0o700
+_OTHERS_WRITE: Final = 0o022
+
+
+class Store(AbstractStore):
+    """The store in the directory `root`; `Store.open` makes one."""
+
+    def __init__(
+        self, root: Path, layout: Layout, database: Database, leases: Leases | None
+    ) -> None:
+        self.root = root
+        self._layout = layout
+        self._database = database
+        self._leases = leases
+
+    @classmethod
+    def open(cls, root: Path | None = None, *, config: Config | None = None) -> Self:
+        """Open the store at `root`, by default where `config` says, making it if need be.
+
+        One that this user cannot write is opened for reading. Raises StoreError for a
+        directory that others can write, that is not empty and no store, and for a store or
+        layout of another version.
+        """
+        path = _default_root(config) if root is None else Path(root)
+        # One name for good: the working directory may change under a relative one.
+        path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+        with files.explained(path):
+            read_only = path.is_dir() and any(path.iterdir()) and not _writable(path)
+        try:
+            return cls._open_read_only(path) if read_only else cls._open_writable(path)
+        except ImageError as error:
+            raise StoreError(str(error)) from None
+
+    @classmethod
+    def _open_writable(cls, path: Path) -> Self:
+        make_root(path, _ROOT_MODE)
+        layout = Layout(path, path / "tmp")
+        layout.expect_layout_or_empty()
+        _refuse_shared(path)
+        with files.locked_directory(path):
+            layout.complete()
+            _refuse_shared(path / "blobs")
+            _refuse_shared(path / "blobs" / "sha256")
+            for name in ("tmp", "leases"):
+                files.make_directory(path / name, _ROOT_MODE)
+            database = Database.open(
+                path / "immutable.db",
+                fill=lambda connection: Profiles(connection).adopt(layout.index()),
+            )
+        store = cls(path, layout, database, Leases(path / "leases", database))
+        try:
+            store._recover()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @classmethod
+    def _open_read_only(cls, path: Path) -> Self:
+        layout = Layout.open(path)
+        _refuse_shared(path)
+        database = Database.open_read_only(path / "immutable.db")
+        if database is None:
+            database = Database.in_memory()
+            with database.write() as connection:
+                Profiles(connection).adopt(layout.index())
+        return cls(path, layout, database, None)
+
+    def _recover(self) -> None:
+        """Put right what killed processes left."""
+        for directory in (self.root, self.root / "tmp"):
+            files.sweep_drafts(directory)
+        if self._leases is not None:
+            self._leases.sweep()
+        with self._database.read() as connection:
+            lags = Profiles(connection).index_lags()
+        if lags:
+            with self._naming():
+                pass  # whatever it does, it ends with index.json written
+
+    def close(self) -> None:
+        """Close the database. What is open of blobs stays open."""
+        self._database.close()
+
+    # Blobs
+
+    def has_blob(self, digest: Digest) -> bool:  # noqa: D102
+        return self._spared_and(self._layout.has, digest)
+
+    def blob_size(self, digest: Digest) -> int:  # noqa: D102
+        return self._layout.size(digest)
+
+    def blob_path(self, digest: Digest) -> Path:
+        """Return where a blob stands, or would."""
+        return self._layout.blob_path(digest)
+
+    def open_blob(self, digest: Digest) -> BinaryIO:  # noqa: D102
+        return self._layout.open_blob(digest)
+
+    def verified(  # noqa: D102
+        self, digest: Digest, size: int | None = None
+    ) -> AbstractContextManager[BinaryIO]:
+        return self._layout.verified(digest, size)
+
+    def read_blob(self, digest: Digest, limit: int = MAX_DOCUMENT) -> bytes:  # noqa: D102
+        return self._layout.read(digest, limit)
+
+    @contextmanager
+    def ingest(self) -> Iterator[Ingest]:  # noqa: D102
+        if self._leases is None:
+            yield _Comparison(self.root, self._layout)
+        else:
+            with self._layout.ingest(before=lambda digest: self._spare((digest,))) as blob:
+                yield blob
+
+    @contextmanager
+    def scratch(self) -> Iterator[BinaryIO]:  # noqa: D102
+        directory = None if self._leases is None else self.root / "tmp"
+        with files.explained(directory or "temporary directory"):
+            file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - closed below
+        with file:
+            yield cast("BinaryIO", file)
+
+    # What is known about blobs
+
+    def find_realisation(  # noqa: D102
+        self, derivation: Digest, encoder: str
+    ) -> Realisation | None:
+        with self._database.read() as connection:
+            found = records.find_realisation(connection, derivation, encoder)
+        if found is None:
+            return None
+        blob = found.blob
+        there = self._spared_and(lambda digest: self._layout.holds(digest, blob.size), blob.digest)
+        return found if there else None
+
+    def record_realisation(self, realisation: Realisation) -> None:  # noqa: D102
+        self._expect_writable()
+        self._expect_blob(realisation.blob)
+        with self._database.write() as connection:
+            records.record_realisation(connection, realisation)
+
+    def find_chunks(self, digests: Iterable[Digest], encoder: str) -> dict[Digest, Chunk]:  # noqa: D102
+        with self._database.read() as connection:
+            found = records.find_chunks(connection, digests, encoder)
+        blobs = {chunk.blob for chunk in found.values()}
+        self._spare(blobs)
+        sizes = {blob: self._size_or_none(blob) for blob in blobs}
+        return {
+            digest: chunk
+            for digest, chunk in found.items()
+            if (size := sizes[chunk.blob]) is not None and chunk.offset + chunk.length <= size
+        }
+
+    def record_chunks(self, encoder: str, chunks: Mapping[Digest, Chunk]) -> None:  # noqa: D102
+        self._expect_writable()
+        with self._database.write() as connection:
+            records.record_chunks(connection, encoder, chunks)
+
+    def load_stats(self, root: bytes) -> dict[bytes, tuple[Signature, Digest]]:  # noqa: D102
+        with self._database.read() as connection:
+            return records.load_stats(connection, root)
+
+    def save_stats(self, root: bytes, rows: Stats) -> None:  # noqa: D102
+        if self._leases is not None:
+            with self._database.write() as connection:
+                records.save_stats(connection, root, rows)
+
+    # Images
+
+    def commit_generation(  # noqa: D102
+        self, name: str, descriptor: Descriptor, *, tags: Sequence[str] = (), created: datetime
+    ) -> Generation:
+        check_commit(name, tags, created)
+        self._expect_blob(descriptor)
+        descriptor = bare(descriptor)
+        with self._database.read() as connection:
+            current = Profiles(connection).current(name)
+        if current and current.descriptor == descriptor and {*tags} <= {*current.tags}:
+            return current  # so that a build that changes nothing needs to write nothing
+        self._expect_writable()
+        # Whoever stored them may not have come to this yet; a name must not outlive a blob.
+        self._layout.sync()
+        with self._naming() as profiles:
+            return profiles.commit(name, descriptor, tags, created)
+
+    def generations(self, name: str) -> tuple[Generation, ...]:  # noqa: D102
+        with self._database.read() as connection:
+            return Profiles(connection).generations(name)
+
+    def images(self) -> tuple[Generation, ...]:  # noqa: D102
+        with self._database.read() as connection:
+            return Profiles(connection).images()
+
+    def set_current(self, name: str, number: int) -> Generation:  # noqa: D102
+        with self._naming() as profiles:
+            return profiles.set_current(name, number)
+
+    def tag(self, name: str, tag: str, digest: Digest) -> Generation:  # noqa: D102
+        check_tag(tag)
+        with self._naming() as profiles:
+            generation = profiles.with_digest(name, digest)
+            profiles.set_tag(name, tag, generation.descriptor)
+            return profiles.generation(name, generation.number)
+
+    def references(self) -> dict[str, Descriptor]:  # noqa: D102
+        result: dict[str, Descriptor] = {}
+        # What we named ourselves can be had without a whole index.json.
+        with suppress(ImageError):
+            for entry in self._layout.index().manifests:
+                name = dict(entry.annotations).get(REF_NAME)
+                if name:
+                    result.setdefault(name, bare(entry))
+        with self._database.read() as connection:
+            ours = Profiles(connection).references()
+        return result | {name: bare(descriptor) for name, descriptor in ours.items()}
+
+    def lease(self) -> AbstractContextManager[None]:  # noqa: D102
+        return nullcontext() if self._leases is None else self._leases.held()
+
+    def info(self) -> StoreInfo:  # noqa: D102
+        sizes = [size for _, size in self._layout.blobs()]
+        with self._database.read() as connection:
+            images, generations, realisations, chunks = (
+                connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
+                for table in ("image", "generation", "realisation", "chunk")
+            )
+        return StoreInfo(
+            self.root, len(sizes), sum(sizes), images, generations, realisations, chunks
+        )
+
+    @contextmanager
+    def _naming(self) -> Iterator[Profiles]:
+        """Change names in the database and in index.json together.
+
+        All that can fail for want of space comes before the commit. A process killed between
+        the commit and the rename leaves the mark that makes the next one write index.json.
+        """
+        self._expect_writable()
+        with files.locked_directory(self.root), ExitStack() as stack:
+            with self._database.write(durable=True) as connection:
+                profiles = Profiles(connection)
+                yield profiles
+                wanted = profiles.references()
+                publish = stack.enter_context(
+                    self._layout.prepared_index(lambda index: with_references(index, wanted))
+                )
+                profiles.mark_index(lags=True)
+            publish()
+            with suppress(StoreError), self._database.write() as connection:
+                Profiles(connection).mark_index(lags=False)
+
+    def _spare(self, digests: Iterable[Digest]) -> bool:
+        return self._leases is not None and self._leases.spare(digests)
+
+    def _spared_and(self, there: Callable[[Digest], bool], digest: Digest) -> bool:
+        """Whether a blob is there, and stays there under a lease."""
+        if not there(digest):
+            return False
+        return not self._spare((digest,)) or there(digest)
+
+    def _size_or_none(self, digest: Digest) -> int | None:
+        try:
+            return self._layout.size(digest)
+        except BlobMissing:
+            return None
+
+    def _expect_writable(self) -> None:
+        if self._leases is None:
+            raise _read_only(self.root)
+
+
+class _Comparison(Ingest):
+    """What goes into a store that cannot be written: nothing that is not there already."""
+
+    def __init__(self, root: Path, layout: Layout) -> None:
+        super().__init__()
+        self._root, self._layout = root, layout
+
+    def _append(self, data: bytes | bytearray | memoryview) -> None:
+        pass
+
+    def _keep(self, digest: Digest) -> None:
+        if not self._layout.holds(digest, self.size):
+            raise _read_only(self._root)
+
+
+def _read_only(root: Path) -> StoreError:
+    return StoreError(f"{root}: the store cannot be written here; choose another with --store")
+
+
+def _default_root(config: Config | None) -> Path:
+    from immutable.config import Config
+
+    return (config or Config.load()).store
+
+
+def _writable(root: Path) -> bool:
+    parts = (root, root / "blobs" / "sha256", root / "tmp", root / "immutable.db")
+    effective = os.access in os.supports_effective_ids
+    return all(os.access(part, os.W_OK, effective_ids=effective) for part in parts if part.exists())
+
+
+def _refuse_shared(path: Path) -> None:
+    with files.explained(path):
+        mode = path.stat().st_mode
+    if mode & _OTHERS_WRITE:
+        raise StoreError(
+            f"{path}: expected a directory that only its owner can write, "
+            f"found mode {mode & 0o7777:04o}; run `chmod go-w {path}`"
+        )

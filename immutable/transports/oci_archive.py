@@ -1,0 +1,115 @@
+"""``oci-archive:FILE[:REF]``: an image layout in a tar file, as skopeo and podman have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from attrs import field, frozen
+
+from immutable import canonical, oci, tar
+from immutable.errors import ImageError
+from immutable.oci import Descriptor, Index
+from immutable.platforms import Platform
+from immutable.progress import Progress
+from immutable.store.layout import VERSION
+from immutable.transports import members
+from immutable.transports.base import MAX_DOCUMENT, Image, pieces
+from immutable.transports.members import Members, Scratch, temporary
+from immutable.transports.oci import check_ref, choose, named
+
+_MARKER: Final = canonical.encode({"imageLayoutVersion": VERSION})
+
+
+@frozen
+class OciArchive:
+    """The image called `ref` in the archive `path`, or with no `ref` the only one.
+
+    What is written holds this one image, and its bytes depend on nothing but image and `ref`.
+    What is read may be compressed, and is then unpacked into a `scratch` file.
+    """
+
+    path: Path
+    ref: str = field(default="")
+    scratch: Scratch = field(default=temporary, eq=False, repr=False)
+
+    @ref.validator
+    def _check(self, _attribute: object, value: str) -> None:
+        check_ref(value)
+
+    def __str__(self) -> str:
+        return f"oci-archive:{self.path}" + (f":{self.ref}" if self.ref else "")
+
+    @contextmanager
+    def open(self) -> Iterator[ArchiveSource]:
+        """Open the image that is there."""
+        with members.opened(self.path, self.scratch) as archive:
+            _check_marker(archive)
+            data = archive.read("index.json", MAX_DOCUMENT)
+            index = oci.decode_index(data, f"{self.path}: index.json")
+            yield ArchiveSource(str(self), choose(index, self.ref, str(self)), archive)
+
+    def takes(self) -> Platform | None:
+        """Take all platforms."""
+        return None
+
+    def receive(self, image: Image, progress: Progress) -> None:
+        """Write the archive beside its place, then move it there."""
+        with members.written(self.path) as draft:
+            for piece in _archive(image, self.ref, progress):
+                draft.write(piece)
+
+
+@frozen
+class ArchiveSource:
+    """An image in an archived layout."""
+
+    where: str
+    root: Descriptor
+    archive: Members
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """Open a blob."""
+        return self.archive.open(_blob_path(descriptor), descriptor.size)
+
+
+def _blob_path(descriptor: Descriptor) -> str:
+    return f"blobs/sha256/{descriptor.digest.hex}"
+
+
+def _check_marker(archive: Members) -> None:
+    where = f"{archive.name}: oci-layout"
+    if "oci-layout" not in archive:
+        hint = "; it is a docker-archive" if "manifest.json" in archive else ""
+        raise ImageError(f"{where}: missing; this is no OCI archive{hint}")
+    try:
+        document = canonical.decode(archive.read("oci-layout", MAX_DOCUMENT))
+    except ValueError as error:
+        raise ImageError(f"{where}: not JSON: {error}") from None
+    version = document.get("imageLayoutVersion") if isinstance(document, dict) else None
+    if version != VERSION:
+        raise ImageError(f"{where}: imageLayoutVersion: expected {VERSION!r}, found {version!r}")
+
+
+def _archive(image: Image, ref: str, progress: Progress) -> Iterator[bytes]:
+    """Yield the archive: small documents first, so that a stream's reader knows what comes."""
+    index = Index((named(image.root, ref),)).encode()
+    yield from members.member("oci-layout", len(_MARKER), (_MARKER,))
+    yield from members.member("index.json", len(index), (index,))
+    yield members.directory_header("blobs")
+    yield members.directory_header("blobs/sha256")
+    for document in image.documents:
+        yield from _blob(document.descriptor, (document.data,))
+    total = sum(blob.size for blob in image.blobs)
+    with progress.task(f"copying {image.source.where}", total) as advance:
+        for blob in image.blobs:
+            with image.open(blob) as stream:
+                yield from _blob(blob, pieces(stream))
+            advance(blob.size)
+    yield tar.END
+
+
+def _blob(descriptor: Descriptor, content: Iterable[bytes]) -> Iterator[bytes]:
+    return members.member(_blob_path(descriptor), descriptor.size, content)

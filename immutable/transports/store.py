@@ -1,0 +1,101 @@
+"""``store:NAME[:TAG]``, or just the name: an image of our own store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+from attrs import field, frozen
+
+from immutable.errors import ImageError, TransportError
+from immutable.oci import Descriptor
+from immutable.platforms import Platform
+from immutable.progress import Progress
+from immutable.store import AbstractStore, Store
+from immutable.store.names import Reference
+from immutable.transports.base import Image
+from immutable.transports.sending import ingest, send
+
+
+@frozen
+class StoreImage:
+    """The image that `reference` means in `store`, or in this user's store if that is None.
+
+    As a destination it is a name, with a tag or without: the image becomes its newest
+    generation.
+    """
+
+    reference: str
+    store: AbstractStore | None = field(default=None, eq=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"store:{self.reference}"
+
+    @contextmanager
+    def open(self) -> Iterator[StoreSource]:
+        """Open the image that is there; nothing of it is pruned meanwhile."""
+        with self._opened() as store, store.lease():
+            yield StoreSource(str(self), store.resolve(self.reference), store)
+
+    def takes(self) -> Platform | None:
+        """Take all platforms."""
+        return None
+
+    def receive(self, image: Image, progress: Progress) -> None:
+        """Put the image's blobs there, then commit a generation."""
+        name = Reference.parse(self.reference)
+        if name is None or name.number is not None or name.digest is not None:
+            raise TransportError(f"{self}: expected NAME or NAME:TAG to store an image under")
+        with self._opened() as store, store.lease():
+            send(image, _StoreSink(store), progress)
+            store.commit_generation(
+                name.name,
+                image.root,
+                tags=() if name.tag is None else (name.tag,),
+                created=datetime.now(UTC),
+            )
+
+    @contextmanager
+    def _opened(self) -> Iterator[AbstractStore]:
+        if self.store is not None:
+            yield self.store
+            return
+        with Store.open() as store:
+            yield store
+
+
+@frozen
+class StoreSource:
+    """An image in a store."""
+
+    where: str
+    root: Descriptor
+    store: AbstractStore
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """Open a blob."""
+        found = self.store.blob_size(descriptor.digest)
+        if found != descriptor.size:
+            raise ImageError(
+                f"{self.where}: blob {descriptor.digest}: expected {descriptor.size} bytes, "
+                f"found {found}; run `immutable store check --repair`"
+            )
+        return self.store.open_blob(descriptor.digest)
+
+
+@frozen
+class _StoreSink:
+    store: AbstractStore
+
+    def has(self, descriptor: Descriptor) -> bool:
+        digest = descriptor.digest
+        return self.store.has_blob(digest) and self.store.blob_size(digest) == descriptor.size
+
+    def put(self, descriptor: Descriptor, stream: BinaryIO) -> None:
+        with self.store.ingest() as blob:
+            ingest(blob, descriptor, stream)
+
+    def put_manifest(self, _descriptor: Descriptor, data: bytes) -> None:
+        self.store.put_blob(data)

@@ -1,0 +1,49 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.command import Shell, environment
+
+
+@pytest.fixture
+def engine() -> Iterator[Any]:
+    """A client of the Docker engine; tests that ask for it have the mark ``needs.engine()``."""
+    import docker
+
+    client = docker.from_env()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def repository(engine: Any) -> Iterator[str]:
+    """A repository in the engine whose images are gone after the test."""
+    name = f"immutable-test/{secrets.token_hex(8)}"
+    yield name
+    for image in engine.images.list(name):
+        engine.images.remove(image.id, force=True)
+
+
+@pytest.fixture
+def shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shell:
+    """A user's shell in an empty folder."""
+    environ = environment(tmp_path)
+    for name in os.environ:
+        if name.startswith(("IMMUTABLE_", "XDG_")) or name == "SOURCE_DATE_EPOCH":
+            monkeypatch.delenv(name)
+    for name in ("HOME", "IMMUTABLE_STORE"):
+        monkeypatch.setenv(name, environ[name])
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return Shell(folder, capsys, environ)

@@ -1,0 +1,160 @@
+"""Layers of kind ``debian`` made of packages that a test writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from attrs import define, evolve, field, frozen
+
+from immutable.builders.base import Inputs
+from immutable.builders.debian import DebianBuilder, DebianOptions
+from immutable.config import Config
+from immutable.derivation import Derivation, Facts
+from immutable.digest import Digest
+from immutable.entries import Arrangement, Entry, Inline, Kind, arrange
+from immutable.lock import Pin
+from immutable.notation import ImageName, LayerName, SpecVersion
+from immutable.platforms import Platform
+from immutable.spec import Image, Layer, Spec
+from immutable.store.memory import MemoryStore
+from tests.support.debian import File, build_deb, control_text, data_members
+
+AMD64 = Platform("linux", "amd64")
+
+
+@frozen
+class Made:
+    """A package's bytes and what names it."""
+
+    name: str
+    version: str
+    architecture: str
+    deb: bytes
+
+
+@define
+class Notes:
+    """A progress that remembers what it was told."""
+
+    notes: list[str] = field(factory=list)
+
+    @contextmanager
+    def task(
+        self, label: str, total: int | None = None, *, unit: str = "B"
+    ) -> Iterator[Callable[[int], None]]:
+        yield lambda _amount: None
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def warn(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@frozen
+class Beneath:
+    """Lower layers, as one tree."""
+
+    entries: Mapping[bytes, Entry]
+
+    def find(self, *paths: bytes) -> Mapping[bytes, Entry]:
+        return {path: self.entries[path] for path in paths if path in self.entries}
+
+    def read(self, path: bytes) -> bytes | None:
+        entry = self.entries.get(path)
+        return content(entry) if entry is not None and entry.kind is Kind.FILE else None
+
+
+@frozen
+class Built:
+    """A layer that was built: its arrangement, its entries by path, and what was told."""
+
+    derivation: Derivation
+    arrangement: Arrangement
+    entries: Mapping[bytes, Entry]
+    notes: Sequence[str]
+
+    def __contains__(self, path: str) -> bool:
+        return path.strip("/").encode() in self.entries
+
+    def entry(self, path: str) -> Entry:
+        return self.entries[path.strip("/").encode()]
+
+    def text(self, path: str) -> str:
+        return content(self.entry(path)).decode()
+
+    def target(self, path: str) -> str:
+        entry = self.entry(path)
+        assert entry.kind is Kind.SYMLINK
+        return entry.target.decode()
+
+
+def content(entry: Entry) -> bytes:
+    """Return the bytes of a file."""
+    assert entry.content is not None
+    return b"".join(entry.content.read())
+
+
+def package(
+    name: str,
+    version: str = "1.0",
+    *,
+    arch: str = "all",
+    files: Mapping[str, bytes | File] | None = None,
+    links: Mapping[str, str] | None = None,
+    members: Sequence[bytes] | None = None,
+    scripts: Mapping[str, str] | None = None,
+    conffiles: Sequence[str] = (),
+    **fields: str,
+) -> Made:
+    """Return a package; `members` are tar members that stand in for files and links."""
+    data = data_members(files or {}, links or {}) if members is None else members
+    control = control_text(name, version, arch, fields)
+    deb = build_deb(control, data, scripts=scripts, conffiles=conffiles)
+    return Made(name, version, arch, deb)
+
+
+def build(
+    *packages: Made,
+    below: Built | None = None,
+    jobs: int = 2,
+    mtime: int = 0,
+    platform: Platform = AMD64,
+    **options: Any,
+) -> Built:
+    """Return the layer that `packages`, in this order, make; its contents are in memory."""
+    store, builder, notes = MemoryStore(), DebianBuilder(), Notes()
+    pins = tuple(_pin(one, store) for one in packages)
+    chosen = DebianOptions(suite=options.pop("suite", "bookworm"), packages=(), **options)
+    layer = Layer(LayerName("runtime"), builder.kind, chosen)
+    spec = Spec(SpecVersion(1), Image(ImageName("test")))
+    beneath = (below.derivation,) if below else ()
+    (derivation,) = builder.derive(Facts(layer, spec, platform, mtime, pins, below=beneath))
+    with ExitStack() as stack:
+        inputs = Inputs(
+            store=store,
+            scratch=lambda: stack.enter_context(store.scratch()),
+            below=Beneath(below.entries if below else {}),
+            progress=notes,
+            config=Config(Path("store"), Path("cache"), jobs=jobs),
+        )
+        spooled = arrange(builder.entries(derivation, inputs), mtime=mtime)
+        arrangement = Arrangement(
+            spooled.directories, tuple(tuple(map(_in_memory, one)) for one in spooled.sources)
+        )
+    entries = {entry.path: entry for entry in arrangement}
+    merged = {**(below.entries if below else {}), **entries}
+    return Built(derivation, arrangement, merged if below else entries, notes.notes)
+
+
+def _pin(made: Made, store: MemoryStore) -> Pin:
+    digest: Digest = store.put_blob(made.deb)
+    path = f"pool/{made.name}.deb"
+    return Pin(made.name, made.version, made.architecture, path, len(made.deb), digest)
+
+
+def _in_memory(entry: Entry) -> Entry:
+    return evolve(entry, content=Inline(content(entry))) if entry.content else entry

@@ -1,0 +1,157 @@
+"""Layer kinds that misbehave, found through an entry point as those of others are."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from attrs import frozen
+
+from immutable.builders.base import Inputs, LockScope, Scope
+from immutable.derivation import Derivation, Facts, Snapshot
+from immutable.digest import Digest
+from immutable.entries import Entry, Kind, file
+from immutable.errors import SourceError
+from immutable.lock import LockedLayer, Pin
+from immutable.plan import builders
+from immutable.sources.fetch import Wanted
+from immutable.spec import Layer
+
+
+@frozen
+class Options:
+    """What these kinds are told: anything, to be told apart by."""
+
+    text: str = ""
+
+
+class Plain:
+    """A layer of one file; the others differ from it in `entries`."""
+
+    kind: ClassVar[str] = "test-plain"
+    version: ClassVar[int] = 1
+    options: ClassVar[type[Any]] = Options
+
+    def request(self, options: Any) -> Mapping[str, Any] | None:
+        return None
+
+    def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
+        raise NotImplementedError
+
+    def paths(self, options: Any) -> tuple[str, ...]:
+        return ()
+
+    def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:
+        return None
+
+    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
+        text = facts.layer.options.text
+        return (Derivation(self.kind, 1, facts.mtime, {"text": text}, name=facts.layer.name),)
+
+    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:
+        return ()
+
+    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+        return [[file(b"file", derivation.options["text"].encode())]]
+
+
+class Asking(Plain):
+    """Pins, as its version, what the layers of its kind beneath it were pinned to."""
+
+    kind: ClassVar[str] = "test-asking"
+
+    def request(self, options: Any) -> Mapping[str, Any] | None:
+        return {"text": options.text}
+
+    def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
+        beneath = [pin.name for one in given.below if one.kind == self.kind for pin in one.pin]
+        name = layer.options.text
+        pin = Pin(name, "+".join(beneath), "", name, 1, Digest.of(name.encode()))
+        request = self.request(layer.options) or {}
+        return LockedLayer(layer.name, self.kind, request, given.platforms, (), (pin,))
+
+
+class Random(Plain):
+    """Never gives the same twice."""
+
+    kind: ClassVar[str] = "test-random"
+
+    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+        return [[file(b"file", secrets.token_bytes())]]
+
+
+begun = threading.Event()
+
+
+@frozen
+class _Endless:
+    """A file that is still being read when the world ends."""
+
+    size: int = 1 << 50
+
+    def read(self) -> Iterator[bytes]:
+        while True:
+            begun.set()
+            yield bytes(1 << 20)
+
+
+class Endless(Plain):
+    """Is never done."""
+
+    kind: ClassVar[str] = "test-endless"
+
+    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+        return [[Entry(b"file", Kind.FILE, content=_Endless())]]
+
+
+class Interrupted(Plain):
+    """Presses Ctrl-C once an endless layer is under way."""
+
+    kind: ClassVar[str] = "test-interrupted"
+
+    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+        begun.wait(30)
+        os.kill(os.getpid(), signal.SIGINT)
+        return [[Entry(b"file", Kind.FILE, content=_Endless())]]
+
+
+class Failing(Plain):
+    """Fails once an endless layer is under way."""
+
+    kind: ClassVar[str] = "test-failing"
+
+    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+        begun.wait(30)
+        raise SourceError("the disk is on fire")
+
+
+def broken() -> None:
+    """Stand for a kind that cannot be made."""
+    raise RuntimeError("no such luck")
+
+
+@contextmanager
+def registered(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have these kinds found, by a distribution that is put into `folder`."""
+    kinds = [cls.__name__ for cls in (Plain, Asking, Random, Endless, Interrupted, Failing)]
+    lines = [f"test-{name.lower()} = {__name__}:{name}" for name in kinds]
+    metadata = folder / "test_kinds-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: test-kinds\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "\n".join(["[immutable.builders]", *lines, f"test-broken = {__name__}:broken"]) + "\n"
+    )
+    patch.syspath_prepend(folder)
+    builders.cache_clear()
+    begun.clear()
+    try:
+        yield
+    finally:
+        builders.cache_clear()

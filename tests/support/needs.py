@@ -1,0 +1,71 @@
+"""What some tests need of the machine; as marks: ``@needs.tool("skopeo")``.
+
+Without it a test is skipped with the reason. With ``IMMUTABLE_CI`` set it is run all the same,
+and fails by the lack: a CI that skips in silence tests nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+
+import pytest
+
+from immutable.config import Config
+from immutable.errors import ImmutableError
+
+
+def network() -> pytest.MarkDecorator:
+    """A mirror of Debian's packages, as this machine is configured."""
+    return _need(_network_lack())
+
+
+def engine() -> pytest.MarkDecorator:
+    """A Docker engine that answers."""
+    return _need(_engine_lack())
+
+
+def tool(name: str) -> pytest.MarkDecorator:
+    """A program on the path."""
+    return _need("" if shutil.which(name) else f"{name} is not installed")
+
+
+def root() -> pytest.MarkDecorator:
+    """The rights of root."""
+    return _need("" if os.geteuid() == 0 else "not root")
+
+
+def _need(lack: str) -> pytest.MarkDecorator:
+    wanted_anyway = os.environ.get("IMMUTABLE_CI", "") not in ("", "0")
+    return pytest.mark.skipif(bool(lack) and not wanted_anyway, reason=lack or "met")
+
+
+@functools.cache
+def _network_lack() -> str:
+    import requests
+
+    try:
+        mirrors = Config.load().mirrors_of("debian", "bookworm")
+        url = f"{mirrors.urls[0]}/dists/bookworm/InRelease"
+        answer = requests.head(url, timeout=5, allow_redirects=True)
+    except ImmutableError as error:
+        return f"no mirror is configured: {error}"
+    except requests.RequestException as error:
+        return f"the configured mirror cannot be reached: {type(error).__name__}"
+    return "" if answer.ok else f"the configured mirror answers {answer.status_code}"
+
+
+@functools.cache
+def _engine_lack() -> str:
+    import docker
+
+    try:
+        client = docker.from_env(timeout=5)
+        try:
+            client.ping()
+        finally:
+            client.close()
+    except (docker.errors.DockerException, OSError) as error:
+        return f"no Docker engine answers: {type(error).__name__}"
+    return ""

@@ -1,0 +1,18 @@
+"""Layers put on disk, as another program's view of them."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+from immutable import tar
+from immutable.encode import CHUNK, cut
+from immutable.entries import Arrangement
+
+
+def unpack(arrangement: Arrangement, folder: Path) -> None:
+    """Write the layer's tar and have the standard library unpack it."""
+    data = b"".join(tar.chunks(arrangement, cut, CHUNK))
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        archive.extractall(folder, filter="fully_trusted")

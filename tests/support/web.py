@@ -1,0 +1,101 @@
+"""A web server on this machine that serves a folder and can be told to misbehave."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from attrs import define, field
+
+
+@define
+class Answer:
+    """What to answer once: `promised` is the Content-Length, the body's own when None.
+
+    With a longer `promised` the connection breaks in the middle of the body. `gate`, when
+    given, is called before the last byte goes out.
+    """
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(factory=dict)
+    promised: int | None = None
+    gate: Callable[[], object] | None = None
+
+
+class WebServer:
+    """Serves `folder` over http on 127.0.0.1; `requests` are the paths asked for, in order.
+
+    `answers[path]` are used up first, one a request; the file at the path comes after them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.requests: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self.answers: defaultdict[str, list[Answer]] = defaultdict(list)
+
+    @contextmanager
+    def serve(self) -> Iterator[str]:
+        """Serve in a thread; the value is the base URL, without a trailing ``/``."""
+        web = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                path = unquote(urlsplit(self.path).path)
+                web.requests.append(path)
+                web.headers.append(dict(self.headers.items()))
+                planned = web.answers.get(path)
+                _send(self, planned.pop(0) if planned else web._file(path))
+
+            do_HEAD = do_GET  # noqa: N815 - the base class's name
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+    def _file(self, path: str) -> Answer:
+        target = self.folder / path.lstrip("/")
+        if ".." in path.split("/") or not target.is_file():
+            return Answer(404, b"not here\n")
+        return Answer(200, target.read_bytes())
+
+
+def _send(handler: BaseHTTPRequestHandler, answer: Answer) -> None:
+    try:
+        handler.send_response(answer.status)
+        for name, value in answer.headers.items():
+            handler.send_header(name, value)
+        length = len(answer.body) if answer.promised is None else answer.promised
+        handler.send_header("Content-Length", str(length))
+        handler.end_headers()
+        if handler.command == "HEAD":
+            return
+        if answer.gate is not None:
+            handler.wfile.write(answer.body[:-1])
+            handler.wfile.flush()
+            answer.gate()
+            handler.wfile.write(answer.body[-1:])
+        else:
+            handler.wfile.write(answer.body)
+        if length != len(answer.body):
+            handler.close_connection = True
+    except (BrokenPipeError, ConnectionResetError):
+        handler.close_connection = True

@@ -1,0 +1,229 @@
+"""The layer kind debian as a whole: its derivation, its entries, what it refuses."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from immutable.builders.base import Builder, LockScope, Scope
+from immutable.builders.debian import DebianBuilder, DebianOptions
+from immutable.config import Config
+from immutable.entries import Kind
+from immutable.errors import ArchiveError, EntryError
+from immutable.lock import LockedLayer
+from immutable.notation import ImageName, LayerName, SpecVersion
+from immutable.platforms import Platform
+from immutable.progress import SILENT
+from immutable.sources.fetch import Fetcher
+from immutable.spec import Image, Layer, Spec
+from immutable.store.memory import MemoryStore
+from tests.support.debian import DATE, DebianMirror, File, tar_member
+from tests.support.debian_layer import AMD64, build, package
+
+
+def test_it_is_a_builder() -> None:
+    assert isinstance(DebianBuilder(), Builder)
+
+
+def test_what_decides_the_packages_is_in_the_request_and_globs_are_not() -> None:
+    options = DebianOptions("bookworm", ("nginx",), exclude=("/usr/share/doc/**",))  # type: ignore[arg-type]
+    expected = {
+        "suite": "bookworm",
+        "pockets": ["updates", "security"],
+        "components": ["main"],
+        "packages": ["nginx"],
+        "recommends": False,
+        "essential": False,
+    }
+    assert expected == DebianBuilder().request(options)
+    named = evolve(options, keyring="keys.pgp")
+    assert {**expected, "keyring": "keys.pgp"} == DebianBuilder().request(named)
+
+
+@pytest.mark.parametrize("suite", ["sid", "unstable", "testing", "experimental"])
+def test_a_rolling_suite_has_no_pockets_unless_asked_for(suite: str) -> None:
+    builder = DebianBuilder()
+    assert builder.request(DebianOptions(suite, ()))["pockets"] == []  # type: ignore[index]
+    named = DebianOptions(suite, (), pockets=("security",))
+    assert builder.request(named)["pockets"] == ["security"]  # type: ignore[index]
+
+
+def test_the_derivation_names_its_packages_platform_and_order() -> None:
+    one, two = package("one"), package("two", arch="amd64")
+    derivation = build(one, two, exclude=("/a",), include=("/a/b",)).derivation
+    assert {
+        "packages": (
+            {"name": "one", "version": "1.0", "architecture": "all"},
+            {"name": "two", "version": "1.0", "architecture": "amd64"},
+        ),
+        "exclude": ("/a",),
+        "include": ("/a/b",),
+        "merged-usr": True,
+    } == derivation.options
+    assert AMD64 == derivation.platform
+    assert derivation.inputs == ()
+    assert derivation.digest != build(two, one, exclude=("/a",)).derivation.digest
+    other = build(one, two, exclude=("/a",), include=("/a/b",), platform=Platform("linux", "arm64"))
+    assert derivation.digest != other.derivation.digest
+
+
+def test_a_layer_upon_debian_layers_reads_them() -> None:
+    first = build(package("one"))
+    assert (first.derivation.digest,) == build(package("two"), below=first).derivation.inputs
+
+
+def test_each_package_is_a_source_of_its_own_and_the_rest_comes_last() -> None:
+    one = package("one", files={"/usr/share/one/b": b"", "/usr/share/one/a": b""})
+    two = package("two", files={"/usr/share/two": b""})
+    first, second, rest = build(one, two).arrangement.sources
+    assert [e.path for e in first] == [b"usr/share/one/a", b"usr/share/one/b"]
+    assert [e.path for e in second] == [b"usr/share/two"]
+    assert b"var/lib/dpkg/status" in [e.path for e in rest]
+
+
+def test_modes_owners_and_times_are_the_packages_and_the_layers() -> None:
+    made = package("one", files={"/usr/bin/su": File(b"x", 0o4755, 0, 42)})
+    entry = build(made, mtime=77).entry("/usr/bin/su")
+    assert (entry.mode, entry.uid, entry.gid, entry.mtime) == (0o4755, 0, 42, 77)
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 5])
+def test_how_many_work_at_a_time_changes_nothing(jobs: int) -> None:
+    packages = [package(f"p{n}", files={f"/usr/share/p{n}": bytes(n * 1000)}) for n in range(6)]
+    assert build(*packages, jobs=1).entries == build(*packages, jobs=jobs).entries
+
+
+def test_excluded_paths_are_left_out_unless_included() -> None:
+    made = package(
+        "one",
+        files={
+            "/usr/share/doc/one/copyright": b"c",
+            "/usr/share/doc/one/changelog.gz": b"l",
+            "/usr/share/man/man1/one.1.gz": b"m",
+            "/usr/bin/one": b"",
+        },
+    )
+    layer = build(
+        made,
+        exclude=("/usr/share/doc/**", "/usr/share/man"),
+        include=("/usr/share/doc/*/copyright",),
+    )
+    assert "/usr/share/doc/one/copyright" in layer
+    assert "/usr/share/doc/one/changelog.gz" not in layer
+    assert "/usr/share/man" not in layer
+    assert "/usr/bin/one" in layer
+
+
+def test_what_is_made_beyond_the_packages_can_be_left_out_too() -> None:
+    layer = build(package("one"), exclude=("/var/lib/dpkg/info/**", "/etc/machine-id"))
+    assert "/etc/machine-id" not in layer
+    assert "/var/lib/dpkg/info/one.list" not in layer
+    assert "/var/lib/dpkg/status" in layer
+
+
+def test_a_hard_link_stands_alone_when_its_target_is_left_out() -> None:
+    members = [
+        tar_member("./usr/", kind=b"5", mode=0o755),
+        tar_member("./usr/one", b"data"),
+        tar_member("./usr/two", kind=b"1", target="./usr/one"),
+    ]
+    layer = build(package("one", members=members), exclude=("/usr/one",))
+    assert Kind.FILE is layer.entry("/usr/two").kind
+    assert layer.text("/usr/two") == "data"
+
+
+def test_the_first_layer_has_an_empty_machine_id_and_no_other() -> None:
+    first = build(package("one"))
+    assert (0o444, 0) == (first.entry("/etc/machine-id").mode, first.entry("/etc/machine-id").size)
+    second = build(package("two"), below=first)
+    assert b"etc/machine-id" not in {entry.path for entry in second.arrangement}
+
+
+def test_a_package_that_is_not_the_pinned_one_is_refused() -> None:
+    made = evolve(package("one"), version="2.0")
+    with pytest.raises(
+        ArchiveError, match=r"one_2\.0_all\.deb.*Version: expected 2\.0, found 1\.0"
+    ):
+        build(made)
+
+
+def test_a_name_that_is_no_packages_is_refused() -> None:
+    with pytest.raises(ArchiveError, match=r"expected a package's name, found '\.\./x'"):
+        build(package("../x"))
+
+
+def test_a_device_in_a_package_is_refused() -> None:
+    made = package("one", members=[tar_member("./dev/null", kind=b"3")])
+    with pytest.raises(ArchiveError, match="dev/null"):
+        build(made)
+
+
+def test_a_write_through_another_packages_link_is_refused() -> None:
+    one = package("one", links={"/usr/share/x": "/etc"})
+    two = package("two", members=[tar_member("./usr/share/x/passwd", b"evil")])
+    with pytest.raises(EntryError, match="usr/share/x"):
+        build(one, two)
+
+
+def test_scripts_that_were_not_run_are_told_by_name() -> None:
+    harmless = """#!/bin/sh
+set -e
+# Automatically added by dh_installalternatives/13
+if [ "$1" = configure ]; then
+  update-alternatives --install /usr/bin/x x /usr/bin/y 5
+fi
+# End automatically added section
+exit 0
+"""
+    layer = build(
+        package("quiet", scripts={"postinst": harmless, "postrm": "rm -rf /x"}),
+        package("loud", scripts={"postinst": "#!/bin/sh\nuseradd x\n"}),
+        package("early", scripts={"preinst": "mkdir /x"}),
+        package("base-files", scripts={"postinst": "anything"}),
+    )
+    assert ["runtime: scripts of 2 packages were not run: loud, early"] == layer.notes
+
+
+def test_nothing_is_told_where_there_is_nothing_to_tell() -> None:
+    assert build(package("one")).notes == []
+
+
+def test_locking_pins_what_a_mirror_offers_and_not_what_layers_below_hold(tmp_path: Path) -> None:
+    mirror = DebianMirror(tmp_path)
+    mirror.add("libc6", arch="amd64")
+    mirror.add("nginx", depends="libc6")
+    with mirror.serve() as url:
+        environ = {**mirror.environ(url), "HOME": str(tmp_path)}
+        config = Config.load(environ, store=tmp_path / "store", apt=tmp_path, keyrings=tmp_path)
+        layer = Layer(LayerName("web"), "debian", DebianOptions("bookworm", ("nginx",), pockets=()))
+
+        def lock(*below: LockedLayer) -> LockedLayer:
+            with Fetcher(config) as fetcher:
+                return DebianBuilder().lock(layer, lock_scope(config, fetcher, below))
+
+        base = lock()
+        assert [(pin.name, pin.why) for pin in base.pin] == [
+            ("libc6", ("nginx",)),
+            ("nginx", ("asked for",)),
+        ]
+        assert [index.suite for index in base.index] == ["bookworm"]
+        assert base.platforms == (AMD64,)
+        only_libc = evolve(base, pin=base.pin[:1])
+        assert [pin.name for pin in lock(only_libc).pin] == ["nginx"]
+
+
+def test_sources_are_wanted_from_the_mirror() -> None:
+    derivation = build(package("one")).derivation
+    config = Config(Path("s"), Path("c"), mirrors={"debian": ["http://mirror.test/debian"]})
+    (wanted,) = DebianBuilder().wanted(derivation, lock_scope(config, Fetcher(config), ()).scope)
+    assert wanted.urls == ("http://mirror.test/debian/pool/one.deb",)
+    assert (wanted.digest,) == derivation.sources
+
+
+def lock_scope(config: Config, fetcher: Fetcher, below: tuple[LockedLayer, ...]) -> LockScope:
+    scope = Scope(Path(), (AMD64,), config, MemoryStore(), SILENT, lambda _path: {})
+    spec = Spec(SpecVersion(1), Image(ImageName("test")))
+    return LockScope(spec, (AMD64,), None, False, DATE + timedelta(days=1), below, fetcher, scope)

@@ -1,0 +1,121 @@
+"""Merged /usr, and links that lead where they led before."""
+
+from __future__ import annotations
+
+import pytest
+
+from immutable.builders.debian.places import Places, is_merged
+from immutable.entries import Kind, symlink
+from tests.support.debian import File, tar_member
+from tests.support.debian_layer import build, package
+
+MERGED = Places.of(merged=True)
+
+
+@pytest.mark.parametrize(
+    ("suite", "expected"),
+    [
+        ("buster", False),
+        ("bullseye", False),
+        ("bullseye-backports", False),
+        ("bookworm", True),
+        ("bookworm-backports", True),
+        ("trixie", True),
+        ("sid", True),
+        ("a-later-one", True),
+    ],
+)
+def test_usr_is_merged_from_bookworm_on(suite: str, expected: bool) -> None:
+    assert expected is is_merged(suite)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (b"bin/ls", b"usr/bin/ls"),
+        (b"lib64/ld.so", b"usr/lib64/ld.so"),
+        (b"lib/x/y", b"usr/lib/x/y"),
+        (b"lib", b"usr/lib"),
+        (b"library/x", b"library/x"),
+        (b"usr/bin/ls", b"usr/bin/ls"),
+        (b"var/run/x", b"run/x"),
+        (b"var/lock", b"run/lock"),
+        (b"var/lib/x", b"var/lib/x"),
+        (b"var", b"var"),
+    ],
+)
+def test_a_path_lies_where_the_links_lead(path: bytes, expected: bytes) -> None:
+    assert expected == MERGED(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "target", "expected"),
+    [
+        (b"lib/a/x.so", b"x.so.1", b"x.so.1"),
+        (b"lib/a/x.so", b"../b/x.so", b"../b/x.so"),
+        (b"lib/x", b"../usr/share/y", b"../share/y"),
+        (b"lib/a/x", b"../../usr/share/y", b"../../share/y"),
+        (b"lib/a/x", b"../../etc/y", b"../../../etc/y"),
+        (b"bin/x", b"../sbin/y", b"../sbin/y"),
+        (b"bin/x", b"/bin/y", b"/bin/y"),
+        (b"bin/x", b"../bin/y", b"../bin/y"),
+        (b"usr/bin/x", b"../../bin/y", b"../../bin/y"),
+        (b"var/run/x", b"../lib/y", b"../var/lib/y"),
+    ],
+)
+def test_a_moved_link_leads_where_it_led(path: bytes, target: bytes, expected: bytes) -> None:
+    assert expected == MERGED.entry(symlink(path, target)).target
+
+
+def test_packages_files_lie_below_usr_and_links_stand_for_the_old_places() -> None:
+    layer = build(
+        package("libc6", files={"/lib64/ld.so": File(b"ld", 0o755), "/bin/true": File(b"t", 0o755)})
+    )
+    assert layer.text("/usr/lib64/ld.so") == "ld"
+    assert {"bin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64", "sbin": "usr/sbin"} == {
+        name: layer.target(name) for name in ("bin", "lib", "lib64", "sbin")
+    }
+    assert "/lib32" not in layer
+    assert Kind.DIRECTORY is layer.entry("/usr/bin").kind
+
+
+def test_a_loaders_link_is_there_when_packages_use_usr_themselves() -> None:
+    layer = build(package("libc6", files={"/usr/lib64/ld.so": b"ld"}), suite="trixie")
+    assert layer.target("/lib64") == "usr/lib64"
+
+
+def test_links_that_a_package_ships_itself_are_kept() -> None:
+    made = package("base-files", links={"/bin": "usr/bin", "/var/run": "/run"})
+    layer = build(made, package("one", files={"/usr/bin/x": b""}), suite="trixie")
+    assert layer.target("/bin") == "usr/bin"
+    assert layer.target("/var/run") == "/run"
+
+
+def test_a_later_layer_repeats_only_the_links_that_its_packages_go_through() -> None:
+    first = build(package("one"))
+    plain = build(package("two", files={"/usr/bin/two": b""}), below=first)
+    assert {b"bin", b"lib", b"sbin"}.isdisjoint(e.path for e in plain.arrangement)
+    through = build(package("two", files={"/bin/two": b""}), below=first)
+    assert b"bin" in {e.path for e in through.arrangement}
+    assert through.target("/bin") == "usr/bin"
+
+
+def test_before_bookworm_bin_is_a_directory_of_its_own() -> None:
+    layer = build(package("one", files={"/bin/x": b"x"}), suite="bullseye")
+    assert layer.text("/bin/x") == "x"
+    assert "/usr/bin/x" not in layer
+
+
+def test_a_compatibility_link_that_merging_turns_on_itself_is_dropped() -> None:
+    made = package("one", files={"/bin/touch": b"t"}, links={"/usr/bin/touch": "/bin/touch"})
+    assert build(made).text("/usr/bin/touch") == "t"
+
+
+def test_hard_links_move_with_their_targets() -> None:
+    members = [
+        tar_member("./bin/", kind=b"5", mode=0o755),
+        tar_member("./bin/gunzip", b"data"),
+        tar_member("./bin/uncompress", kind=b"1", target="./bin/gunzip"),
+    ]
+    layer = build(package("gzip", members=members))
+    assert layer.entry("/usr/bin/uncompress").target == b"usr/bin/gunzip"

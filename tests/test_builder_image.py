@@ -1,0 +1,402 @@
+"""Layers of kind ``image``: another spec's or a layout's layers, as they are."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from immutable import lock, oci
+from immutable.compat import zstd
+from immutable.digest import Digest
+from immutable.errors import (
+    ArchiveError,
+    BlobMissing,
+    DigestMismatch,
+    ImageError,
+    ImmutableError,
+    LockMissing,
+    LockStale,
+    SpecError,
+)
+from immutable.store import MemoryStore, Store
+from immutable.store.layout import Layout
+from tests.support.archives import END, member
+from tests.support.specs import (
+    AMD64,
+    ARM64,
+    CONFIG,
+    State,
+    build,
+    contents,
+    fill,
+    layer,
+    layout_image,
+    layout_index,
+    text,
+    write,
+)
+
+APP = layer("files", "app", entries=[{"path": "/app", "text": "app"}])
+BASE = layer("files", "os", entries=[{"path": "/etc/os-release", "text": "ID=test\n"}])
+ON_BASE = layer("image", "base", from_="base.toml")
+LOW, HIGH = member(b"etc/passwd", b"root:x:0:0::/:\n") + END, member(b"b", b"2") + END
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+# Another spec
+
+
+def test_a_spec_beneath_lends_its_layers(tmp_path: Path, store: MemoryStore) -> None:
+    base = build(write(tmp_path, BASE, "base.toml"), store)
+    image = build(write(tmp_path, ON_BASE + APP), store)
+
+    assert [True, False] == [built.cached for built in image.layers]
+    assert base.layers[0].blob == image.layers[0].blob
+    assert base.layers[0].derivation == image.layers[0].derivation
+    annotations = dict(image.manifest.annotations)
+    assert "test/base" == annotations[oci.BASE_NAME]
+    assert str(base.digest) == annotations[oci.BASE_DIGEST]
+
+
+def test_it_need_not_be_built_before(tmp_path: Path, store: MemoryStore) -> None:
+    write(tmp_path, BASE, "base.toml")
+    image = build(write(tmp_path, ON_BASE + APP), store)
+
+    base = build(tmp_path / "base.toml", MemoryStore())
+    assert str(base.digest) == dict(image.manifest.annotations)[oci.BASE_DIGEST]
+    assert ["test/web"] == [one.name for one in store.images()]
+
+
+def test_its_config_is_inherited_as_from_does(tmp_path: Path, store: MemoryStore) -> None:
+    write(
+        tmp_path,
+        BASE
+        + '[config]\nuser = "5"\nworkdir = "/a"\nenv = { A = "1", B = "2" }\n'
+        + 'entrypoint = ["e"]\ncmd = ["c"]\nexpose = ["1/tcp"]\nvolumes = ["/v"]\n'
+        + 'labels = { x = "1", y = "2" }\nstop-signal = "SIGINT"\n',
+        "base.toml",
+    )
+    upper = '[config]\nworkdir = "/b"\nenv = { B = "3", C = "4" }\n'
+    upper += 'cmd = ["d"]\nexpose = ["2/tcp"]\nlabels = { y = "3" }\n'
+
+    inherited = build(write(tmp_path, ON_BASE + APP + upper), store).config.execution
+
+    assert ("5", "/b", ("e",), ("d",), "SIGINT") == (
+        inherited.user,
+        inherited.workdir,
+        inherited.entrypoint,
+        inherited.cmd,
+        inherited.stop_signal,
+    )
+    assert ("A=1", "B=3", "C=4") == inherited.env[-3:]
+    assert ("1/tcp", "2/tcp") == inherited.exposed_ports
+    assert ("/v",) == inherited.volumes
+    assert {"x": "1", "y": "3"} == dict(inherited.labels)
+
+
+def test_a_new_entrypoint_does_not_take_the_old_arguments(
+    tmp_path: Path, store: MemoryStore
+) -> None:
+    write(tmp_path, BASE + '[config]\nentrypoint = ["e"]\ncmd = ["c"]\n', "base.toml")
+
+    image = build(write(tmp_path, ON_BASE + '[config]\nentrypoint = ["f"]\n'), store)
+
+    assert (("f",), ()) == (image.config.execution.entrypoint, image.config.execution.cmd)
+
+
+def test_each_keeps_its_compression(tmp_path: Path, store: MemoryStore) -> None:
+    write(tmp_path, BASE, "base.toml", image='compression = "zstd"')
+
+    image = build(write(tmp_path, ON_BASE + APP, image='compression = "none"'), store)
+
+    assert [oci.LAYER_ZSTD, oci.LAYER] == [built.blob.media_type for built in image.layers]
+
+
+def test_history_tells_of_all_layers(tmp_path: Path, store: MemoryStore) -> None:
+    write(tmp_path, BASE + '[[user]]\nname = "u"\nuid = 1\n', "base.toml")
+
+    image = build(write(tmp_path, ON_BASE + APP + '[[user]]\nname = "v"\nuid = 2\n'), store)
+
+    kinds = [step.created_by.split()[1] for step in image.config.history]
+    assert ["files", "users", "files", "users"] == kinds
+    passwd = text(contents(store, image.layers[-1])["etc/passwd"])
+    assert ["root", "u", "v"] == [line.split(":")[0] for line in passwd.splitlines()]
+
+
+@pytest.mark.parametrize("chain", [["web"], ["a", "web"], ["a", "b", "web"], ["a", "b", "a"]])
+def test_circles_are_refused_with_their_chain(
+    tmp_path: Path, store: MemoryStore, chain: list[str]
+) -> None:
+    names = ["web", *chain]
+    for name, beneath in zip(names[:-1], chain, strict=True):
+        write(tmp_path, layer("image", "base", from_=f"{beneath}.toml"), f"{name}.toml")
+    shown = " → ".join(f"{name}.toml" for name in names)
+
+    with pytest.raises(SpecError, match=f"in a circle: {shown}$"):
+        build(tmp_path / "web.toml", store)
+
+
+def test_a_tower_of_specs_is_refused(tmp_path: Path, store: MemoryStore) -> None:
+    for number in range(200):
+        write(tmp_path, layer("image", from_=f"{number + 1}.toml"), f"{number}.toml")
+
+    with pytest.raises(SpecError, match="more than 32 specs on each other"):
+        build(tmp_path / "0.toml", store)
+
+
+def test_an_image_has_to_be_the_first_layer(tmp_path: Path, store: MemoryStore) -> None:
+    write(tmp_path, BASE, "base.toml")
+
+    with pytest.raises(SpecError, match='layer "base": an image to build upon has to be the first'):
+        build(write(tmp_path, APP + ON_BASE), store)
+
+
+def test_a_platform_that_it_lacks_is_named(tmp_path: Path, store: MemoryStore) -> None:
+    write(tmp_path, BASE, "base.toml", image='platforms = ["linux/arm64"]')
+
+    with pytest.raises(SpecError, match=r"base\.toml: .*linux/amd64 is not among linux/arm64"):
+        build(write(tmp_path, ON_BASE), store)
+
+
+def test_faults_in_it_are_named_in_it(tmp_path: Path, store: MemoryStore) -> None:
+    write(tmp_path, layer("files", sorce="x"), "base.toml")
+
+    with pytest.raises(SpecError, match=r"base\.toml: layer\[0\]\.sorce: unknown key"):
+        build(write(tmp_path, ON_BASE), store)
+
+
+def test_a_missing_spec_is_named(tmp_path: Path, store: MemoryStore) -> None:
+    with pytest.raises(SpecError, match=r"base\.toml: No such file"):
+        build(write(tmp_path, ON_BASE), store)
+
+
+def test_an_edit_beneath_reaches_the_top(tmp_path: Path, store: MemoryStore) -> None:
+    fill(tmp_path / "os", {"a": "1"})
+    write(tmp_path, layer("files", "os", source="os"), "base.toml")
+    spec = write(tmp_path, ON_BASE + APP)
+    one = build(spec, store)
+    fill(tmp_path / "os", {"a": "22"})
+    other = build(spec, store)
+
+    assert one.digest != other.digest
+    assert [False, True] == [built.cached for built in other.layers]
+
+
+@pytest.mark.parametrize("given", ["base", "docker.io/debian", "oci:", "http://h.test/x"])
+def test_other_references_are_refused(tmp_path: Path, store: MemoryStore, given: str) -> None:
+    with pytest.raises(SpecError, match=r"layer\[0\]\.from: expected a spec"):
+        build(write(tmp_path, layer("image", from_=given)), store)
+
+
+# A layout
+
+ON_LAYOUT = layer("image", "base", from_="oci:base:v1")
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout.create(tmp_path / "base")
+
+
+def test_a_layout_is_pinned_by_the_lock(tmp_path: Path, layout: Layout, store: MemoryStore) -> None:
+    root = layout_image(layout, LOW, HIGH, name="v1")
+    spec = write(tmp_path, ON_LAYOUT + APP)
+    with pytest.raises(LockMissing, match="takes base from outside; run `immutable lock"):
+        build(spec, store)
+
+    locked = lock(spec, store, config=CONFIG)
+    image = build(spec, store)
+
+    assert root.digest == locked.lock.layer[0].pin[0].sha256
+    assert [Digest.of(LOW), Digest.of(HIGH)] == [built.diff_id for built in image.layers[:2]]
+    assert ["base 0", "base 1"] == [step.created_by for step in image.config.history[:2]]
+    assert ("PATH=/bin", "A=base") == image.config.execution.env
+    assert str(root.digest) == dict(image.manifest.annotations)[oci.BASE_DIGEST]
+    assert [True] * 3 == [built.cached for built in build(spec, store).layers]
+
+
+def test_a_name_that_moves_on_changes_nothing_before_a_new_lock(
+    tmp_path: Path, layout: Layout, store: MemoryStore
+) -> None:
+    layout_image(layout, LOW, name="v1")
+    spec = write(tmp_path, ON_LAYOUT)
+    lock(spec, store, config=CONFIG)
+    first = build(spec, store)
+    layout_image(layout, HIGH, name="v1")
+
+    assert first.digest == build(spec, MemoryStore()).digest
+
+    lock(spec, store, config=CONFIG)  # asks for the same: stays
+    assert first.digest == build(spec, store).digest
+    lock(spec, store, config=CONFIG, upgrade=True)
+    assert first.digest != build(spec, store).digest
+
+
+def test_another_reference_makes_the_lock_stale(
+    tmp_path: Path, layout: Layout, store: MemoryStore
+) -> None:
+    layout_image(layout, LOW, name="v1")
+    lock(write(tmp_path, ON_LAYOUT), store, config=CONFIG)
+
+    with pytest.raises(LockStale, match=r"stale: layer .base. .*oci:base:v2.*immutable lock"):
+        build(write(tmp_path, ON_LAYOUT.replace("v1", "v2")), store)
+
+
+def test_what_was_pinned_and_is_gone_is_named(
+    tmp_path: Path, layout: Layout, store: MemoryStore
+) -> None:
+    root = layout_image(layout, LOW, name="v1")
+    spec = write(tmp_path, ON_LAYOUT)
+    lock(spec, store, config=CONFIG)
+    layout.blob_path(root.digest).unlink()
+
+    with pytest.raises(BlobMissing, match=f"base: blob {root.digest} is missing"):
+        build(spec, store)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "pack"),
+    [
+        (oci.LAYER, bytes),
+        (oci.LAYER_GZIP, gzip.compress),
+        (oci.LAYER_ZSTD, zstd.compress),
+        ("application/vnd.docker.image.rootfs.diff.tar.gzip", gzip.compress),
+    ],
+)
+def test_layers_of_every_compression(
+    tmp_path: Path, layout: Layout, store: MemoryStore, media_type: str, pack: type[bytes]
+) -> None:
+    layout_image(layout, LOW, name="v1", media_type=media_type, packed=pack)
+    spec = write(tmp_path, ON_LAYOUT + '[[user]]\nname = "u"\nuid = 1\n')
+    lock(spec, store, config=CONFIG)
+
+    image = build(spec, store)
+
+    assert oci.family(media_type) == image.layers[0].blob.media_type
+    passwd = text(contents(store, image.layers[-1])["etc/passwd"])
+    assert passwd.startswith("root:x:0:0::/:\nu:x:1:1:")
+
+
+def test_whiteouts_in_the_base_hold_for_accounts(
+    tmp_path: Path, layout: Layout, store: MemoryStore
+) -> None:
+    layout_image(layout, LOW, member(b"etc/.wh.passwd") + END, name="v1")
+    spec = write(tmp_path, ON_LAYOUT + '[[user]]\nname = "u"\nuid = 1\n')
+    lock(spec, store, config=CONFIG)
+
+    passwd = text(contents(store, build(spec, store).layers[-1])["etc/passwd"])
+
+    assert passwd.startswith("root:x:0:0:root:/root:/bin/sh\nu:")
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"diff_ids": (Digest.of(b"other"),)}, DigestMismatch),
+        ({"diff_ids": ()}, ImageError),
+        ({"packed": lambda data: gzip.compress(data) + b"junk"}, ArchiveError),
+        ({"packed": lambda data: gzip.compress(data)[:-5]}, ArchiveError),
+        ({"packed": zstd.compress}, ArchiveError),
+        ({"media_type": "application/vnd.oci.image.layer.v1.tar+xz", "packed": bytes}, ImageError),
+    ],
+    ids=["diffID", "no diffIDs", "junk", "truncated", "other compression", "media type"],
+)
+def test_a_layer_that_does_not_hold_is_refused(
+    tmp_path: Path, layout: Layout, change: dict[str, object], error: type[ImmutableError]
+) -> None:
+    layout_image(layout, LOW, name="v1", **change)  # type: ignore[arg-type]
+    spec = write(tmp_path, ON_LAYOUT)
+    with Store.open(tmp_path / "store") as store:
+        lock(spec, store, config=CONFIG)
+        before = State.of(store)
+
+        with pytest.raises(error):
+            build(spec, store)
+
+        assert before == State.of(store)
+
+
+@pytest.mark.parametrize("what", ["layer", "config", "manifest"])
+def test_a_flipped_byte_is_found(tmp_path: Path, layout: Layout, what: str) -> None:
+    root = layout_image(layout, LOW, name="v1")
+    manifest = oci.decode_manifest(layout.read(root.digest, 1 << 20), "test")
+    victim = {"layer": manifest.layers[0], "config": manifest.config, "manifest": root}[what]
+    spec = write(tmp_path, ON_LAYOUT)
+    with Store.open(tmp_path / "store") as store:
+        lock(spec, store, config=CONFIG)
+        before = State.of(store)
+        path = layout.blob_path(victim.digest)
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.chmod(0o644)
+        path.write_bytes(data)
+
+        with pytest.raises(ImmutableError):
+            build(spec, store)
+
+        assert before == State.of(store)
+
+
+def test_a_layout_of_several_platforms(tmp_path: Path, layout: Layout, store: MemoryStore) -> None:
+    arm = layout_image(layout, HIGH, platform=ARM64)
+    layout_index(layout, "v1", layout_image(layout, LOW), arm)
+    spec = write(tmp_path, ON_LAYOUT + APP, image='platforms = ["linux/amd64", "linux/arm64"]')
+    lock(spec, store, config=CONFIG)
+
+    image = build(spec, store)
+
+    assert [(AMD64, Digest.of(LOW)), (ARM64, Digest.of(HIGH))] == [
+        (built.platform, built.layers[0].diff_id) for built in image.platforms
+    ]
+    assert image.platforms[0].layers[1].blob == image.platforms[1].layers[1].blob
+
+
+def test_a_platform_that_the_layout_lacks_is_named(
+    tmp_path: Path, layout: Layout, store: MemoryStore
+) -> None:
+    layout_index(layout, "v1", layout_image(layout, LOW, platform=ARM64))
+    spec = write(tmp_path, ON_LAYOUT)
+    lock(spec, store, config=CONFIG)
+
+    with pytest.raises(ImageError, match="no manifest for linux/amd64; it has linux/arm64"):
+        build(spec, store)
+
+
+def test_a_single_image_of_another_platform_is_refused(
+    tmp_path: Path, layout: Layout, store: MemoryStore
+) -> None:
+    layout_image(layout, LOW, name="v1", platform=ARM64)
+    spec = write(tmp_path, ON_LAYOUT)
+    lock(spec, store, config=CONFIG)
+
+    with pytest.raises(ImageError, match="expected an image for linux/amd64, found linux/arm64"):
+        build(spec, store)
+
+
+def test_one_of_several_has_to_be_named(tmp_path: Path, layout: Layout, store: MemoryStore) -> None:
+    layout_image(layout, LOW, name="v1")
+    assert lock(write(tmp_path, layer("image", from_="oci:base")), store, config=CONFIG).lock
+    layout_image(layout, HIGH, name="v2")
+
+    for given in ("oci:base", "oci:base:v3"):
+        spec = write(tmp_path, layer("image", from_=given), "other.toml")
+        with pytest.raises(ImageError, match="expected the name of an image in it; it has v1, v2"):
+            lock(spec, store, config=CONFIG)
+
+
+def test_our_own_store_is_a_layout_to_build_upon(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "base-store") as below, Store.open(tmp_path / "store") as store:
+        base = build(write(tmp_path, BASE, "base.toml", image='tags = ["1.0"]'), below)
+        spec = write(tmp_path, layer("image", "base", from_="oci:base-store:test/base:1.0") + APP)
+        lock(spec, store, config=CONFIG)
+
+        image = build(spec, store)
+
+    assert base.layers[0].blob == image.layers[0].blob
+    assert str(base.digest) == dict(image.manifest.annotations)[oci.BASE_DIGEST]

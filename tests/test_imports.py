@@ -1,0 +1,230 @@
+"""The import rule: a module imports from its own group and those above it, never below.
+
+Values do no I/O and know no clock; only `config` reads the environment; only `cli` prints.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import immutable
+
+ROOT: Final = Path(immutable.__file__).parent
+
+# Groups, each of which may import from those before it. A name stands for a module or, for a
+# package, for all in it; the edges stand in their own order.
+GROUPS: Final[tuple[tuple[str, frozenset[str]], ...]] = (
+    (
+        "values",
+        frozenset(
+            [
+                "errors",
+                "digest",
+                "canonical",
+                "platforms",
+                "structure",
+                "globs",
+                "progress",
+                "compat",
+                "notation",
+                "spec",
+                "lock",
+                "oci",
+                "derivation",
+                "entries",
+                "tar",
+                "encode",
+                "image",
+                "retention",
+            ]
+        ),
+    ),
+    ("config", frozenset({"config"})),
+    ("store", frozenset({"store"})),
+    ("archives", frozenset({"archives"})),
+    ("sources", frozenset({"sources"})),
+    ("builders", frozenset({"builders", "below"})),
+    ("transports", frozenset({"transports"})),
+    (
+        "verbs",
+        frozenset(
+            [
+                "plan",
+                "realise",
+                "build",
+                "locking",
+                "verify",
+                "testing",
+                "copying",
+                "prune",
+                "diff",
+                "explain",
+            ]
+        ),
+    ),
+    ("public names", frozenset({"immutable"})),
+    ("shell", frozenset({"cli", "__main__"})),
+)
+LEVELS: Final = {name: level for level, (_, names) in enumerate(GROUPS) for name in names}
+VALUES: Final = GROUPS[0][1]
+
+# What a value must not ask: the file system, the clock, chance, this machine.
+_IMPURE: Final = frozenset(
+    [
+        "os",
+        "pathlib",
+        "time",
+        "random",
+        "secrets",
+        "tempfile",
+        "shutil",
+        "glob",
+        "subprocess",
+        "socket",
+        "platform",
+        "getpass",
+        "locale",
+        "threading",
+        "multiprocessing",
+        "sqlite3",
+        "requests",
+        "urllib",
+    ]
+)
+_CLOCK: Final = frozenset({"now", "today", "utcnow"})
+_ENVIRONMENT: Final = frozenset({"environ", "environb", "getenv", "getenvb"})
+_USER_FOLDER: Final = frozenset({"Path.home", "os.path.expanduser", "os.path.expandvars"})
+# It changes the time zone to show that no digest depends on it.
+_MAY_SET_TZ: Final = "testing"
+
+MODULES: Final = sorted(ROOT.rglob("*.py"))
+
+
+def top(path: Path) -> str:
+    """The name in GROUPS that the module at `path` belongs to."""
+    first = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    return "immutable" if first == "__init__" else first
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes(), str(path))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that the one at `path` imports anywhere in it, with its full name."""
+    package = ("immutable", *path.relative_to(ROOT).parts[:-1])
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join((*base, *filter(None, [node.module])))
+            for alias in node.names:
+                # `from immutable import oci` imports the module, not a name of the package.
+                full = f"{module}.{alias.name}"
+                yield full if _is_module(full) else module
+
+
+def _is_module(name: str) -> bool:
+    place = ROOT.parent.joinpath(*name.split("."))
+    return place.with_suffix(".py").is_file() or (place / "__init__.py").is_file()
+
+
+def own(path: Path) -> set[str]:
+    """What of immutable itself the module at `path` imports, as names in GROUPS."""
+    parts = (name.split(".") for name in imports(path) if name.split(".")[0] == "immutable")
+    return {found[1] if len(found) > 1 else "immutable" for found in parts}
+
+
+def names(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=names)
+def test_every_module_has_a_place(path: Path) -> None:
+    assert top(path) in LEVELS
+
+
+@pytest.mark.parametrize("path", MODULES, ids=names)
+def test_nothing_imports_from_below(path: Path) -> None:
+    level = LEVELS[top(path)]
+    below = sorted(name for name in own(path) if LEVELS[name] > level)
+    assert [] == below
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if top(p) in VALUES], ids=names)
+def test_values_are_pure(path: Path) -> None:
+    assert [] == sorted(_IMPURE & {name.split(".")[0] for name in imports(path)})
+    attributes = {node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
+    assert [] == sorted(attributes & (_CLOCK | {"open"}))
+    assert "open" not in _called(path)
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in MODULES if top(p) not in ("config", _MAY_SET_TZ)], ids=names
+)
+def test_only_config_reads_the_environment(path: Path) -> None:
+    found = []
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Attribute) and (
+            node.attr in _ENVIRONMENT or ast.unparse(node) in _USER_FOLDER
+        ):
+            found.append(f"{ast.unparse(node)} at line {node.lineno}")
+        elif isinstance(node, ast.ImportFrom) and node.module == "os":
+            found += [alias.name for alias in node.names if alias.name in _ENVIRONMENT]
+    assert [] == found
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if LEVELS[top(p)] < LEVELS["cli"]], ids=names)
+def test_only_the_command_line_speaks_or_exits(path: Path) -> None:
+    assert [] == sorted(_called(path) & {"print", "input", "exit", "quit", "breakpoint"})
+    streams = [
+        ast.unparse(node)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute)
+        and ast.unparse(node) in {"sys.stdout", "sys.stderr", "sys.exit", "sys.stdin", "os._exit"}
+    ]
+    assert [] == streams
+
+
+def _called(path: Path) -> set[str]:
+    calls = (node.func for node in ast.walk(tree(path)) if isinstance(node, ast.Call))
+    return {function.id for function in calls if isinstance(function, ast.Name)}
+
+
+def test_the_time_zone_is_all_that_testing_touches() -> None:
+    keys = {
+        ast.unparse(node.slice)
+        for node in ast.walk(tree(ROOT / "testing.py"))
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "os.environ"
+    }
+    assert {"'TZ'"} >= keys
+
+
+def test_the_rule_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "immutable"
+    (package / "store").mkdir(parents=True)
+    (package / "store" / "__init__.py").touch()
+    (package / "store" / "disk.py").write_text(
+        "from ..config import Config\nimport immutable.digest\n"
+        "def f():\n    from immutable import oci, spec as s\n"
+        "if 0:\n    import os.path\n    from . import other\n"
+    )
+    for name in ("config", "digest", "oci", "spec", "store/other"):
+        (package / f"{name}.py").touch()
+    monkeypatch.setattr("tests.test_imports.ROOT", package)
+    module = package / "store" / "disk.py"
+    assert {
+        "immutable.config",
+        "immutable.digest",
+        "immutable.oci",
+        "immutable.spec",
+        "os.path",
+        "immutable.store.other",
+    } == set(imports(module))
+    assert {"config", "digest", "oci", "spec", "store"} == own(module)

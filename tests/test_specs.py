@@ -1,0 +1,280 @@
+"""The specs we ship: their committed locks build, run in real engines, and other tools agree."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import immutable
+from immutable.config import Config
+from immutable.platforms import Platform
+from immutable.testing import assert_reproducible
+from tests.support import needs
+
+SPECS = Path(__file__).parent.parent / "specs"
+NAMES = ("hello", "nginx", "python")
+AMD64, ARM64 = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")
+
+# The digests that these specs and locks have on every machine. When one changes, so does every
+# user's image made of such parts: say so in the changelog.
+DIGESTS = {
+    "hello": "sha256:71e72caa6b8ad9d2b6abf00bf5edd3f3167d3f27500d946c884535fa79b03730",
+    "nginx": "sha256:36fe5a440cf7db1620bf9cb82a153bdc886fcda346e1c43b673c597027343ef5",
+    "python": "sha256:0dde22fe322e1be657494053bf09416caec849e80f51e73b612fd51a43ae85ba",
+}
+
+# In a sandbox, root may not raise limits, and crun refuses hybrid cgroups; runc takes both.
+RUN = {
+    "docker": ("run", "--read-only"),
+    "podman": (
+        *("--runtime", "runc", "run", "--read-only"),
+        *("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"),
+    ),
+}
+
+pytestmark = [pytest.mark.network, pytest.mark.xdist_group("specs")]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[immutable.Store]:
+    with immutable.Store.open(tmp_path_factory.mktemp("specs") / "store") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def images(store: immutable.Store) -> dict[str, immutable.Image]:
+    return {name: immutable.build(SPECS / f"{name}.toml", store) for name in NAMES}
+
+
+@needs.network()
+@pytest.mark.parametrize("name", NAMES)
+def test_a_committed_lock_gives_the_digest_it_always_gave(
+    images: dict[str, immutable.Image], name: str
+) -> None:
+    assert DIGESTS[name] == str(images[name].digest)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_committed_locks_answer_their_specs(name: str) -> None:
+    assert () == immutable.check(SPECS / f"{name}.toml")
+
+
+@needs.network()
+def test_a_spec_is_reproducible(images: dict[str, immutable.Image], store: immutable.Store) -> None:
+    again = assert_reproducible(SPECS / "hello.toml", store=store)
+    assert images["hello"].digest == again.digest
+
+
+@needs.network()
+@pytest.mark.parametrize("name", NAMES)
+def test_programs_are_of_the_image_s_architecture(
+    images: dict[str, immutable.Image], name: str
+) -> None:
+    # ELF, e_machine: 0x3e is x86-64, 0xb7 is AArch64.
+    for built, machine in zip(images[name].platforms, (0x3E, 0xB7), strict=True):
+        assert {machine} == elf_machines(images[name], built)
+
+
+def elf_machines(image: immutable.Image, built: immutable.BuiltPlatform) -> set[int]:
+    from immutable import tar
+    from immutable.archives.decompress import open_stream
+
+    machines = set()
+    for layer in built.layers:
+        with image.store.verified(layer.blob.digest) as blob:
+            for member in tar.read(open_stream(blob, name=layer.name), name=layer.name):
+                head = member.read(20)
+                if head.startswith(b"\x7fELF"):
+                    machines.add(int.from_bytes(head[18:20], "little"))
+    return machines
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}{done.stdout}"
+    return done.stdout.strip()
+
+
+def answer(url: str) -> str:
+    """Return the body at `url`, asked for until the server is up; at most 20 seconds."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:
+                body: str = response.read().decode()
+                return body
+        except (urllib.error.URLError, ConnectionError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def running(engine: str, image: str, port: int) -> Iterator[str]:
+    publish = f"127.0.0.1:{port}:8080"
+    started = run(engine, *RUN[engine], "--detach", "--publish", publish, image)
+    try:
+        yield started
+    finally:
+        run(engine, "rm", "--force", started)
+
+
+@pytest.fixture(scope="module", params=["docker", "podman"])
+def loaded(
+    request: pytest.FixtureRequest,
+    images: dict[str, immutable.Image],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """An engine's command, and its name for each of our images."""
+    command: str = request.param
+    names = {}
+    for name, image in images.items():
+        reference = f"immutable-test/{name}:{image.digest.short}"
+        if command == "docker":
+            immutable.copy(image, f"docker-daemon:{reference}")
+        else:
+            archive = tmp_path_factory.mktemp("podman") / f"{name}.tar"
+            immutable.copy(image, f"docker-archive:{archive}:{reference}", platform=AMD64)
+            run("podman", "load", "--quiet", "--input", str(archive))
+        names[name] = reference
+    yield command, names
+    run(command, "rmi", "--force", *names.values())
+
+
+@needs.network()
+@needs.engine()
+@needs.tool("podman")
+@needs.root()
+@pytest.mark.engine
+@pytest.mark.tools
+@pytest.mark.parametrize(
+    ("name", "said"), [("hello", "Hello from an immutable image."), ("nginx", "Served by nginx")]
+)
+def test_servers_answer_with_a_read_only_root(
+    loaded: tuple[str, dict[str, str]], name: str, said: str, free_port: int
+) -> None:
+    engine, names = loaded
+    with running(engine, names[name], free_port) as container:
+        assert said in answer(f"http://127.0.0.1:{free_port}/")
+        began = time.monotonic()
+        run(engine, "stop", "--time", "10", container)
+        # Well before the engine would have lost its patience.
+        assert time.monotonic() - began < 8
+
+
+@needs.network()
+@needs.engine()
+@needs.tool("podman")
+@needs.root()
+@pytest.mark.engine
+@pytest.mark.tools
+def test_python_has_working_tls_and_time_zones(loaded: tuple[str, dict[str, str]]) -> None:
+    engine, names = loaded
+    script = (
+        "import json, os, ssl, zoneinfo\n"
+        "context = ssl.create_default_context()\n"
+        "print(json.dumps([len(context.get_ca_certs()), os.getuid(),"
+        " str(zoneinfo.ZoneInfo('Europe/Berlin'))]))"
+    )
+    said = run(engine, *RUN[engine], "--rm", names["python"], "python3", "-c", script)
+    certificates, uid, zone = json.loads(said)
+    assert certificates > 100
+    assert (1000, "Europe/Berlin") == (uid, zone)
+
+
+@needs.network()
+@needs.engine()
+@needs.root()
+@pytest.mark.engine
+def test_dpkg_sees_the_packages(images: dict[str, immutable.Image]) -> None:
+    reference = f"immutable-test/dpkg:{images['python'].digest.short}"
+    immutable.copy(images["python"], f"docker-daemon:{reference}")
+    command = ("docker", "run", "--rm", "--read-only", "--entrypoint", "dpkg-query", reference)
+    shown = run(*command, "--show", "--showformat", "${Package} ${Version} ${db:Status-Abbrev}\n")
+    run("docker", "rmi", "--force", reference)
+    assert locked("python") == {line.rsplit(maxsplit=1)[0] for line in shown.splitlines()}
+    assert {"ii"} == {line.split()[-1] for line in shown.splitlines()}
+
+
+def locked(name: str) -> set[str]:
+    from immutable.plan import load_lock
+
+    lock = load_lock(immutable.load(SPECS / f"{name}.toml"))
+    assert lock is not None
+    return {f"{pin.name} {pin.version}" for layer in lock.layer for pin in layer.pins_for(AMD64)}
+
+
+@needs.network()
+@needs.tool("skopeo")
+@pytest.mark.tools
+@pytest.mark.parametrize("name", NAMES)
+def test_skopeo_copies_out_of_the_store_while_we_use_it(
+    images: dict[str, immutable.Image], store: immutable.Store, name: str, tmp_path: Path
+) -> None:
+    image = images[name]
+    root = store.info().root
+    source = f"oci:{root}:{image.name}:{image.tags[0]}"
+    run("skopeo", "copy", "--quiet", "--all", source, f"oci:{tmp_path}/copy:{name}")
+    copied = json.loads((tmp_path / "copy" / "index.json").read_text())
+    assert str(image.digest) == copied["manifests"][0]["digest"]
+
+
+@needs.network()
+@needs.tool("umoci")
+@needs.root()
+@pytest.mark.tools
+@pytest.mark.parametrize("name", NAMES)
+def test_umoci_unpacks_what_we_write(
+    images: dict[str, immutable.Image], name: str, tmp_path: Path
+) -> None:
+    immutable.copy(images[name], f"oci:{tmp_path}/layout:{name}", platform=AMD64)
+    run("umoci", "unpack", "--image", f"{tmp_path}/layout:{name}", f"{tmp_path}/bundle")
+    config = json.loads((tmp_path / "bundle" / "config.json").read_text())
+    assert set(images[name].config.execution.env) <= set(config["process"]["env"])
+
+
+@needs.network()
+@needs.tool("podman")
+@needs.root()
+@pytest.mark.tools
+@pytest.mark.parametrize("name", NAMES)
+def test_podman_pulls_with_the_diff_ids_that_we_report(
+    images: dict[str, immutable.Image], name: str, tmp_path: Path
+) -> None:
+    image = images[name]
+    immutable.copy(image, f"oci:{tmp_path}/layout:{name}")
+    # Podman wants the path of its run root short.
+    with tempfile.TemporaryDirectory() as state:
+        storage = ("--root", f"{tmp_path}/storage", "--runroot", state)
+        podman = ("podman", *storage, "--storage-driver", "vfs")
+        pulled = run(*podman, "pull", "--quiet", f"oci:{tmp_path}/layout:{name}")
+        (seen,) = json.loads(run(*podman, "image", "inspect", pulled))
+    built = next(
+        p for p in image.platforms if p.platform == Platform.of_machine(Config.load().machine)
+    )
+    assert [str(layer.diff_id) for layer in built.layers] == seen["RootFS"]["Layers"]
+
+
+def test_every_spec_has_its_lock_committed() -> None:
+    named: list[Any] = sorted(path.name for path in SPECS.glob("*.toml"))
+    expected = sorted([f"{n}.toml" for n in NAMES] + [f"{n}.lock.toml" for n in NAMES])
+    assert expected == named

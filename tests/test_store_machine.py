@@ -1,0 +1,176 @@
+"""Whatever is done to them, the store on disk and the one in memory answer the same."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from operator import methodcaller
+from pathlib import Path
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+
+from immutable.derivation import Realisation
+from immutable.digest import Digest
+from immutable.errors import ImmutableError
+from immutable.oci import MANIFEST, Descriptor, Index
+from immutable.store import AbstractStore, Chunk, MemoryStore, Store
+from immutable.store.profiles import Profiles
+
+NAMES = st.sampled_from(["web", "shop/web", "api", "Bad", "a/b/c"])
+TAGS = st.sampled_from(["1.0", "2.0", "stable", "-bad"])
+ENCODERS = st.sampled_from(["gzip", "zstd"])
+KEYS = st.integers(0, 5).map(lambda number: Digest.of(b"key %d" % number))
+NUMBERS = st.integers(1, 6)
+SIGNATURES = st.tuples(*[st.integers(-2, 1 << 65)] * 4)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Every rule does the same to both; what comes back, or is raised, must be equal."""
+
+    digests: Bundle[Digest] = Bundle("digests")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp())
+        self.disk = Store.open(self.directory / "store")
+        self.memory = MemoryStore()
+
+    def teardown(self) -> None:
+        self.disk.close()
+        shutil.rmtree(self.directory)
+
+    def both(self, act: Callable[[AbstractStore], Any]) -> Any:
+        expected, actual = answer(act, self.memory), answer(act, self.disk)
+        assert expected == actual
+        return expected
+
+    @initialize(target=digests)
+    def begin(self) -> Any:
+        data = Index(()).encode()
+        return multiple(Digest.of(b"missing"), self.both(lambda store: store.put_blob(data)))
+
+    @rule(target=digests, data=st.binary(max_size=8))
+    def put(self, data: bytes) -> Any:
+        return self.both(lambda store: store.put_blob(data))
+
+    @rule(data=st.binary(max_size=8), expected=digests, size=st.none() | st.integers(0, 8))
+    def ingest(self, data: bytes, expected: Digest, size: int | None) -> None:
+        def act(store: AbstractStore) -> tuple[Digest, int]:
+            with store.ingest() as blob:
+                blob.write(data)
+                return blob.commit(expected=expected, size=size, name="it")
+
+        self.both(act)
+
+    @rule(digest=digests, offset=st.integers(0, 8), length=st.integers(0, 8))
+    def read(self, digest: Digest, offset: int, length: int) -> None:
+        self.both(lambda store: store.has_blob(digest))
+        self.both(lambda store: store.blob_size(digest))
+        self.both(lambda store: store.read_blob(digest, limit=length))
+        self.both(lambda store: store.read_range(digest, offset, length))
+
+        def verified(store: AbstractStore) -> bytes:
+            with store.verified(digest, size=length) as blob:
+                return blob.read()
+
+        self.both(verified)
+
+    @rule(key=KEYS, encoder=ENCODERS, blob=digests, size=st.integers(0, 8))
+    def record_realisation(self, key: Digest, encoder: str, blob: Digest, size: int) -> None:
+        record = Realisation(key, encoder, Digest.of(b"tar"), Descriptor("layer", blob, size))
+        self.both(lambda store: store.record_realisation(record))
+
+    @rule(
+        encoder=ENCODERS,
+        keys=st.sets(KEYS),
+        blob=digests,
+        offset=st.integers(0, 8),
+        length=st.integers(0, 8),
+    )
+    def record_chunks(
+        self, encoder: str, keys: set[Digest], blob: Digest, offset: int, length: int
+    ) -> None:
+        chunks = {key: Chunk(blob, offset, length, Digest.of(b"frame")) for key in keys}
+        self.both(lambda store: store.record_chunks(encoder, chunks))
+
+    @rule(keys=st.sets(KEYS), encoder=ENCODERS)
+    def find(self, keys: set[Digest], encoder: str) -> None:
+        self.both(lambda store: store.find_chunks(keys, encoder))
+        for key in keys:
+            self.both(methodcaller("find_realisation", key, encoder))
+            self.both(methodcaller("find_chunk", key, encoder))
+
+    @rule(
+        root=st.sampled_from([b"/a", b"\xff"]),
+        rows=st.dictionaries(st.binary(min_size=1, max_size=3), st.tuples(SIGNATURES, KEYS)),
+    )
+    def stats(self, root: bytes, rows: Any) -> None:
+        self.both(lambda store: store.save_stats(root, rows))
+        self.both(lambda store: sorted(store.load_stats(root).items()))
+
+    @rule(name=NAMES, blob=digests, tags=st.lists(TAGS, max_size=2), day=st.integers(0, 3))
+    def commit(self, name: str, blob: Digest, tags: list[str], day: int) -> None:
+        def act(store: AbstractStore) -> Any:
+            size = store.blob_size(blob) if store.has_blob(blob) else 0
+            created = EPOCH + timedelta(days=day)
+            descriptor = Descriptor(MANIFEST, blob, size)
+            return store.commit_generation(name, descriptor, tags=tags, created=created)
+
+        self.both(act)
+
+    @rule(name=NAMES, number=NUMBERS)
+    def set_current(self, name: str, number: int) -> None:
+        self.both(lambda store: store.set_current(name, number))
+
+    @rule(name=NAMES, tag=TAGS, digest=digests)
+    def tag(self, name: str, tag: str, digest: Digest) -> None:
+        self.both(lambda store: store.tag(name, tag, digest))
+
+    @rule(name=NAMES, tag=TAGS, number=NUMBERS, digest=digests)
+    def resolve(self, name: str, tag: str, number: int, digest: Digest) -> None:
+        for reference in (name, f"{name}:{tag}", f"{name}@{number}", f"{name}@{digest}", digest):
+            self.both(methodcaller("resolve", str(reference)))
+
+    @rule(name=NAMES)
+    def generations(self, name: str) -> None:
+        self.both(lambda store: store.generations(name))
+
+    @rule()
+    def open_again(self) -> None:
+        self.disk.close()
+        self.disk = Store.open(self.disk.root)
+
+    @rule()
+    def lose_the_names_in_the_database(self) -> None:
+        """Only `index.json` says them then; what is known about blobs is not lost on purpose."""
+        with self.disk._database.write() as connection:
+            connection.execute("PRAGMA defer_foreign_keys = ON")
+            for table in ("tag", "generation", "image"):
+                connection.execute(f"DELETE FROM {table}")
+            Profiles(connection).adopt(self.disk._layout.index())
+
+    @invariant()
+    def same(self) -> None:
+        self.both(lambda store: store.images())
+        self.both(lambda store: store.references())
+        self.both(lambda store: (store.info().blobs, store.info().bytes, store.info().generations))
+
+    @invariant()
+    def nothing_is_left_over(self) -> None:
+        assert list((self.disk.root / "tmp").iterdir()) == []
+
+
+def answer(act: Callable[[AbstractStore], Any], store: AbstractStore) -> Any:
+    """Return what `act` returns, or the kind of the error it raises."""
+    try:
+        return act(store)
+    except ImmutableError as error:
+        return type(error)
+
+
+StoreMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+test_the_stores_answer_the_same = StoreMachine.TestCase
