@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import needs
 from tests.support.command import Shell, environment
 
 
@@ -47,3 +48,10 @@ def shell(
     folder.mkdir()
     monkeypatch.chdir(folder)
     return Shell(folder, capsys, environ)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run in CI that skipped anything, for whatever reason."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if needs.nothing_may_skip() and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

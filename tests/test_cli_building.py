@@ -374,3 +374,9 @@ def test_the_spec_comes_first(shell: Shell) -> None:
         done.status,
         done.err,
     )
+
+
+def test_a_quiet_lock_says_nothing(shell: Shell) -> None:
+    shell.hello()
+    done = shell.run("lock", "-q", "hello.toml")
+    assert (0, "", "") == (done.status, done.out, done.err)

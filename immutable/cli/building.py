@@ -209,7 +209,7 @@ def _lock(shell: Shell, spec: Spec, upgrade: bool | tuple[str, ...]) -> int:
         locked = lock_spec(spec, store, config=config, upgrade=upgrade, progress=progress)
     if shell.json:
         output.say_json(reports.locked(locked))
-    else:
+    elif not shell.quiet:
         output.say(reports.locked_text(locked, spec.where))
     return 0
 
