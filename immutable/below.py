@@ -12,7 +12,7 @@ from immutable.archives.decompress import open_stream
 from immutable.builders.image import AS_IS
 from immutable.builders.parents import above
 from immutable.derivation import Realisation
-from immutable.entries import Entry, Inline, Kind, parent, show
+from immutable.entries import Entry, Inline, Kind, overlay_mark, parent, show
 from immutable.errors import EntryError
 from immutable.store import AbstractStore
 from immutable.tar import Member
@@ -106,12 +106,19 @@ class _Look:
         return self._covered - self.here.keys()
 
     def at(self, member: Member) -> None:
-        """Take account of one member of the layer."""
+        """Take account of one member of the layer.
+
+        Raises EntryError where it bears an overlay file system's mark on the way to a path:
+        engines differ in what they make of that.
+        """
         entry = member.entry
         name = entry.path.rpartition(b"/")[2]
         if name.startswith(_WHITEOUT):
             self._covered |= _whited_out(entry.path, name, self.paths)
             return
+        on_the_way = entry.path in self.paths or entry.path in self._folders
+        if on_the_way and (mark := overlay_mark(entry)):
+            raise EntryError(f"{show(entry.path)}: a layer below has {mark} there")
         if entry.path in self.paths:
             self.here[entry.path] = _with_content(entry, member)
         if entry.kind is not Kind.DIRECTORY and entry.path in self._folders:

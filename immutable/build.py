@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from immutable import image as images
 from immutable.builders.accounts import AccountsBuilder
 from immutable.builders.base import Adopter, Builder, Foundation, Scope
 from immutable.builders.image import AS_IS
 from immutable.config import Config
-from immutable.derivation import Derivation, Realisation
+from immutable.derivation import Derivation, Graph, Realisation
 from immutable.digest import Digest
 from immutable.encode import Encoder, encoder
 from immutable.errors import SourceError
 from immutable.image import PlatformImage
 from immutable.oci import Descriptor, ImageConfig, Index, Manifest
-from immutable.plan import Plan, builders, load, plan
+from immutable.plan import Draft, Plan, builders, draft, load
 from immutable.platforms import Platform
 from immutable.progress import SILENT, Progress
-from immutable.realise import realise
+from immutable.realise import make, realise
 from immutable.sources.fetch import Fetcher, Wanted
 from immutable.spec import Spec
 from immutable.store import AbstractStore, Generation
@@ -121,10 +121,13 @@ def build(
     config = config or Config.load()
     spec = spec if isinstance(spec, Spec) else load(spec)
     with store.lease(), nullcontext() if sources is None else sources.lease():
-        made = plan(spec, store, config, progress, platforms=platforms, tags=tags)
+        drafted = draft(spec, store, config, progress, platforms=platforms, tags=tags)
+        ahead = _make_ahead(drafted, store, config, progress)
+        made = drafted.settle()
+        new = _record_ahead(ahead, made, store)
         if sources is not None:
             _take_sources(made, sources, store)
-        records = realise_all(made, store, config, progress, offline=offline)
+        records = realise_all(made, store, config, progress, offline=offline, new=new)
         return _publish(made, records, store)
 
 
@@ -136,10 +139,79 @@ class Record:
     cached: bool
 
 
+@frozen
+class _Ahead:
+    """Layers that were made before the digests of their files were known.
+
+    `graph` is the draft's; `made` has their realisations by its derivations' digests.
+    """
+
+    graph: Graph
+    made: Mapping[Digest, Realisation]
+
+
+def _make_ahead(
+    drafted: Draft, store: AbstractStore, config: Config, progress: Progress
+) -> _Ahead | None:
+    """Make the layers whose files nobody has read yet, so that they are read only once.
+
+    Which derivations they realise is known afterwards, so nothing is recorded yet. One layer
+    comes after the other: two may be of one tree.
+    """
+    if drafted.settled:
+        return None
+    graph = drafted.graph()
+    scope = _scope(drafted, config, store, progress)
+    made = {}
+    # Not in this thread: an interrupt has to find it waiting, as in `_in_parallel`.
+    with _pool(1) as layers, _pool(config.jobs) as frames:
+        for derivation in filter(_is_unread, graph):
+            chosen = _encoder(derivation, drafted.spec.image.compression)
+            builder = _builder(derivation)
+            work = layers.submit(make, derivation, builder, chosen, (), scope, frames)
+            made[derivation.digest] = work.result()
+    return _Ahead(graph, made)
+
+
+def _is_unread(derivation: Derivation) -> bool:
+    """Whether a layer takes files that have yet to be read, and nothing else."""
+    snapshot = derivation.snapshot
+    return (
+        snapshot is not None
+        and snapshot.settle is not None
+        and not derivation.sources
+        and not derivation.inputs
+    )
+
+
+def _record_ahead(ahead: _Ahead | None, made: Plan, store: AbstractStore) -> frozenset[Digest]:
+    """Record what was made ahead under the plan's derivations; return those that were missing."""
+    if ahead is None:
+        return frozenset()
+    new = set()
+    for (_, drafted), (_, settled) in zip(ahead.graph.platforms, made.graph.platforms, strict=True):
+        for before, after in zip(drafted, settled, strict=True):
+            realisation = ahead.made.get(before.digest)
+            if realisation is None or store.find_realisation(after.digest, realisation.encoder):
+                continue
+            store.record_realisation(evolve(realisation, derivation=after.digest))
+            new.add(after.digest)
+    return frozenset(new)
+
+
 def realise_all(
-    made: Plan, store: AbstractStore, config: Config, progress: Progress, *, offline: bool
+    made: Plan,
+    store: AbstractStore,
+    config: Config,
+    progress: Progress,
+    *,
+    offline: bool,
+    new: Container[Digest] = (),
 ) -> Mapping[Digest, Record]:
-    """Return a record for each derivation of the plan's graph, building those that have none."""
+    """Return a record for each derivation of the plan's graph, building those that have none.
+
+    Those in `new` have one that this build made.
+    """
     encoders = {
         derivation.digest: _encoder(derivation, made.spec.image.compression)
         for derivation in made.graph
@@ -148,11 +220,9 @@ def realise_all(
     for derivation in made.graph:
         known = store.find_realisation(derivation.digest, _key(encoders[derivation.digest]))
         if known is not None:
-            records[derivation.digest] = Record(known, cached=True)
+            records[derivation.digest] = Record(known, cached=derivation.digest not in new)
     missing = [derivation for derivation in made.graph if derivation.digest not in records]
-    scope = Scope(
-        Path(made.spec.where).parent, made.platforms, config, store, progress, _no_foundation
-    )
+    scope = _scope(made, config, store, progress)
     _fetch(missing, scope, offline=offline)
     with _pool(config.jobs) as layers, _pool(config.jobs) as frames:
         _in_parallel(missing, encoders, records, scope, layers, frames)
@@ -274,6 +344,13 @@ def _encoder(derivation: Derivation, compression: str) -> Encoder | None:
 
 def _key(chosen: Encoder | None) -> str:
     return AS_IS if chosen is None else chosen.key
+
+
+def _scope(
+    planned: Plan | Draft, config: Config, store: AbstractStore, progress: Progress
+) -> Scope:
+    folder = Path(planned.spec.where).parent
+    return Scope(folder, planned.platforms, config, store, progress, _no_foundation)
 
 
 def _no_foundation(path: Path) -> Mapping[Platform, Foundation]:

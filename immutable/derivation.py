@@ -6,7 +6,7 @@ this machine, are no part of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from attrs import field, frozen
@@ -23,11 +23,14 @@ from immutable.spec import Layer, LayerName, Spec
 class Snapshot:
     """What a layer takes from this machine's disk, as it was when the build began.
 
-    `digest` covers everything that can get into the layer; `data` is the builder's own.
+    `digest` covers everything that can get into the layer; `data` is the builder's own. Where
+    files have yet to be read, `digest` stands in for the right one, unlike any other layer's,
+    and `settle` reads those that nobody has read meanwhile and returns the settled snapshot.
     """
 
     digest: Digest
     data: Any = field(default=None, eq=False, repr=False)
+    settle: Callable[[], Snapshot] | None = field(default=None, eq=False, repr=False)
 
 
 @frozen(eq=False)
@@ -129,21 +132,31 @@ class Facts:
     below: tuple[Derivation, ...] = ()
 
 
+# Reads a small file that a person or a tool wrote, by its path relative to the spec's folder.
+# Raises SpecError when it cannot be read.
+Read = Callable[[str], bytes]
+
+
 class Kind(Protocol):
     """The pure half of a builder: what `instantiate` asks of a layer kind."""
 
-    def request(self, options: Any) -> Mapping[str, Any] | None:
+    def request(self, options: Any, read: Read) -> Mapping[str, Any] | None:
         """Return the part of a layer's options that a lock answers; None if nothing is locked."""
 
     def derive(self, facts: Facts) -> tuple[Derivation, ...]:
         """Return the layers that `facts.layer` becomes, bottom first."""
 
 
-def requests(spec: Spec, kinds: Mapping[str, Kind]) -> dict[str, tuple[str, Mapping[str, Any]]]:
-    """Return what `spec` asks of a lock: layer name → (kind, request)."""
+def requests(
+    spec: Spec, kinds: Mapping[str, Kind], read: Read
+) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    """Return what `spec` asks of a lock: layer name → (kind, request).
+
+    `read` is for kinds whose request is in a file of its own.
+    """
     asked = {}
     for layer in spec.layer:
-        request = kinds[layer.kind].request(layer.options)
+        request = kinds[layer.kind].request(layer.options, read)
         if request is not None:
             asked[str(layer.name)] = (layer.kind, request)
     return asked

@@ -44,6 +44,9 @@ _NAMES = {
     Kind.FIFO: "FIFO",
 }
 _SLASH = b"/"[0]
+# What overlay file systems, the kernel's and FUSE's, keep for themselves: marks that hide lower
+# layers, or that change owners and modes. "trusted" is for the machine's own administration.
+_KEPT = (b"trusted.", b"user.overlay.", b"user.fuseoverlayfs.", b"user.containers.")
 _PLAIN_NAME = re.compile(rb"(?!\.{0,2}\Z|\.wh\.)[^\0]{1,255}\Z", re.DOTALL).match
 
 
@@ -170,6 +173,17 @@ def show(path: bytes) -> str:
     return text if len(text) <= 200 else f"{text[:120]}…{text[-60:]}"
 
 
+def overlay_mark(entry: Entry) -> str:
+    """Return what of `entry` an overlay file system takes for its own; empty if nothing.
+
+    The kernel's documentation, "Overlay Filesystem", whiteouts and opaque directories.
+    """
+    if entry.kind is Kind.CHARACTER and entry.device == (0, 0):
+        return "the character device 0:0"
+    kept = next((name for name, _ in entry.xattrs if name.startswith(_KEPT)), b"")
+    return f"the extended attribute {show(kept)}" if kept else ""
+
+
 def parent(path: bytes) -> bytes:
     """Return the path of the directory that holds `path`; empty for the root."""
     return path.rpartition(b"/")[0]
@@ -183,7 +197,7 @@ def arrange(sources: Iterable[Iterable[Entry]], *, mtime: int) -> Arrangement:
     hard links the first path carries the content; the order within a source does not matter.
     Raises EntryError, naming the path, when two entries claim one path without being the same,
     when a path goes through something that is no directory, for paths that `safe_path` would
-    not return, and for names that unpackers take for whiteouts.
+    not return, and for what unpackers and overlay file systems take for whiteouts.
     """
     taken: dict[bytes, Entry] = {}
     arranged: list[list[Entry]] = []
@@ -191,7 +205,13 @@ def arrange(sources: Iterable[Iterable[Entry]], *, mtime: int) -> Arrangement:
         others = []
         for given in _link_first_path(source):
             path = given.path
-            if not _is_plain(path) or given.kind is Kind.SYMLINK:
+            kind = given.kind
+            if (
+                not _is_plain(path)
+                or kind is Kind.SYMLINK
+                or kind is Kind.CHARACTER
+                or given.xattrs
+            ):
                 _check(path, given)
             entry = given if given.mtime == mtime else _at(given, mtime)
             present = taken.get(path)
@@ -248,6 +268,8 @@ def _check(path: bytes, entry: Entry) -> None:
         raise EntryError(f"{show(path)}: expected a path like {show(safe_path(path))}")
     if name.startswith(b".wh."):
         raise EntryError(f"{show(path)}: names that start with .wh. mean deletion in a layer")
+    if mark := overlay_mark(entry):
+        raise EntryError(f"{show(path)}: {mark}, which may mean deletion to an overlay file system")
     if entry.kind is Kind.SYMLINK and (
         not 0 < len(entry.target) <= MAX_PATH or b"\0" in entry.target
     ):

@@ -9,15 +9,23 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from immutable import derivation
 from immutable import lock as locks
 from immutable.builders.base import Foundation, LockScope, Scope
 from immutable.config import Config
 from immutable.errors import SpecError, StoreError
 from immutable.lock import Lock, LockedLayer, Pin
-from immutable.plan import builders, load, load_lock, lock_path, platforms_of
+from immutable.plan import (
+    builders,
+    load,
+    load_lock,
+    lock_path,
+    locked_beneath,
+    platforms_of,
+    reader,
+    requests_of,
+)
 from immutable.platforms import Platform
 from immutable.progress import SILENT, Progress
 from immutable.sources.fetch import Fetcher
@@ -57,7 +65,7 @@ def check(spec: Spec | str | Path, *, config: Config | None = None) -> tuple[str
     """
     config = config or Config.load()
     spec = spec if isinstance(spec, Spec) else load(spec)
-    requests = derivation.requests(spec, builders())
+    requests = requests_of(spec)
     locked = load_lock(spec)
     if locked is None:
         return (f"{lock_path(spec)}: there is no lock",) if requests else ()
@@ -83,10 +91,11 @@ def lock(
     config = config or Config.load()
     spec = spec if isinstance(spec, Spec) else load(spec)
     old = load_lock(spec) or Lock()
-    requests = derivation.requests(spec, builders())
+    requests = requests_of(spec)
     upgraded = _upgraded(spec, upgrade, requests)
     folder, platforms = Path(spec.where).parent, platforms_of(spec, config)
     scope = Scope(folder, platforms, config, store, progress, _no_foundation)
+    beneath = locked_beneath(spec) if requests else ()
     entries: list[LockedLayer] = []
     with Fetcher(config) as fetcher:
         for layer in spec.layer:
@@ -99,11 +108,12 @@ def lock(
                 previous=previous,
                 upgrade=layer.name in upgraded,
                 now=now or datetime.datetime.now(datetime.UTC),
-                below=tuple(entries),
+                below=(*beneath, *entries),
                 fetcher=fetcher,
                 scope=scope,
+                read=reader(folder),
             )
-            entries.append(_answer(layer, given, old, requests))
+            entries.append(_answer(layer, given, entries, old, requests))
     new = Lock(layer=tuple(entries))
     path = lock_path(spec)
     written = new != old or (bool(requests) and not path.exists())
@@ -126,20 +136,24 @@ def _platforms(
     return tuple(sorted({*wanted, *previous.platforms}))
 
 
-def _answer(layer: Layer, given: LockScope, old: Lock, requests: Requests) -> LockedLayer:
+def _answer(
+    layer: Layer, given: LockScope, answered: Sequence[LockedLayer], old: Lock, requests: Requests
+) -> LockedLayer:
     """Return what the old lock has for `layer` if that is still good, else a new answer.
 
-    It is not good where a layer of its kind beneath it got another answer: what that one holds
-    counted as there.
+    It is not good where a layer of its kind beneath it got another answer, of which the spec's
+    own are `answered`: what that one holds counted as there. For those of specs beneath the
+    request says so.
     """
     previous = given.previous
     if previous is not None and not given.upgrade:
         only = {str(layer.name): requests[layer.name]}
         beneath = _of_kind(layer.kind, old.layer[: old.layer.index(previous)])
         stale = locks.stale(Lock(layer=(previous,)), only, given.scope.platforms)
-        if not stale and _of_kind(layer.kind, given.below) == beneath:
+        if not stale and _of_kind(layer.kind, answered) == beneath:
             return previous
-    return builders()[layer.kind].lock(layer, given)
+    answer = builders()[layer.kind].lock(layer, given)
+    return evolve(answer, request=requests[layer.name][1])
 
 
 def _of_kind(kind: str, layers: Sequence[LockedLayer]) -> list[LockedLayer]:

@@ -40,6 +40,11 @@ AccountPath = NewType("AccountPath", str)  # a Target that can stand in /etc/pas
 Comment = NewType("Comment", str)  # text that can stand in /etc/passwd
 Retries = NewType("Retries", int)
 Signal = NewType("Signal", str)
+RunAs = NewType("RunAs", str)  # "name", "name:group", "uid" or "uid:gid"
+Suite = NewType("Suite", str)  # of Debian: "bookworm"
+Pocket = NewType("Pocket", str)
+Component = NewType("Component", str)
+PackageRequest = NewType("PackageRequest", str)  # "name", "name=version", "name (>= version)"
 Texts = NewType("Texts", Pairs)  # strings in which {git.…} may stand
 
 EPOCH: Final = Created("1970-01-01T00:00:00Z")
@@ -64,7 +69,21 @@ _DURATION: Final = re.compile(
 )
 _LONGEST: Final = (1 << 63) - 1  # nanoseconds, in the engines' 64 bits
 _LAST_ID: Final = 2**32 - 2  # -1 means "leave it" to chown
-_SIGNAL: Final = re.compile(r"SIG[A-Z0-9+]+|[0-9]{1,2}", re.ASCII)
+_SIGNAL: Final = re.compile(
+    r"SIG[A-Z][A-Z0-9]*(?:[+-][0-9]{1,2})?|[1-9]|[1-5][0-9]|6[0-4]", re.ASCII
+)
+# An image's own accounts may have names that useradd(8) would not take.
+_RUN_AS: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?", re.ASCII)
+_SUITE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]*", re.ASCII)
+_COMPONENT: Final = re.compile(rf"{_SUITE.pattern}(?:/{_SUITE.pattern})*", re.ASCII)
+POCKETS: Final = ("updates", "security", "backports", "proposed-updates")
+# Debian Policy 5.6.7, 5.6.12 and 7.1
+_PACKAGE: Final = r"[a-z0-9][a-z0-9+.\-]+"
+_PACKAGE_VERSION: Final = r"(?:[0-9]+:)?[0-9A-Za-z][0-9A-Za-z.+:~\-]*"
+_PACKAGE_REQUEST: Final = re.compile(
+    rf"{_PACKAGE}(?:={_PACKAGE_VERSION}|\s*\(\s*(?:<<|<=|=|>=|>>)\s*{_PACKAGE_VERSION}\s*\))?",
+    re.ASCII,
+)
 
 
 def register(made: cattrs.Converter) -> None:
@@ -83,7 +102,15 @@ def register(made: cattrs.Converter) -> None:
         (Owner, _owner),
         (AccountPath, _account_path),
         (Comment, _comment),
-        (Signal, _matching(_SIGNAL, "a signal like SIGTERM")),
+        (Signal, _matching(_SIGNAL, "a signal like SIGTERM or its number from 1 to 64")),
+        (RunAs, _run_as),
+        (Suite, _matching(_SUITE, "a suite like bookworm")),
+        (Pocket, _one_of(POCKETS)),
+        (Component, _matching(_COMPONENT, "a component like main")),
+        (
+            PackageRequest,
+            _matching(_PACKAGE_REQUEST, "a package as name, name=version or name (>= version)"),
+        ),
     ):
         made.register_structure_hook(kind, structure.parsed(parse))
     made.register_structure_hook(AccountID, _between(0, _LAST_ID, "an id"))
@@ -165,6 +192,13 @@ def _owner(text: str) -> str:
     parts = text.split(":")
     if len(parts) > 2 or not all(_ACCOUNT.fullmatch(p) or _is_id(p) for p in parts):
         raise FaultError(f'expected an owner like "nodejs" or "1001:1001", found {text[:80]!r}')
+    return text
+
+
+def _run_as(text: str) -> str:
+    parts = text.split(":")
+    if len(parts) > 2 or not all(_is_id(p) if p.isdigit() else _RUN_AS.fullmatch(p) for p in parts):
+        raise FaultError(f'expected a user like "nodejs" or "1001:1001", found {text[:80]!r}')
     return text
 
 

@@ -6,21 +6,22 @@ import datetime
 import functools
 import importlib.metadata
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from attrs import evolve, frozen
 
-from immutable import derivation, image, lock
+from immutable import canonical, derivation, image, lock
 from immutable import spec as specs
 from immutable.builders.accounts import AccountsBuilder
 from immutable.builders.base import Adopter, Builder, Foundation, Scope
 from immutable.config import Config
-from immutable.derivation import Graph, Realisation, Snapshot
+from immutable.derivation import Graph, Read, Realisation, Snapshot
+from immutable.digest import Digest
 from immutable.errors import LockMissing, LockStale, SpecError
 from immutable.image import Base, PlatformImage
-from immutable.lock import Lock
+from immutable.lock import Lock, LockedLayer
 from immutable.platforms import Platform
 from immutable.progress import Progress
 from immutable.sources import git
@@ -69,6 +70,49 @@ class Plan:
             base = foundation.finish(realisations[: len(foundation.layers)])
         layers = tuple(zip(self.graph.layers(platform), realisations, strict=True))
         return image.assemble(self.spec, platform, self.created, layers, base)
+
+
+@frozen
+class Draft:
+    """A plan for which local files may have to be read yet.
+
+    The derivations of its graph have stand-in digests where that is so; the settled plan's
+    graph has the same shape.
+    """
+
+    spec: Spec
+    platforms: tuple[Platform, ...]
+    created: str
+    inputs: tuple[Input, ...]
+    _lock: Lock
+    _snapshots: Mapping[str, Snapshot]
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything is known."""
+        return all(snapshot.settle is None for snapshot in self._snapshots.values())
+
+    def graph(self) -> Graph:
+        """Return the graph as far as it is known."""
+        return derivation.instantiate(
+            self.spec,
+            self._lock,
+            builders(),
+            platforms=self.platforms,
+            mtime=int(datetime.datetime.fromisoformat(self.created).timestamp()),
+            snapshots=self._snapshots,
+            accounts=AccountsBuilder(),
+        )
+
+    def settle(self) -> Plan:
+        """Read what has to be read yet, and return the plan."""
+        known = {
+            name: snapshot if snapshot.settle is None else snapshot.settle()
+            for name, snapshot in self._snapshots.items()
+        }
+        graph = evolve(self, snapshots=known).graph()
+        foundations = _foundations(self.spec, builders(), known, self.platforms)
+        return Plan(self.spec, self.platforms, self.created, graph, foundations, self.inputs)
 
 
 class _Builders(Mapping[str, Builder]):
@@ -155,6 +199,16 @@ def read_small(path: Path, where: str) -> bytes:
     return data
 
 
+def reader(folder: Path) -> Read:
+    """Return what reads, for layer kinds, files that stand beside a spec in `folder`."""
+
+    def read(path: str) -> bytes:
+        place = folder / path
+        return read_small(place, str(place))
+
+    return read
+
+
 def platforms_of(spec: Spec, config: Config) -> tuple[Platform, ...]:
     """Return the spec's platforms, or this machine's where it names none."""
     if spec.image.platforms:
@@ -173,7 +227,6 @@ def plan(
     *,
     platforms: Sequence[Platform] = (),
     tags: Sequence[str] = (),
-    _above: tuple[Path, ...] = (),
 ) -> Plan:
     """Return what building `spec` takes, for `platforms` or those it names.
 
@@ -181,36 +234,39 @@ def plan(
     run; SpecError for specs that build on each other in a circle; and what builders raise for
     local files.
     """
-    kinds = builders()
+    return draft(spec, store, config, progress, platforms=platforms, tags=tags).settle()
+
+
+def draft(
+    spec: Spec,
+    store: AbstractStore,
+    config: Config,
+    progress: Progress,
+    *,
+    platforms: Sequence[Platform] = (),
+    tags: Sequence[str] = (),
+    _above: tuple[Path, ...] = (),
+) -> Draft:
+    """Return what `plan` does, as far as it is known before many local files are read."""
     chosen = _platforms(spec, platforms, config)
     inputs: list[Input] = []
 
     def foundation(path: Path) -> Mapping[Platform, Foundation]:
         above = _checked_above(spec, path, _above)
-        below = plan(load(path), store, config, progress, platforms=chosen, _above=above)
+        below = draft(load(path), store, config, progress, platforms=chosen, _above=above)
         inputs.extend(below.inputs)
-        return below_foundations(below)
+        return below_foundations(below.settle())
 
     folder = Path(spec.where).parent
     scope = Scope(folder, chosen, config, store, progress, foundation)
     locked = _usable_lock(spec, chosen)
     spec = evolve_tags(spec, tags)
-    snapshots = _snapshots(spec, locked, kinds, scope)
+    snapshots = _snapshots(spec, locked, builders(), scope)
     inputs += _inputs(spec, folder, snapshots)
     facts = _git_facts(spec, folder, inputs)
     created = _created(spec, facts, config, progress)
     filled = specs.substitute(spec, facts)
-    graph = derivation.instantiate(
-        filled,
-        locked,
-        kinds,
-        platforms=chosen,
-        mtime=int(datetime.datetime.fromisoformat(created).timestamp()),
-        snapshots=snapshots,
-        accounts=AccountsBuilder(),
-    )
-    foundations = _foundations(filled, kinds, snapshots, chosen)
-    return Plan(filled, chosen, created, graph, foundations, tuple(inputs))
+    return Draft(filled, chosen, created, tuple(inputs), locked, snapshots)
 
 
 def _checked_above(spec: Spec, path: Path, above: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -265,21 +321,72 @@ def _platforms(spec: Spec, wanted: Sequence[Platform], config: Config) -> tuple[
 
 
 def _usable_lock(spec: Spec, platforms: Sequence[Platform]) -> Lock:
-    requests = derivation.requests(spec, builders())
+    requests = requests_of(spec)
     locked = load_lock(spec)
     if locked is None:
-        if not requests:
-            return Lock()
-        raise LockMissing(
-            f"{lock_path(spec)}: there is no lock, and {spec.where} takes "
-            f"{', '.join(sorted(requests))} from outside; run `immutable lock {spec.where}`"
-        )
+        return _no_lock(spec, requests)
     reasons = lock.stale(locked, requests, platforms)
     if reasons:
         where = lock_path(spec)
         lines = "\n".join(f"{where}: stale: {reason}" for reason in reasons)
         raise LockStale(f"{lines}; run `immutable lock {spec.where}`")
     return locked
+
+
+def _no_lock(spec: Spec, requests: Iterable[str]) -> Lock:
+    """Return an empty lock; raise LockMissing if there are `requests`, by layer, to answer."""
+    if names := ", ".join(sorted(requests)):
+        raise LockMissing(
+            f"{lock_path(spec)}: there is no lock, and {spec.where} takes "
+            f"{names} from outside; run `immutable lock {spec.where}`"
+        )
+    return Lock()
+
+
+def requests_of(spec: Spec) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    """Return what `spec` asks of its lock: layer name → (kind, request).
+
+    Layers of a kind that specs beneath have too are resolved upon those: the digest of what
+    these are locked to is then in the request, as ``beneath``. Raises LockMissing when a spec
+    beneath has no lock, and SpecError for specs that build on each other in a circle.
+    """
+    asked = derivation.requests(spec, builders(), reader(Path(spec.where).parent))
+    grounds: dict[str, list[LockedLayer]] = {}
+    for one in locked_beneath(spec) if asked else ():
+        grounds.setdefault(one.kind, []).append(one)
+    return {
+        name: (kind, {**request, "beneath": _digest(grounds[kind])})
+        if kind in grounds
+        else (kind, request)
+        for name, (kind, request) in asked.items()
+    }
+
+
+def _digest(ground: Iterable[LockedLayer]) -> str:
+    """Return the digest of what is pinned in `ground`; not of why, or of where it was found."""
+    pins: list[canonical.JSON] = [
+        [pin.name, pin.version, pin.architecture, pin.sha256.hex, list(map(str, pin.platforms))]
+        for one in ground
+        for pin in one.pin
+    ]
+    return Digest.of(canonical.encode(pins)).hex
+
+
+def locked_beneath(spec: Spec, _above: tuple[Path, ...] = ()) -> tuple[LockedLayer, ...]:
+    """Return what the specs that `spec` builds upon are locked to, bottom first."""
+    for layer in spec.layer[:1]:
+        kind = builders()[layer.kind]
+        place = kind.beneath(layer.options) if isinstance(kind, Adopter) else None
+        if place is None:
+            continue
+        path = Path(spec.where).parent / place
+        above = _checked_above(spec, path, _above)
+        base = load(path)
+        lower = locked_beneath(base, above)
+        asked = derivation.requests(base, builders(), reader(Path(base.where).parent))
+        locked = load_lock(base) or _no_lock(base, asked)
+        return (*lower, *(one for one in locked.layer if one.name in asked))
+    return ()
 
 
 def _inputs(spec: Spec, folder: Path, snapshots: Mapping[str, Snapshot]) -> Iterator[Input]:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from attrs import frozen
 
@@ -25,6 +25,10 @@ from immutable.entries import Arrangement, arrange
 from immutable.errors import EntryError, StoreError
 from immutable.oci import Descriptor
 from immutable.store import AbstractStore, Chunk
+
+# Chunks made while the first of them is still being framed. Their lengths vary as chance has
+# it, from nothing to twice the mean; with two, threads stood idle behind a long one.
+_AHEAD: Final = 8
 
 
 @frozen
@@ -49,31 +53,35 @@ def realise(
     The derivation's sources have to be in the store. `below` are the layers that it names as
     inputs, bottom first. `pool` frames chunks.
     """
+    realisation = make(derivation, builder, encoder, below, scope, pool)
+    scope.store.record_realisation(realisation)
+    return realisation
+
+
+def make(
+    derivation: Derivation,
+    builder: Builder,
+    encoder: Encoder | None,
+    below: tuple[Realisation, ...],
+    scope: Scope,
+    pool: Executor,
+) -> Realisation:
+    """Do what `realise` does, but leave the record to the caller."""
     with ExitStack() as stack:
         advance = stack.enter_context(scope.progress.task(f"building {derivation.name}"))
 
         def scratch() -> BinaryIO:
             return stack.enter_context(scope.store.scratch())
 
-        inputs = Inputs(
-            scope.store,
-            scratch,
-            LayersBelow(scope.store, below),
-            scope.progress,
-            scope.config,
-        )
+        layers = LayersBelow(scope.store, below)
+        inputs = Inputs(scope.store, scratch, layers, scope.progress, scope.config)
         if isinstance(builder, Adopter):
-            realisation = builder.adopt(derivation, inputs)
-        else:
-            assert encoder is not None  # noqa: S101 - only adopters have none
-            arrangement = _arranged(derivation, builder, inputs)
-            jobs = scope.config.jobs
-            diff_id, blob = pack(
-                arrangement, encoder, scope.store, pool, jobs=jobs, advance=advance
-            )
-            realisation = Realisation(derivation.digest, encoder.key, diff_id, blob)
-    scope.store.record_realisation(realisation)
-    return realisation
+            return builder.adopt(derivation, inputs)
+        assert encoder is not None  # noqa: S101 - only adopters have none
+        arrangement = _arranged(derivation, builder, inputs)
+        jobs = scope.config.jobs
+        diff_id, blob = pack(arrangement, encoder, scope.store, pool, jobs=jobs, advance=advance)
+        return Realisation(derivation.digest, encoder.key, diff_id, blob)
 
 
 def _arranged(derivation: Derivation, builder: Builder, inputs: Inputs) -> Arrangement:
@@ -101,7 +109,7 @@ def pack(
     offset = 0
     stream = tar.chunks(arrangement, cut, CHUNK)
     with store.ingest() as blob:
-        for framed in _in_order(stream, _framer(encoder, store), pool, jobs + 2):
+        for framed in _in_order(stream, _framer(encoder, store), pool, jobs + _AHEAD):
             diff_id.update(framed.chunk)
             blob.write(framed.frame)
             placed[framed.digest] = (offset, len(framed.frame), Digest.of(framed.frame))

@@ -37,6 +37,7 @@ from immutable.notation import (
     Owner,
     Port,
     Retries,
+    RunAs,
     Signal,
     SpecVersion,
     Tag,
@@ -77,6 +78,7 @@ __all__ = [
     "Owner",
     "Port",
     "Retries",
+    "RunAs",
     "Signal",
     "Spec",
     "SpecVersion",
@@ -154,7 +156,7 @@ class Healthcheck:
 class Config:
     """The ``[config]`` table: how a container is run. None means: as the base has it."""
 
-    user: str | None = None
+    user: RunAs | None = None
     workdir: Target | None = None
     env: Environment = NO_ENVIRONMENT
     entrypoint: tuple[str, ...] | None = None

@@ -98,7 +98,9 @@ def entries(draw: st.DrawFn, path: bytes | None = None) -> Entry:
         else b"",
         xattrs=draw(
             st.dictionaries(
-                names.filter(lambda n: b"=" not in n), st.binary(max_size=9), max_size=2
+                names.filter(lambda n: b"=" not in n).map(lambda n: b"user." + n),
+                st.binary(max_size=9),
+                max_size=2,
             )
         ).items(),
     )

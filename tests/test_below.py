@@ -16,7 +16,7 @@ from immutable.entries import Entry, Kind
 from immutable.errors import ArchiveError, DigestMismatch, EntryError
 from immutable.oci import Descriptor
 from immutable.store import MemoryStore
-from tests.support.archives import END, directory, hardlink, member, symlink
+from tests.support.archives import END, block, directory, hardlink, member, pax, symlink
 
 ETC = b"etc/passwd"
 
@@ -161,3 +161,24 @@ def test_a_huge_file_is_refused_not_read_into_memory(monkeypatch: pytest.MonkeyP
 
 def test_a_path_that_is_no_file_has_no_content() -> None:
     assert Layers().add(directory(ETC)).below.read(ETC) is None
+
+
+@pytest.mark.parametrize(
+    ("marked", "mark"),
+    [
+        (
+            pax((b"SCHILY.xattr.trusted.overlay.opaque", b"y")) + directory(b"etc"),
+            "etc: a layer below has the extended attribute trusted.overlay.opaque there",
+        ),
+        (
+            block(ETC, flag=b"3"),
+            "etc/passwd: a layer below has the character device 0:0 there",
+        ),
+    ],
+)
+def test_overlay_marks_on_the_way_are_refused(marked: bytes, mark: str) -> None:
+    below = Layers().add(member(ETC, b"1"), member(b"a", b"2")).add(marked).below
+
+    assert b"2" == below.read(b"a")
+    with pytest.raises(EntryError, match=f"^{mark}$"):
+        below.read(ETC)

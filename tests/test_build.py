@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,10 @@ import pytest
 
 from immutable import oci
 from immutable.build import Image
+from immutable.builders import files
 from immutable.digest import Digest
 from immutable.errors import ImmutableError, SourceError
+from immutable.sources import tree as trees
 from immutable.store import MemoryStore, Store
 from tests.support import kinds
 from tests.support.archives import END, directory, member
@@ -344,6 +347,88 @@ def test_a_file_that_changes_during_the_build_is_refused(tmp_path: Path, same_si
         assert [] == list((tmp_path / "store" / "tmp").iterdir())
         # And the next build takes it as it is now.
         assert build(spec, store).digest == build(spec, MemoryStore()).digest
+
+
+# Layers made while their files are read for the first time
+
+
+@pytest.fixture
+def ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no tree be too small, and no file too fresh."""
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + 3_600_000_000_000)
+    monkeypatch.setattr(files, "_AHEAD", 1)
+
+
+def sharing(folder: Path) -> Path:
+    """Write a spec of two platforms whose layers take files of one folder, two of them equal."""
+    fill(folder / "app", {"a": "1" * 5000, "b/c": "2"})
+    kinds = [
+        layer("files", "one", source="app", target="/one"),
+        layer("files", "two", source="app", target="/two", include=["a"]),
+        layer("files", "again", source="app", target="/one"),
+    ]
+    return write(folder, "".join(kinds), image='platforms = ["linux/amd64", "linux/arm64"]')
+
+
+@pytest.mark.parametrize("make", [everything, sharing])
+def test_what_is_made_ahead_is_what_is_made_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Path]
+) -> None:
+    spec = make(tmp_path)
+    plain = build(spec, MemoryStore())
+    monkeypatch.setattr(files, "_AHEAD", 1)
+
+    assert digests(plain) == digests(build(spec, MemoryStore()))
+
+
+def test_a_layer_made_ahead_is_new_once_and_its_files_are_read_once(
+    tmp_path: Path, ahead: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "app", {"a": "1", "b": "2"})
+    spec = write(tmp_path, layer("files", source="app", target="/app"))
+    opened: list[bytes] = []
+    real = trees._open
+
+    def counting(path: bytes) -> int:
+        opened.append(path.rpartition(b"/")[2])
+        return real(path)
+
+    monkeypatch.setattr(trees, "_open", counting)
+    store = MemoryStore()
+
+    assert [False] == [built.cached for built in build(spec, store).layers]
+    assert [True] == [built.cached for built in build(spec, store).layers]
+    assert [b"a", b"b"] == sorted(opened)
+
+
+def test_a_layer_made_ahead_that_was_there_is_cached(tmp_path: Path, ahead: None) -> None:
+    store = MemoryStore()
+    for name in ("one", "two"):
+        fill(tmp_path / name / "app", {"a": "1", "b": "2"})
+    specs = [
+        write(tmp_path / name, layer("files", source="app", target="/app"))
+        for name in ("one", "two")
+    ]
+
+    first, second = (build(spec, store) for spec in specs)
+
+    assert [False, True] == [built.layers[0].cached for built in (first, second)]
+    assert first.digest == second.digest
+
+
+def test_a_file_that_changes_while_its_layer_is_made_ahead_is_refused(
+    tmp_path: Path, ahead: None
+) -> None:
+    spec = everything(tmp_path)
+    path = tmp_path / "app" / "server.js"
+    with Store.open(tmp_path / "store") as store:
+        with pytest.raises(SourceError, match=r"server\.js: changed while it was being read"):
+            build(spec, store, progress=Meddling("app", lambda: path.write_text("other")))
+
+        assert (0, 0) == (store.info().realisations, store.info().chunks)
+        assert {} == store.load_stats(os.fsencode(tmp_path / "app"))
+        assert [] == list((tmp_path / "store" / "tmp").iterdir())
 
 
 # Sources from another store

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import lzma
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from immutable import lock
 from immutable.compat import zstd
+from immutable.digest import Digest
 from immutable.entries import Kind
 from immutable.errors import (
     ArchiveError,
@@ -36,6 +39,7 @@ from tests.support.archives import (
 )
 from tests.support.specs import (
     CONFIG,
+    Notes,
     State,
     attributes,
     build,
@@ -124,7 +128,6 @@ def test_how_it_was_compressed_changes_only_the_source(tmp_path: Path, store: Me
         ({"strip": 1, "include": ["bin/*"]}, "bin bin/alias bin/tool"),
         ({"strip": 1, "include": ["bin"], "exclude": ["**/tool"]}, "bin bin/alias"),
         ({"strip": 1, "exclude": ["bin", "doc"]}, "current"),
-        ({"strip": 9}, ""),
         ({"include": ["**/README"]}, "tool-1.0 tool-1.0/doc tool-1.0/doc/README"),
     ],
 )
@@ -134,6 +137,27 @@ def test_strip_include_and_exclude(
     found = contents(store, build(pinned(tmp_path, TAR, **options, target="/"), store).layers[0])
 
     assert expected.split() == sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strip": 9}, "tool.bin: strip = 9 leave nothing of its 6 entries"),
+        ({"include": ["nope", "b*"]}, 'tool.bin: include = ["nope", "b*"] leave nothing of its 6'),
+    ],
+)
+def test_a_choice_of_nothing_is_refused(
+    tmp_path: Path, store: MemoryStore, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ArchiveError) as caught:
+        build(pinned(tmp_path, TAR, **options), store)
+    assert message in str(caught.value)
+
+
+def test_a_zip_that_unpacks_itself_is_named_as_such(tmp_path: Path, store: MemoryStore) -> None:
+    spec = pinned(tmp_path, zipped(Zipped(b"a", b"1"), before=b"#!/bin/sh\n"))
+    with pytest.raises(ArchiveError, match="neither a tar nor a zip that begins at its first"):
+        build(spec, store)
 
 
 def test_chosen_folders_keep_their_modes_and_all_have_the_owner(
@@ -225,7 +249,7 @@ def test_other_bytes_than_pinned_are_refused_and_leave_nothing(tmp_path: Path) -
     with Store.open(tmp_path / "store") as store:
         before = State.of(store)
 
-        with pytest.raises((DigestMismatch, FetchError), match="the body is sha256:"):
+        with pytest.raises(DigestMismatch, match=r"tool\.bin: expected sha256:.*, found sha256:"):
             build(spec, store)
 
         assert before == State.of(store)
@@ -242,6 +266,47 @@ def test_a_missing_archive_is_named_unless_the_store_has_it(
 
     store.put_blob(TAR)
     assert build(spec, store).layers
+
+
+def test_an_archive_on_this_disk_is_not_copied_into_the_store(tmp_path: Path) -> None:
+    spec = pinned(tmp_path, TAR)
+    with Store.open(tmp_path / "store") as store:
+        image = build(spec, store, offline=True)
+
+        assert not store.has_blob(Digest.of(TAR))
+        (tmp_path / "tool.bin").unlink()
+        assert build(spec, store).layers[0].cached
+        assert image.digest == build(spec, store).digest
+
+
+def test_what_lies_there_is_no_file(tmp_path: Path, store: MemoryStore) -> None:
+    spec = pinned(tmp_path, TAR)
+    (tmp_path / "tool.bin").unlink()
+    os.mkfifo(tmp_path / "tool.bin")
+
+    with pytest.raises(SourceError, match=r"tool\.bin: expected a regular file"):
+        build(spec, store)
+
+
+@pytest.mark.parametrize("task", ["reading tool.bin", "unpacking tool.bin"])
+def test_an_archive_that_changes_under_the_build_is_refused(
+    tmp_path: Path, store: MemoryStore, task: str
+) -> None:
+    spec = pinned(tmp_path, TAR)
+
+    class Meddler(Notes):
+        @contextmanager
+        def task(
+            self, label: str, total: int | None = None, *, unit: str = "B"
+        ) -> Iterator[Callable[[int], None]]:
+            if label == task:
+                (tmp_path / "tool.bin").write_bytes(TAR)
+                os.utime(tmp_path / "tool.bin", (1, 1))
+            with super().task(label, total, unit=unit) as advance:
+                yield advance
+
+    with pytest.raises(SourceError, match=r"tool\.bin: changed while it was read"):
+        build(spec, store, progress=Meddler())
 
 
 def test_a_url_is_locked_then_built_then_never_asked_again(
@@ -363,7 +428,6 @@ HOSTILE = {
 def test_hostile_archives_leave_the_store_as_it_was(tmp_path: Path, data: bytes) -> None:
     spec = pinned(tmp_path, data)
     with Store.open(tmp_path / "store") as store:
-        store.put_blob(data)  # what was pinned may stay; nothing made of it may
         before = State.of(store)
 
         with pytest.raises(ImmutableError):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -12,20 +15,29 @@ from immutable.builders.base import Builder, LockScope, Scope
 from immutable.builders.debian import DebianBuilder, DebianOptions
 from immutable.config import Config
 from immutable.entries import Kind
-from immutable.errors import ArchiveError, EntryError
+from immutable.errors import ArchiveError, EntryError, SpecError
 from immutable.lock import LockedLayer
-from immutable.notation import ImageName, LayerName, SpecVersion
+from immutable.notation import POCKETS, ImageName, LayerName, PackageRequest, SpecVersion, Suite
 from immutable.platforms import Platform
 from immutable.progress import SILENT
+from immutable.sources.debian.relations import parse_request
 from immutable.sources.fetch import Fetcher
-from immutable.spec import Image, Layer, Spec
+from immutable.spec import Image, Layer, Spec, parse
 from immutable.store.memory import MemoryStore
 from tests.support.debian import DATE, DebianMirror, File, tar_member
-from tests.support.debian_layer import AMD64, build, package
+from tests.support.debian_layer import AMD64, Notes, build, package
 
 
 def test_it_is_a_builder() -> None:
     assert isinstance(DebianBuilder(), Builder)
+
+
+def options(suite: str, *packages: str, **more: Any) -> DebianOptions:
+    return DebianOptions(Suite(suite), tuple(map(PackageRequest, packages)), **more)
+
+
+def unread(path: str) -> bytes:
+    raise AssertionError(f"{path}: the request is in the spec")
 
 
 def test_what_decides_the_packages_is_in_the_request_and_globs_are_not() -> None:
@@ -38,17 +50,17 @@ def test_what_decides_the_packages_is_in_the_request_and_globs_are_not() -> None
         "recommends": False,
         "essential": False,
     }
-    assert expected == DebianBuilder().request(options)
+    assert expected == DebianBuilder().request(options, unread)
     named = evolve(options, keyring="keys.pgp")
-    assert {**expected, "keyring": "keys.pgp"} == DebianBuilder().request(named)
+    assert {**expected, "keyring": "keys.pgp"} == DebianBuilder().request(named, unread)
 
 
 @pytest.mark.parametrize("suite", ["sid", "unstable", "testing", "experimental"])
 def test_a_rolling_suite_has_no_pockets_unless_asked_for(suite: str) -> None:
     builder = DebianBuilder()
-    assert builder.request(DebianOptions(suite, ()))["pockets"] == []  # type: ignore[index]
-    named = DebianOptions(suite, (), pockets=("security",))
-    assert builder.request(named)["pockets"] == ["security"]  # type: ignore[index]
+    assert builder.request(options(suite, "x"), unread)["pockets"] == []  # type: ignore[index]
+    named = options(suite, "x", pockets=("security",))
+    assert builder.request(named, unread)["pockets"] == ["security"]  # type: ignore[index]
 
 
 def test_the_derivation_names_its_packages_platform_and_order() -> None:
@@ -198,7 +210,7 @@ def test_locking_pins_what_a_mirror_offers_and_not_what_layers_below_hold(tmp_pa
     with mirror.serve() as url:
         environ = {**mirror.environ(url), "HOME": str(tmp_path)}
         config = Config.load(environ, store=tmp_path / "store", apt=tmp_path, keyrings=tmp_path)
-        layer = Layer(LayerName("web"), "debian", DebianOptions("bookworm", ("nginx",), pockets=()))
+        layer = Layer(LayerName("web"), "debian", options("bookworm", "nginx", pockets=()))
 
         def lock(*below: LockedLayer) -> LockedLayer:
             with Fetcher(config) as fetcher:
@@ -215,6 +227,49 @@ def test_locking_pins_what_a_mirror_offers_and_not_what_layers_below_hold(tmp_pa
         assert [pin.name for pin in lock(only_libc).pin] == ["nginx"]
 
 
+PACKAGE = "expected a package as name, name=version or name (>= version), found"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('packages = ["Nginx"]', f"packages[0]: {PACKAGE} 'Nginx'"),
+        ('packages = ["nginx", "a b"]', f"packages[1]: {PACKAGE} 'a b'"),
+        ('packages = ["nginx="]', f"packages[0]: {PACKAGE} 'nginx='"),
+        ('packages = ["nginx:amd64"]', f"packages[0]: {PACKAGE} 'nginx:amd64'"),
+        ("packages = []", "packages: expected a package, or essential = true"),
+        ('suite = "../x"', "suite: expected a suite like bookworm, found '../x'"),
+        ('components = ["main/"]', "components[0]: expected a component like main, found 'main/'"),
+        (
+            'pockets = ["update"]',
+            f"pockets[0]: expected one of {', '.join(POCKETS)}, found 'update'",
+        ),
+    ],
+)
+def test_options_are_checked_where_the_spec_is_read(text: str, fault: str) -> None:
+    keys = {"suite": 'suite = "bookworm"', "packages": 'packages = ["nginx"]'}
+    keys[text.partition(" ")[0]] = text
+    head = 'spec-version = 1\n[image]\nname = "x"\n[[layer]]\nname = "os"\nkind = "debian"\n'
+
+    with pytest.raises(SpecError) as caught:
+        parse("\n".join([head, *keys.values()]).encode(), {"debian": DebianOptions})
+
+    assert (f"layer[0].{fault}",) == tuple(caught.value.faults)
+
+
+def test_essential_packages_alone_can_be_asked_for() -> None:
+    assert DebianOptions("bookworm", (), essential=True)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["nginx", "nginx=1:1.2-3~x", "nginx (>= 1.2)", "g++ ( << 2 )"])
+def test_what_a_spec_may_ask_for_can_be_resolved(text: str) -> None:
+    head = b'spec-version = 1\n[image]\nname = "x"\n[[layer]]\nname = "os"\nkind = "debian"\n'
+    more = f'suite = "bookworm"\npackages = ["{text}"]'.encode()
+    parse(head + more, {"debian": DebianOptions})
+
+    assert parse_request(text).name == text.partition(" ")[0].partition("=")[0]
+
+
 def test_sources_are_wanted_from_the_mirror() -> None:
     derivation = build(package("one")).derivation
     config = Config(Path("s"), Path("c"), mirrors={"debian": ["http://mirror.test/debian"]})
@@ -226,4 +281,26 @@ def test_sources_are_wanted_from_the_mirror() -> None:
 def lock_scope(config: Config, fetcher: Fetcher, below: tuple[LockedLayer, ...]) -> LockScope:
     scope = Scope(Path(), (AMD64,), config, MemoryStore(), SILENT, lambda _path: {})
     spec = Spec(SpecVersion(1), Image(ImageName("test")))
-    return LockScope(spec, (AMD64,), None, False, DATE + timedelta(days=1), below, fetcher, scope)
+    return LockScope(
+        spec, (AMD64,), None, False, DATE + timedelta(days=1), below, fetcher, scope, unread
+    )
+
+
+class _StopError(Exception):
+    pass
+
+
+def test_unpacking_ends_inside_a_package_when_the_watcher_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @contextmanager
+    def task(*_: object, **__: object) -> Iterator[Callable[[int], None]]:
+        def advance(amount: int) -> None:
+            if amount == 0:  # a piece, not a whole package
+                raise _StopError
+
+        yield advance
+
+    monkeypatch.setattr(Notes, "task", task)
+    with pytest.raises(_StopError):
+        build(package("one", files={"/usr/bin/x": b"1"}))

@@ -146,3 +146,14 @@ def test_dpkg_itself_is_content(tmp_path: Path) -> None:
     (tmp_path / "usr/sbin/nginx").write_bytes(b"changed")
     answer = subprocess.run(["dpkg", f"--root={tmp_path}", "-V"], capture_output=True, text=True)
     assert "/usr/sbin/nginx" in answer.stdout
+
+
+def test_a_path_that_no_list_can_hold_is_refused() -> None:
+    with pytest.raises(EntryError, match=r"one: .*: a line break, which no list can hold"):
+        build(package("one", files={"/usr/a\nb": b""}))
+
+
+def test_sums_of_dot_files_are_kept() -> None:
+    sums = f"{'0' * 32}  .a\n{'1' * 32}  ./.b\n{'2' * 32}  gone\n"
+    layer = build(package("one", files={"/.a": b"", "/.b": b""}, scripts={"md5sums": sums}))
+    assert sums.splitlines()[:2] == layer.text(f"{INFO}/one.md5sums").splitlines()

@@ -6,8 +6,9 @@ import pytest
 
 from immutable.builders.debian.places import Places, is_merged
 from immutable.entries import Kind, symlink
+from immutable.errors import ArchiveError
 from tests.support.debian import File, tar_member
-from tests.support.debian_layer import build, package
+from tests.support.debian_layer import Made, build, package
 
 MERGED = Places.of(merged=True)
 
@@ -119,3 +120,22 @@ def test_hard_links_move_with_their_targets() -> None:
     ]
     layer = build(package("gzip", members=members))
     assert layer.entry("/usr/bin/uncompress").target == b"usr/bin/gunzip"
+
+
+@pytest.mark.parametrize(
+    ("made", "found"),
+    [
+        (package("one", files={"/bin": b"x"}), "a file"),
+        (package("one", links={"/bin": "opt/bin"}), "one to opt/bin"),
+        (package("one", links={"/bin": "/opt"}), "one to /opt"),
+    ],
+)
+def test_no_package_takes_the_place_of_a_link(made: Made, found: str) -> None:
+    expected = f"one_.*: /bin: expected a directory or the link to /usr/bin, found {found}"
+    with pytest.raises(ArchiveError, match=expected):
+        build(made)
+
+
+@pytest.mark.parametrize("text", ["usr/bin", "/usr/bin", "./usr/bin/"])
+def test_the_link_itself_may_be_written_otherwise(text: str) -> None:
+    assert text == build(package("one", links={"/bin": text})).target("/bin")

@@ -309,3 +309,9 @@ def test_hard_links_on_disk_are_two_files(tmp_path: Path, store: MemoryStore) ->
 def test_a_missing_source_is_named(tmp_path: Path, store: MemoryStore) -> None:
     with pytest.raises(ImmutableError, match="none: No such file"):
         build(write(tmp_path, layer("files", source="none")), store)
+
+
+def test_an_include_that_matches_nothing_is_named(tmp_path: Path, app: Path) -> None:
+    spec = write(tmp_path, layer("files", "one", source="app", include=["nope", "*.py"]))
+    with pytest.raises(SourceError, match=r'layer "one": include: nothing in app matches "nope", '):
+        build(spec, MemoryStore())

@@ -90,6 +90,27 @@ def test_the_text_of_a_build(shell: Shell) -> None:
     assert "" == done.err
 
 
+@pytest.mark.parametrize(
+    ("place", "podman"),
+    [
+        ("oci:out", True),
+        ("oci:a/b_c", True),
+        ("oci:L", False),
+        ("oci-archive:L.tar", True),
+    ],
+)
+def test_podman_is_told_of_only_where_it_can_run_it(shell: Shell, place: str, podman: bool) -> None:
+    shell.hello(tags='"1.0"')
+    (shell.folder / "a").mkdir()
+    done = shell.run("build", "hello.toml", "-o", place)
+    assert podman == (f"run it: podman run --rm {place}" in done.out)
+    assert f"run it: immutable copy {place}:hello:1.0 " in done.out
+
+
+def test_verify_says_that_it_builds_into_the_store(shell: Shell) -> None:
+    assert "built into the store first" in shell.run("verify", "--help").out
+
+
 def test_quiet_prints_the_digest_alone(shell: Shell) -> None:
     shell.hello()
     document = shell.run("build", "hello.toml", "--json").json

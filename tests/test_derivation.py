@@ -16,6 +16,7 @@ from immutable.derivation import (
     Facts,
     Graph,
     Kind,
+    Read,
     Snapshot,
     instantiate,
     requests,
@@ -122,7 +123,7 @@ def test_derivations_are_equal_when_their_digests_are(one: Any, other: Any) -> N
 class Plain:
     """A kind whose output is the same for all platforms."""
 
-    def request(self, options: Any) -> Mapping[str, Any] | None:
+    def request(self, options: Any, read: Read) -> Mapping[str, Any] | None:
         return None
 
     def derive(self, facts: Facts) -> tuple[Derivation, ...]:
@@ -138,7 +139,7 @@ class Plain:
 class Packages:
     """A kind whose output depends on the platform and on what lies below."""
 
-    def request(self, options: Any) -> Mapping[str, Any] | None:
+    def request(self, options: Any, read: Read) -> Mapping[str, Any] | None:
         return {"packages": options}
 
     def derive(self, facts: Facts) -> tuple[Derivation, ...]:
@@ -161,7 +162,7 @@ class Packages:
 class Several:
     """A kind that becomes several layers, as an image does."""
 
-    def request(self, options: Any) -> Mapping[str, Any] | None:
+    def request(self, options: Any, read: Read) -> Mapping[str, Any] | None:
         return None
 
     def derive(self, facts: Facts) -> tuple[Derivation, ...]:
@@ -169,7 +170,7 @@ class Several:
 
 
 class Accounts:
-    def request(self, options: Any) -> Mapping[str, Any] | None:
+    def request(self, options: Any, read: Read) -> Mapping[str, Any] | None:
         return None
 
     def derive(self, facts: Facts) -> tuple[Derivation, ...]:
@@ -201,12 +202,16 @@ def graph(made: Spec, lock: Lock | None = None, **snapshots: Snapshot) -> Graph:
     )
 
 
+def unread(path: str) -> bytes:
+    raise AssertionError(f"{path}: no kind here reads one")
+
+
 def test_what_a_spec_asks_of_a_lock() -> None:
     made = spec(("a", "plain"), ("b", "packages"), ("c", "packages"))
     assert {
         "b": ("packages", {"packages": ("b",)}),
         "c": ("packages", {"packages": ("c",)}),
-    } == requests(made, KINDS)
+    } == requests(made, KINDS, unread)
 
 
 def test_a_layer_that_no_platform_changes_is_there_once() -> None:

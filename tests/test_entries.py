@@ -282,7 +282,7 @@ def test_content_is_compared_however_it_is_cut(data: bytes, cuts: list[int], fli
         (symlink(b"a/b", b"/etc"), "a symlink"),
         (file(b"a/b", b""), "a file"),
         (Entry(b"a/b", Kind.FIFO), "a FIFO"),
-        (Entry(b"a/b", Kind.CHARACTER), "a character device"),
+        (Entry(b"a/b", Kind.CHARACTER, device=(1, 3)), "a character device"),
     ],
 )
 def test_nothing_goes_through_what_is_no_directory(link: Entry, what: str) -> None:
@@ -428,3 +428,38 @@ def test_deep_paths_cost_their_length() -> None:
     made = arrange([[file(path + b"/%d" % n, b"") for n in range(2000)]], mtime=0)
     assert 2000 == len(made.directories)
     assert time.process_time() - start < 5
+
+
+# Marks of overlay file systems
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"trusted.overlay.opaque",
+        b"trusted.x",
+        b"user.overlay.opaque",
+        b"user.fuseoverlayfs.opaque",
+        b"user.containers.override_stat",
+    ],
+)
+@pytest.mark.parametrize("kind", [Kind.DIRECTORY, Kind.FILE])
+def test_attributes_that_hide_lower_layers_are_refused(name: bytes, kind: Kind) -> None:
+    entry = Entry(b"etc", kind, xattrs=((b"user.a", b""), (name, b"y")))
+
+    assert (
+        f"etc: the extended attribute {name.decode()}, "
+        "which may mean deletion to an overlay file system"
+    ) == refused([entry])
+
+
+def test_overlays_own_whiteout_is_refused() -> None:
+    assert "etc: the character device 0:0, which" in refused([Entry(b"etc", Kind.CHARACTER)])
+
+
+def test_other_attributes_and_devices_are_kept() -> None:
+    names = (b"security.capability", b"system.posix_acl_access", b"user.overlays", b"com.apple.x")
+    marked = Entry(b"a", Kind.FILE, xattrs=[(name, b"y") for name in names])
+    entries = [marked, Entry(b"n", Kind.CHARACTER, device=(1, 3)), Entry(b"z", Kind.BLOCK)]
+
+    assert entries == list(arrange([entries], mtime=0))

@@ -241,6 +241,8 @@ def test_attempts_are_bounded_and_the_waits_grow(
         (format_datetime(datetime.now(UTC) + timedelta(hours=1)), LONGEST_DELAY, LONGEST_DELAY),
         (format_datetime(datetime.now(UTC) - timedelta(hours=1)), 0.5, 1.0),
     ],
+    # Not the values: those of two processes would differ in the time.
+    ids=["seconds", "too many", "no number", "negative", "empty", "date to come", "date past"],
 )
 def test_retry_after_is_followed_within_reason(
     web: WebServer,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from immutable.config.tools import git_environment
 from immutable.errors import SourceError, SpecError
 from immutable.sources import git
 from immutable.store import MemoryStore
@@ -174,3 +175,96 @@ def test_names_of_any_bytes_are_told(work: Path) -> None:
 
     with pytest.raises(SourceError, match=r"not committed: app/\\xff \.js"):
         build(work / "web.toml", MemoryStore())
+
+
+def test_files_that_git_is_told_not_to_look_at_are_refused(work: Path) -> None:
+    run(work, "update-index", "--assume-unchanged", "app/main.js")
+    run(work, "update-index", "--skip-worktree", "app/skip.txt")
+    fill(work, {"app/main.js": "22", "app/skip.txt": "not taken"})
+    with pytest.raises(SourceError, match=r"told not to look at: app/main\.js; use `git update"):
+        build(work / "web.toml", MemoryStore())
+
+    run(work, "update-index", "--no-assume-unchanged", "app/main.js")
+    run(work, "update-index", "--skip-worktree", "app/main.js")
+    with pytest.raises(SourceError, match=r"told not to look at: app/main\.js; use `git update"):
+        build(work / "web.toml", MemoryStore())
+
+
+def test_a_mode_counts_whatever_the_settings_are(work: Path) -> None:
+    run(work, "config", "core.fileMode", "false")
+    (work / "app/main.js").chmod(0o755)
+
+    with pytest.raises(SourceError, match=r"not committed: app/main\.js"):
+        build(work / "web.toml", MemoryStore())
+
+
+def test_a_replaced_commit_is_not_taken_for_the_one_that_is_named(work: Path) -> None:
+    first = run(work, "rev-parse", "HEAD")
+    fill(work, {"app/main.js": "22"})
+    run(work, "commit", "--quiet", "--all", "--message=second")
+    second = run(work, "rev-parse", "HEAD")
+    run(work, "replace", first, second)
+    run(work, "reset", "--quiet", "--soft", first)
+
+    with pytest.raises(SourceError, match=r"not committed: app/main\.js"):
+        build(work / "web.toml", MemoryStore())
+
+
+@pytest.fixture
+def submodule(work: Path, tmp_path: Path) -> Path:
+    """A submodule in the folder that the image takes, which git is told to ignore."""
+    run(tmp_path, "init", "--quiet", "lib")
+    fill(tmp_path / "lib", {"lib.js": "1"})
+    run(tmp_path / "lib", "add", ".")
+    run(tmp_path / "lib", "commit", "--quiet", "--message=lib")
+    run(
+        work,
+        *("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "--name", "lib"),
+        *(str(tmp_path / "lib"), "app/lib"),
+    )
+    run(work, "commit", "--quiet", "--message=lib")
+    run(work, "tag", "1.1")
+    # Its link and its own folder get into no image.
+    spec = work / "web.toml"
+    spec.write_text(spec.read_text().replace('"*.log"', '"*.log", "**/.git"'))
+    run(work, "commit", "--quiet", "--all", "--message=spec")
+    run(work, "tag", "1.2")
+    run(work, "config", "submodule.lib.ignore", "all")
+    assert build(spec, MemoryStore())
+    return work / "app/lib"
+
+
+def test_a_changed_submodule_is_refused(work: Path, submodule: Path) -> None:
+    fill(submodule, {"lib.js": "22"})
+
+    with pytest.raises(SourceError, match=r"not committed: app/lib, app/lib/lib\.js; commit"):
+        build(work / "web.toml", MemoryStore())
+
+
+def test_what_is_hidden_in_a_submodule_is_refused(work: Path, submodule: Path) -> None:
+    run(submodule, "config", "core.fileMode", "false")
+    (submodule / "lib.js").chmod(0o755)
+    with pytest.raises(SourceError, match=r"not committed: app/lib, app/lib/lib\.js; commit"):
+        build(work / "web.toml", MemoryStore())
+
+    run(submodule, "update-index", "--assume-unchanged", "lib.js")
+    with pytest.raises(SourceError, match=r"told not to look at: app/lib/lib\.js;"):
+        build(work / "web.toml", MemoryStore())
+
+
+def test_what_a_hook_says_of_another_repository_does_not_count(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = git.facts(work, [work / "app"])
+    run(tmp_path, "init", "--quiet", "other")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other/.git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "other"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
+
+    assert before == git.facts(work, [work / "app"])
+
+
+def test_the_users_own_settings_of_git_stay() -> None:
+    kept = {"PATH": "/bin", "GIT_CONFIG_GLOBAL": "/dev/null"}
+
+    assert kept == git_environment({**kept, "GIT_DIR": "x", "GIT_CONFIG_COUNT": "1"})

@@ -134,7 +134,7 @@ def test_a_base_s_config_is_taken_over() -> None:
     ("text", "changes"),
     [
         ('user = "root"', {"user": "root"}),
-        ('user = ""', {"user": ""}),
+        ('user = "0:0"', {"user": "0:0"}),
         ('workdir = "/"', {"workdir": "/"}),
         ('stop-signal = "9"', {"stop_signal": "9"}),
         ('cmd = ["x"]', {"cmd": ("x",)}),

@@ -9,7 +9,14 @@ import pytest
 from attrs import evolve
 
 from immutable import check, lock
-from immutable.errors import FetchError, LockError, SpecError, StoreError
+from immutable.errors import (
+    FetchError,
+    LockError,
+    LockMissing,
+    LockStale,
+    SpecError,
+    StoreError,
+)
 from immutable.locking import Change
 from immutable.store import MemoryStore
 from tests.support import kinds
@@ -252,3 +259,54 @@ def test_a_truncated_lock_is_refused(tmp_path: Path, url: str, store: MemoryStor
     ):
         with pytest.raises(LockError, match=r"web\.lock\.toml"):
             attempt()
+
+
+def test_what_specs_beneath_hold_counts_as_there(
+    tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asking(text: str) -> str:
+        return layer("test-asking", text, text=text) if text else ""
+
+    def write_all(lowest: str, middle: str) -> list[Path]:
+        on_lowest = layer("image", "image", from_="lowest.toml")
+        on_middle = layer("image", "image", from_="middle.toml")
+        return [
+            write(tmp_path, asking(lowest), "lowest.toml"),
+            write(tmp_path, on_lowest + asking(middle), "middle.toml"),
+            write(tmp_path, on_middle + asking("top"), "top.toml"),
+        ]
+
+    def locked(*paths: Path) -> list[str]:
+        found = [lock(path, store, config=CONFIG).lock for path in paths]
+        return [entry.pin[0].version for one in found for entry in one.layer]
+
+    with kinds.registered(tmp_path / "site", monkeypatch):
+        paths = write_all("a", "b")
+        with pytest.raises(LockMissing, match=r"lowest\.lock\.toml: there is no lock"):
+            lock(paths[2], store, config=CONFIG)
+        assert ["", "a", "a+b"] == locked(*paths)
+        assert not lock(paths[2], store, config=CONFIG).written
+        assert () == check(paths[2], config=CONFIG)
+
+        paths = write_all("c", "b")
+        assert [""] == locked(paths[0])
+        (reason,) = check(paths[2], config=CONFIG)
+        assert 'layer "top" has beneath = "' in reason
+        with pytest.raises(LockStale, match=r"top\.lock\.toml: stale: layer \"top\" has beneath"):
+            build(paths[2], store)
+        assert ["c", "c+b"] == locked(*paths[1:])
+        assert build(paths[2], store)
+
+        assert [""] == locked(write_all("", "b")[1])
+
+
+def test_circles_of_specs_are_refused(
+    tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kinds.registered(tmp_path / "site", monkeypatch):
+        text = layer("test-asking", text="a")
+        write(tmp_path, layer("image", "image", from_="web.toml") + text, "base.toml")
+        (tmp_path / "base.lock.toml").write_text("lock-version = 1\n")
+        spec = write(tmp_path, layer("image", "image", from_="base.toml") + text)
+        with pytest.raises(SpecError, match=r"in a circle: web\.toml → base\.toml → web\.toml"):
+            lock(spec, store, config=CONFIG)

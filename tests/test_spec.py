@@ -22,6 +22,7 @@ HEAD = 'spec-version = 1\n[image]\nname = "shop/web"\n'
 
 
 ROOT = Target("/")
+SIGNAL = "config.stop-signal: expected a signal like SIGTERM or its number from 1 to 64, found"
 
 
 @frozen
@@ -288,6 +289,20 @@ def test_other_versions_are_refused(text: str, expected: str) -> None:
             "[config]\nvolumes = ['/a', '/b/..']",
             "config.volumes[1]: /b/..: leaves the root through ..",
         ),
+        *(
+            (
+                f"[config]\nstop-signal = '{number}'",
+                f"{SIGNAL} '{number}'",
+            )
+            for number in ("0", "65", "09")
+        ),
+        *(
+            (
+                f"[config]\nuser = '{user}'",
+                f'config.user: expected a user like "nodejs" or "1001:1001", found \'{user}\'',
+            )
+            for user in ("", "a:", ":a", "a:b:c", "no dejs", "4294967295", "0:4294967295")
+        ),
         # types are never coerced
         (
             layer("packages = 'nodejs'", "debian"),
@@ -382,7 +397,7 @@ def test_other_versions_are_refused(text: str, expected: str) -> None:
         ("[config]\nexpose = [80]", "config.expose[0]: expected a string, found the integer 80"),
         (
             "[config]\nstop-signal = 'TERM'",
-            "config.stop-signal: expected a signal like SIGTERM, found 'TERM'",
+            f"{SIGNAL} 'TERM'",
         ),
         (
             "[config]\nhealthcheck = { cmd = ['x'], interval = '30' }",
@@ -701,6 +716,16 @@ def test_unknown_owners(owner: str, message: str) -> None:
     )
     with pytest.raises(ValueError, match=message):
         specs.owner_ids(spec, owner)
+
+
+@pytest.mark.parametrize("user", ["www-data", "root:www-data", "0", "1001:0", "a:5", "Some.One"])
+def test_users_to_run_as(user: str) -> None:
+    assert user == parsed(f"[config]\nuser = '{user}'").config.user
+
+
+@pytest.mark.parametrize("signal", ["SIGTERM", "SIGRTMIN+3", "1", "64"])
+def test_signals(signal: str) -> None:
+    assert signal == parsed(f"[config]\nstop-signal = '{signal}'").config.stop_signal
 
 
 def test_values_hash() -> None:

@@ -124,3 +124,31 @@ def test_special_files() -> None:
     for data in (member(b"a"), directory(b"d"), symlink(b"l", b"a")):
         (one,) = read(io.BytesIO(data + END), name="a.tar")
         refuse_special(one.entry, "a.tar")
+
+
+class _StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("data", [bytes(64 << 20), b"1" * (64 << 20)], ids=["hole", "bytes"])
+def test_it_ends_between_two_pieces_when_the_watcher_says_so(
+    scratch: BinaryIO, data: bytes
+) -> None:
+    seen: list[int] = []
+
+    def advance(amount: int) -> None:
+        seen.append(amount)
+        if sum(seen) > 2 << 20:
+            raise _StopError
+
+    with pytest.raises(_StopError):
+        unpack(read(io.BytesIO(member(b"a", data) + END), name="a.tar"), scratch, advance)
+    assert sum(seen) < 4 << 20
+
+
+def test_it_ends_between_two_members_too(scratch: BinaryIO) -> None:
+    def advance(_: int) -> None:
+        raise _StopError
+
+    with pytest.raises(_StopError):
+        unpack(read(io.BytesIO(directory(b"a") + END), name="a.tar"), scratch, advance)

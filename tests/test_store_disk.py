@@ -289,6 +289,104 @@ def test_a_full_disk_changes_no_name(
     assert disk.commit_generation("web", two, created=CREATED).number == 2
 
 
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a mebibyte."""
+    mount = tmp_path / "small"
+    mount.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode and not needs.nothing_may_skip():
+        pytest.skip(f"no file system can be mounted: {made.stderr.strip()}")
+    assert 0 == made.returncode, made.stderr
+    try:
+        yield mount
+    finally:
+        subprocess.run(["umount", "--lazy", str(mount)], check=True)
+
+
+def fill_up(directory: Path) -> Path:
+    """Write a file until the disk takes no more; return it."""
+    path = directory / "filler"
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(512))
+    return path
+
+
+@needs.root()
+@pytest.mark.parametrize("meanwhile", [False, True], ids=["closed", "with a log left"])
+def test_with_its_disk_full_a_store_can_be_read(small: Path, meanwhile: bool) -> None:
+    root = small / "store"
+    filler = small / "filler"
+    with Store.open(root) as store:
+        one = commit(store, "web", "one", "1.0")
+        known = realisation(Descriptor(LAYER, store.put_blob(b"layer"), 5))
+        store.record_realisation(known)
+        if meanwhile:
+            fill_up(small)
+    if not meanwhile:
+        fill_up(small)
+    assert meanwhile == (root / "immutable.db-wal").exists()
+    with Store.open(root) as store, store.lease():
+        assert [1] == [image.number for image in store.images()]
+        assert store.info().images == 1
+        assert one == store.resolve("web:1.0")
+        assert known == store.find_realisation(known.derivation, "gzip")
+        assert 1 == store.commit_generation("web", one, tags=("1.0",), created=CREATED).number
+        with pytest.raises(StoreError, match=r"store: the store's disk is full.*make room"):
+            store.put_blob(b"something new")
+        with pytest.raises(StoreError, match=r"store: the store's disk is full.*make room"):
+            store.tag("web", "2.0", one.digest)
+    filler.unlink()
+    with Store.open(root) as store:
+        commit(store, "web", "two")
+
+
+@needs.root()
+def test_what_killed_processes_left_makes_room_first(small: Path) -> None:
+    with Store.open(small / "store") as store:
+        commit(store, "web", "one", "1.0")
+    fill_up(small).rename(small / "store" / "tmp" / f"{DRAFT}0")
+    with Store.open(small / "store") as store:
+        commit(store, "web", "two")
+
+
+@needs.root()
+def test_a_new_store_on_a_full_disk_is_refused(small: Path) -> None:
+    fill_up(small)
+    with pytest.raises(StoreError, match=r"; make room on the disk|full or failing"):
+        Store.open(small / "store")
+
+
+@needs.root()
+def test_scratch_on_a_full_disk_names_the_store(small: Path) -> None:
+    with Store.open(small / "store") as store:
+        fill_up(small)
+        with (
+            pytest.raises(StoreError, match="store/tmp: No space left on device; make room"),
+            store.scratch() as file,
+        ):
+            file.write(bytes(1 << 20))
+
+
+def test_scratch_is_a_file_to_write_to_and_read(disk: Store, root: Path) -> None:
+    with disk.scratch() as file:
+        file.write(b"one")
+        file.seek(5)
+        file.write(b"two")
+        file.flush()
+        assert b"one\0\0two" == os.pread(file.fileno(), 9, 0)
+        file.truncate(4)
+        file.seek(0)
+        assert b"one\0" == file.read()
+        assert [] == [*(root / "tmp").iterdir()]
+
+
 KILLED = """
 import os, sys
 from datetime import UTC, datetime

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from immutable import tar
+from immutable.archives.decompress import open_stream
 from immutable.entries import Entry, Inline, Kind
 from immutable.errors import ArchiveError
 from immutable.tar.reader import DEFAULT, Limits, read
@@ -588,11 +591,33 @@ def test_a_map_longer_than_a_block() -> None:
 
 def test_a_hole_of_sixty_gibibytes_is_not_held() -> None:
     data = old_sparse((60 << 30, 5), real=(60 << 30) + 5) + padded(b"abcde") + END
-    for one in read(io.BytesIO(data), name="a.tar"):
+    limits = Limits(free=64 << 30)
+    for one in read(io.BytesIO(data), name="a.tar", limits=limits):
         assert (60 << 30) + 5 == one.size
         assert bytes(1000) == one.read(1000)
-    for one in read(io.BytesIO(data), name="a.tar"):
+    for one in read(io.BytesIO(data), name="a.tar", limits=limits):
         assert [(60 << 30, b"abcde")] == list(one.extents())
+
+
+def test_holes_past_a_gibibyte_need_a_thousandth_of_input() -> None:
+    data = old_sparse((2 << 30, 5), real=(2 << 30) + 5) + padded(b"abcde") + END
+    refused(data, "s: expands to more than 1073741824 bytes and 1000 times its input")
+    whole = old_sparse((1 << 30, 0), real=1 << 30, stored=0) + END
+    assert [1 << 30] == [one.size for one in read(io.BytesIO(whole), name="a.tar")]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bytes])
+def test_holes_count_against_the_compressed_input(pack: Callable[[bytes], bytes]) -> None:
+    stored = 1 << 18
+    real = 200 * stored
+    data = old_sparse((real - stored, stored), real=real, stored=stored) + bytes(stored) + END
+    stream = open_stream(io.BytesIO(pack(data)), name="a.tar")
+    members = read(stream, name="a.tar", limits=Limits(free=1 << 20))
+    if pack is bytes:
+        assert [real] == [one.size for one in members]
+    else:
+        with pytest.raises(ArchiveError, match="s: expands to more than 1048576 bytes and 1000"):
+            list(members)
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,19 @@ CASES: dict[str, tuple[Entry, str]] = {
         ),
         "8379342dce94",
     ),
+    "nothing that fits": (
+        Entry(
+            TOO_LONG,
+            Kind.FILE,
+            0o644,
+            2**21,
+            2**21,
+            8**11,
+            Sized(2**33),
+            xattrs=((b"user.a", b"b"),),
+        ),
+        "f984d1687aad",
+    ),
 }
 
 

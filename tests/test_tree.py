@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -154,18 +155,14 @@ def nobody() -> Iterator[None]:
 
 @needs.root()
 @pytest.mark.parametrize("what", ["lib/a.js", "lib"])
-def test_what_cannot_be_read_is_named(app: Path, what: str) -> None:
-    folders = [app, *app.parents]
-    modes = [(folder, folder.stat().st_mode) for folder in folders]
-    try:
-        for folder, mode in modes:
-            folder.chmod(mode | 0o055)
+def test_what_cannot_be_read_is_named(what: str) -> None:
+    # Not below tmp_path, which only its owner may enter.
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        app = fill(Path(folder) / "app", {"lib/a.js": "2"})
         (app / what).chmod(0)
         with nobody(), pytest.raises(SourceError, match=rf"app/{what}.*: Permission denied"):
             scan(app)
-    finally:
-        for folder, mode in modes:
-            folder.chmod(mode)
 
 
 def test_order_times_links_and_holes_are_no_part_of_the_digest(tmp_path: Path) -> None:
@@ -240,7 +237,7 @@ def test_a_change_within_the_clock_s_tick_is_found_by_the_digest(tmp_path: Path)
 
     path.write_text("54321")
     # As where the file system's clock had not moved on.
-    content = DiskFile(content.path, trees._signature(path.stat()), content.digest, racy=True)
+    content = DiskFile(content.path, trees._signature(path.stat()), True, content.digest)
 
     with pytest.raises(SourceError, match="/a: changed while it was being read; build again"):
         b"".join(content.read())
@@ -341,6 +338,63 @@ def test_a_cache_that_lies_about_other_times_is_not_asked(app: Path, aged: None)
     stats.save_stats(os.fsencode(app), wrong)
 
     assert expected == scan(app, stats).digest
+
+
+# Listed first, read later
+
+
+def drain(tree: Tree) -> None:
+    for *_, content, _ in tree.items():
+        if content is not None:
+            assert content.size == sum(map(len, content.read()))
+
+
+def test_what_somebody_reads_in_between_is_not_read_again(
+    app: Path, aged: None, opens: Opens
+) -> None:
+    stats = MemoryStore()
+    tree = Tree.listed(app, stats=stats)
+    assert [] == opens
+    drain(tree)
+    opens.clear()
+
+    assert scan(app).digest == tree.read(2)
+    assert 4 == len(opens)  # by the other scan
+    assert 4 == len(stats.load_stats(os.fsencode(app)))
+
+
+def test_what_is_read_in_part_is_not_known(app: Path, opens: Opens) -> None:
+    tree = Tree.listed(app, stats=MemoryStore())
+    for *_, content, _ in tree.items():
+        if content is not None:
+            next(content.read())
+    opens.clear()
+
+    assert scan(app).digest == tree.read(1)
+    assert 8 == len(opens)
+
+
+def test_a_change_after_the_listing_is_refused_and_nothing_remembered(
+    app: Path, aged: None
+) -> None:
+    stats = MemoryStore()
+    tree = Tree.listed(app, stats=stats)
+    (app / "lib/a.js").write_text("5")
+
+    with pytest.raises(SourceError, match=r"a\.js: changed while it was being read; build again"):
+        tree.read(2)
+
+    assert {} == stats.load_stats(os.fsencode(app))
+
+
+def test_unseen_is_what_the_stat_cache_never_heard_of(app: Path, aged: None) -> None:
+    stats = MemoryStore()
+    assert 4 == Tree.listed(app, stats=stats).unseen
+    scan(app, stats)
+    (app / "new.js").write_text("123")
+    (app / "main.js").write_text("changed")
+
+    assert 3 == Tree.listed(app, stats=stats).unseen
 
 
 # What git is asked about

@@ -72,6 +72,18 @@ def test_every_kind_of_entry() -> None:
     ]
 
 
+def test_a_directory_may_come_after_what_is_in_it() -> None:
+    folder = Zipped(b"d/", mode=DIRECTORY)
+    made = listed(zipped(Zipped(b"d/f", b"x"), folder))
+    assert made == [file(b"d/f", b"x"), Entry(b"d", Kind.DIRECTORY, 0o755)]
+    refused(zipped(Zipped(b"d/f"), folder, folder), "d: claimed twice, as a directory and as a")
+    refused(zipped(Zipped(b"d/f"), Zipped(b"d")), "d: claimed twice, as a directory and as a file")
+    refused(
+        zipped(Zipped(b"d/f"), Zipped(b"d", b"/etc", mode=LINK)),
+        "d: claimed twice, as a directory and as a symlink",
+    )
+
+
 def test_modes_where_there_are_none() -> None:
     data = zipped(Zipped(b"d/", host=0, mode=0xFFFF), Zipped(b"f", b"x", mode=0))
     assert listed(data) == [Entry(b"d", Kind.DIRECTORY, 0o755), file(b"f", b"x")]

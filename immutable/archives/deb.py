@@ -6,7 +6,7 @@ A package is read forward only, once: first its control members, then its files.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import BinaryIO
 
@@ -57,7 +57,11 @@ class Deb:
     _rest: Iterator[ar.Member] = field(repr=False)
 
     def check(self, package: str, version: str, architecture: str) -> None:
-        """Raise ArchiveError unless the control file says what the lock and the index said."""
+        """Raise ArchiveError unless the control file says what the lock and the index said.
+
+        Its relations are not compared: the index is signed and pins the package's bytes, and an
+        archive may override fields of the index, such as Section and Priority.
+        """
         wanted = zip(_REQUIRED, (package, version, architecture), strict=True)
         faults = [
             f"{key}: expected {value}, found {self.control.get(key)}"
@@ -67,13 +71,16 @@ class Deb:
         if faults:
             raise ArchiveError(f"{self.name}: control file: {'; '.join(faults)}")
 
-    def unpack(self, scratch: BinaryIO) -> list[Entry]:
+    def unpack(
+        self, scratch: BinaryIO, advance: Callable[[int], None] = lambda _: None
+    ) -> list[Entry]:
         """Return the package's files, their contents kept in `scratch`; works once.
 
-        Reads the package to its end. Raises ArchiveError for devices and FIFOs, and for
-        whatever else cannot be a package's tree.
+        `advance` is told of each piece's bytes; it ends the work by raising. Reads the package
+        to its end. Raises ArchiveError for devices and FIFOs, and for whatever else cannot be a
+        package's tree.
         """
-        entries = unpack(self._files(), scratch)
+        entries = unpack(self._files(), scratch, advance)
         for extra in self._rest:
             if not extra.name.startswith("_"):
                 raise ArchiveError(f"{self.name}: {extra.name}: a member after data.tar")

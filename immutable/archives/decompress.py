@@ -17,15 +17,12 @@ from attrs import frozen
 
 from immutable.compat import zstd
 from immutable.errors import ArchiveError
+from immutable.tar.reader import FREE, MOST_RATIO
 
 _CHUNK = 1 << 16
 _BUFFER = 1 << 18
 _GIBI = 1 << 30
 
-# The most that deflate can do is 1032:1. An archive of more than a gibibyte that does nearly as
-# well all along is all but empty; xz and zstd go past 10,000:1.
-MOST_RATIO: Final = 1000
-FREE: Final = _GIBI
 
 _XZ_MEMORY = 100 << 20  # xz -9 needs 65 MiB
 _ZSTD_WINDOW_LOG = 27  # 128 MiB, the most that zstd itself takes when not told otherwise
@@ -124,12 +121,25 @@ def open_stream(
     `raw` is read from where it is to its end, and not seeked. Reading raises ArchiveError,
     beginning with `name`, for damage, truncation, junk after the end, more than `limit` bytes
     of output, and output past `free` bytes that is more than 1000 times its input. With
-    `compression`, one of `NAMES`, anything else is refused.
+    `compression`, one of `NAMES`, anything else is refused. The reader's `taken` counts the bytes
+    of `raw` that were read.
     """
     raw_stream = _Stream(raw, name, limit, free)
     if compression is not None and raw_stream.compression != compression:
         raise ArchiveError(f"{name}: expected {compression}, found {raw_stream.compression}")
-    return io.BufferedReader(raw_stream, _BUFFER)
+    return _Reader(raw_stream, _BUFFER)
+
+
+class _Reader(io.BufferedReader):
+    """The decompressed bytes, buffered; `taken` counts the bytes of input that they took."""
+
+    def __init__(self, stream: _Stream, size: int) -> None:
+        super().__init__(stream, size)
+        self._stream = stream
+
+    @property
+    def taken(self) -> int:
+        return self._stream.taken
 
 
 class _Stream(io.RawIOBase):
@@ -138,7 +148,7 @@ class _Stream(io.RawIOBase):
     def __init__(self, raw: BinaryIO, name: str, limit: int, free: int) -> None:
         super().__init__()
         self._raw, self._name, self._limit, self._free = raw, name, limit, free
-        self._taken = self._given = 0
+        self.taken = self._given = 0
         self._input = b""
         self._fill(_MAGIC)
         self._format = next((one for one in _FORMATS if one.begins(self._input)), None)
@@ -160,7 +170,9 @@ class _Stream(io.RawIOBase):
         if self._input:
             data, self._input = self._input[:length], self._input[length:]
             return data
-        return self._raw.read(length)
+        data = self._raw.read(length)
+        self.taken += len(data)
+        return data
 
     def _decoded(self, length: int) -> bytes:
         while True:
@@ -221,13 +233,13 @@ class _Stream(io.RawIOBase):
             more = self._raw.read(_CHUNK)
             if not more:
                 break
-            self._taken += len(more)
+            self.taken += len(more)
             self._input += more
 
     def _check_bounds(self) -> None:
         if self._given > self._limit:
             raise self._error(f"expands to more than {self._limit} bytes")
-        if self._format and self._given > max(self._free, MOST_RATIO * self._taken):
+        if self._format and self._given > max(self._free, MOST_RATIO * self.taken):
             raise self._error(
                 f"expands to more than {self._free} bytes and {MOST_RATIO} times its input"
             )

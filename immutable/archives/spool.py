@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
 from attrs import evolve, frozen
@@ -42,11 +42,19 @@ class Slice:
             yield piece
 
 
-class Spool:
-    """Writes contents one after another to the end of a scratch file."""
+def _ignore(_amount: int) -> None:
+    pass
 
-    def __init__(self, scratch: BinaryIO) -> None:
+
+class Spool:
+    """Writes contents one after another to the end of a scratch file.
+
+    `advance` is told of each piece's bytes; it ends the work by raising.
+    """
+
+    def __init__(self, scratch: BinaryIO, advance: Callable[[int], None] = _ignore) -> None:
         self._scratch = scratch
+        self._advance = advance
         self._end = scratch.seek(0, os.SEEK_END)
 
     def add(self, extents: Iterable[tuple[int, bytes]], size: int) -> Slice:
@@ -56,6 +64,7 @@ class Spool:
         """
         start, at = self._end, self._end
         for offset, piece in extents:
+            self._advance(len(piece))
             if piece == _ZEROS[: len(piece)]:
                 continue  # a hole costs no disk, and ten gibibytes of zeros no time
             if at != start + offset:
@@ -73,16 +82,20 @@ class Spool:
         self._scratch.truncate(self._end)
 
 
-def unpack(members: Iterable[Member], scratch: BinaryIO) -> list[Entry]:
+def unpack(
+    members: Iterable[Member], scratch: BinaryIO, advance: Callable[[int], None] = _ignore
+) -> list[Entry]:
     """Copy the files' contents to `scratch`, and return the entries with their contents.
 
     `members` are those of one archive, without repeats. A hard link gets its target's content;
     one to another hard link becomes one to what that links to, and one to anything but a file
     becomes a second such thing. `scratch` must stay open as long as a content is read.
+    `advance` is told of every member (0) and of each piece's bytes; it ends the work by raising.
     """
-    spool = Spool(scratch)
+    spool = Spool(scratch, advance)
     found: dict[bytes, Entry] = {}
     for member in members:
+        advance(0)
         entry = member.entry
         if entry.path in found:
             raise EntryError(f"{show(entry.path)}: claimed twice in one archive")

@@ -11,17 +11,16 @@ from __future__ import annotations
 import os
 import stat
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
-from immutable.archives.decompress import FREE, MOST_RATIO
 from immutable.archives.spool import Spool
 from immutable.archives.zip_directory import Listed, list_members
 from immutable.entries import MAX_PATH, Entry, Kind, safe_path, show
 from immutable.errors import ArchiveError, EntryError
 from immutable.tar.claims import Claims
 from immutable.tar.format import FormatError
-from immutable.tar.reader import DEFAULT, Limits
+from immutable.tar.reader import DEFAULT, FREE, MOST_RATIO, Limits
 
 _PIECE = 1 << 18
 _KINDS = {
@@ -32,12 +31,18 @@ _KINDS = {
 
 
 def read_zip(
-    file: BinaryIO, *, name: str, scratch: BinaryIO, limits: Limits = DEFAULT
+    file: BinaryIO,
+    *,
+    name: str,
+    scratch: BinaryIO,
+    limits: Limits = DEFAULT,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> list[Entry]:
     """Return the entries of the zip in `file`, which must be seekable, contents in `scratch`.
 
     Modes are Unix's where the archive has them, else 0644 and 0755; the time of all is 0, for
-    a zip's has no zone. `scratch` must stay open as long as a content is read. Raises
+    a zip's has no zone. `scratch` must stay open as long as a content is read. `advance` is
+    told of each piece's bytes; it ends the work by raising. Raises
     ArchiveError, beginning with `name`, for what is damaged, unsafe, ambiguous, encrypted,
     too large, or compressed otherwise than by deflate.
     """
@@ -45,7 +50,7 @@ def read_zip(
         members = list_members(file, limit=limits.members)
         _check_sizes(members, file.seek(0, os.SEEK_END), limits.content)
         claims = Claims(members=limits.members, names=limits.names)
-        spool = Spool(scratch)
+        spool = Spool(scratch, advance)
         entries = [entry for one in members if (entry := _entry(file, one, claims, spool))]
     except (FormatError, EntryError) as fault:
         raise ArchiveError(f"{name}: {fault}") from None

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 from immutable.builders import parents
 from immutable.builders.base import Inputs, LockScope, Scope
 from immutable.builders.parents import HOME_MODE, NO_HOME, home_path
-from immutable.derivation import Derivation, Facts, Snapshot
+from immutable.derivation import Derivation, Facts, Read, Snapshot
 from immutable.entries import Entry, Kind, directory, file, show
 from immutable.errors import EntryError
 from immutable.lock import LockedLayer
@@ -29,7 +29,7 @@ class AccountsBuilder:
     version: ClassVar[int] = 1
     options: ClassVar[type[Any]] = type(None)
 
-    def request(self, options: Any) -> Mapping[str, Any] | None:  # noqa: ARG002
+    def request(self, options: Any, read: Read) -> Mapping[str, Any] | None:  # noqa: ARG002
         """Return None: nothing comes from outside."""
         return None
 

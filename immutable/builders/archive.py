@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Final
 from urllib.parse import urlsplit
 
@@ -16,13 +21,14 @@ from immutable.archives.zip import read_zip
 from immutable.builders import parents
 from immutable.builders.base import Inputs, LockScope, Scope, owner_of
 from immutable.builders.parents import Attributes
-from immutable.derivation import Derivation, Facts, Snapshot
+from immutable.derivation import Derivation, Facts, Read, Snapshot
 from immutable.digest import Digest
 from immutable.entries import Entry, Kind, directory, safe_path, show
-from immutable.errors import ArchiveError, SourceError
+from immutable.errors import ArchiveError, DigestMismatch, ImmutableError, SourceError
 from immutable.globs import compile_globs
 from immutable.lock import LockedLayer, Pin
 from immutable.notation import Glob, Owner, Target
+from immutable.progress import Progress
 from immutable.sources.fetch import Wanted
 from immutable.spec import Layer
 from immutable.structure import FaultError, parsed_by
@@ -31,6 +37,8 @@ _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
 _SETUID: Final = 0o6000
 _CAPABILITY: Final = b"security.capability"
 _ROOT: Final = Target("/")
+_PIECE: Final = 1 << 20
+_HEADER: Final = 512
 
 
 def _url(text: str) -> str:
@@ -77,6 +85,14 @@ class ArchiveOptions:
             raise FaultError("sha256: is required for a path")
 
 
+@frozen
+class _Archive:
+    """Where an archive is: on this machine's disk, or to be had as `wanted` says."""
+
+    wanted: Wanted
+    path: Path | None = None
+
+
 class ArchiveBuilder:
     """Makes a layer of what an archive holds."""
 
@@ -84,7 +100,7 @@ class ArchiveBuilder:
     version: ClassVar[int] = 1
     options: ClassVar[type[Any]] = ArchiveOptions
 
-    def request(self, options: ArchiveOptions) -> Mapping[str, Any] | None:
+    def request(self, options: ArchiveOptions, read: Read) -> Mapping[str, Any] | None:  # noqa: ARG002
         """Return the URL, unless the spec itself pins it."""
         if options.path is not None or options.sha256 is not None:
             return None
@@ -97,7 +113,7 @@ class ArchiveBuilder:
     def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
         """Fetch the URL into the store and pin what came; what is pinned already stays."""
         options: ArchiveOptions = layer.options
-        request = self.request(options) or {}
+        request = self.request(options, given.read) or {}
         previous = given.previous
         if previous is not None and not given.upgrade and dict(previous.request) == request:
             pins = previous.pin
@@ -114,15 +130,12 @@ class ArchiveBuilder:
         options: ArchiveOptions = layer.options
         if locked is not None:
             pin = locked.pin[0]
-            return Snapshot(pin.sha256, Wanted(pin.name, pin.sha256, pin.size, _urls(options)))
+            wanted = Wanted(pin.name, pin.sha256, pin.size, _urls(options))
+            return Snapshot(pin.sha256, _Archive(wanted))
         assert options.sha256 is not None  # noqa: S101 - or there would be a lock
-        name, urls = _name(options), _urls(options)
-        if options.path is not None:
-            path = (scope.folder / options.path).resolve()
-            if not path.is_file() and not scope.store.has_blob(options.sha256):
-                raise SourceError(f"{scope.folder / options.path}: no such file")
-            urls = (path.as_uri(),)
-        return Snapshot(options.sha256, Wanted(name, options.sha256, None, urls))
+        wanted = Wanted(_name(options), options.sha256, None, _urls(options))
+        path = None if options.path is None else scope.folder / options.path
+        return Snapshot(options.sha256, _Archive(wanted, path))
 
     def derive(self, facts: Facts) -> tuple[Derivation, ...]:
         """Return the one derivation, the same for all platforms."""
@@ -149,18 +162,31 @@ class ArchiveBuilder:
             ),
         )
 
-    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:  # noqa: ARG002
-        """Return the archive."""
+    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:
+        """Return the archive, unless it is read where it lies.
+
+        What lies on this machine's disk is not copied into the store: one that is refused
+        would stay there. Raises SourceError if it neither is there nor in the store.
+        """
         assert derivation.snapshot is not None  # noqa: S101 - derive sets it
-        return (derivation.snapshot.data,)
+        archive: _Archive = derivation.snapshot.data
+        if archive.path is None:
+            return (archive.wanted,)
+        if not archive.path.exists() and not scope.store.has_blob(archive.wanted.digest):
+            raise SourceError(f"{archive.path}: no such file")
+        return ()
 
     def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return what the archive holds and the globs choose, below the target."""
         assert derivation.snapshot is not None  # noqa: S101 - derive sets it
-        name = derivation.snapshot.data.name
-        with inputs.store.open_blob(derivation.sources[0]) as file:
-            unpacked = _unpacked(file, name, inputs.scratch())
-        chosen = _chosen(unpacked, derivation.options)
+        archive: _Archive = derivation.snapshot.data
+        name = archive.wanted.name
+        with (
+            _opened(archive, inputs) as file,
+            inputs.progress.task(f"unpacking {name}") as advance,
+        ):
+            unpacked = _unpacked(file, name, inputs.scratch(), advance)
+        chosen = _chosen(unpacked, name, derivation.options)
         _check(chosen.values(), name, derivation.options)
         yield _placed(chosen, derivation.options)
 
@@ -191,16 +217,100 @@ def _parents(options: ArchiveOptions, facts: Facts) -> dict[bytes, Attributes]:
     }
 
 
-def _unpacked(file: BinaryIO, name: str, scratch: BinaryIO) -> list[Entry]:
-    magic = file.read(4)
+@contextmanager
+def _opened(archive: _Archive, inputs: Inputs) -> Iterator[BinaryIO]:
+    """Give the archive: the file where it lies, verified, else the store's blob."""
+    path, digest = archive.path, archive.wanted.digest
+    if path is None or (not path.exists() and inputs.store.has_blob(digest)):
+        with inputs.store.open_blob(digest) as file:
+            yield file
+        return
+    with _open_regular(path) as file:
+        before = _signature(file)
+        _verify(file, path, digest, inputs.progress)
+        try:
+            yield file
+        except ImmutableError:
+            _expect_unchanged(file, path, before)
+            raise
+        _expect_unchanged(file, path, before)
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    try:
+        # A FIFO would wait for a writer forever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}") from None
+    file = open(descriptor, "rb")  # noqa: SIM115, PTH123 - a descriptor; the caller closes it
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        file.close()
+        raise SourceError(f"{path}: expected a regular file")
+    return file
+
+
+def _verify(file: BinaryIO, path: Path, expected: Digest, progress: Progress) -> None:
+    """Read all of `file` and rewind it; raise DigestMismatch for other bytes than expected."""
+    hasher = hashlib.sha256()
+    size = os.fstat(file.fileno()).st_size
+    with progress.task(f"reading {path.name}", size) as advance:
+        try:
+            while piece := file.read(_PIECE):
+                hasher.update(piece)
+                advance(len(piece))
+        except OSError as error:
+            raise SourceError(f"{path}: {error.strerror}") from None
+    actual = Digest(hasher.hexdigest())
+    if actual != expected:
+        raise DigestMismatch(str(path), expected=expected, actual=actual)
     file.seek(0)
+
+
+def _signature(file: BinaryIO) -> tuple[int, ...]:
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _expect_unchanged(file: BinaryIO, path: Path, before: tuple[int, ...]) -> None:
+    if _signature(file) != before:
+        raise SourceError(f"{path}: changed while it was read; build again when it is at rest")
+
+
+def _unpacked(
+    file: BinaryIO, name: str, scratch: BinaryIO, advance: Callable[[int], None]
+) -> list[Entry]:
+    magic = file.read(4)
     if magic in _ZIP:
-        return read_zip(file, name=name, scratch=scratch)
-    return unpack(tar.read(open_stream(file, name=name), name=name), scratch)
+        return read_zip(file, name=name, scratch=scratch, advance=advance)
+    _refuse_embedded_zip(file, name)
+    return unpack(tar.read(open_stream(file, name=name), name=name), scratch, advance)
 
 
-def _chosen(entries: Sequence[Entry], options: Mapping[str, Any]) -> dict[bytes, Entry]:
-    """Return the entries that are wanted, by their path in the archive, with the stripped one."""
+def _refuse_embedded_zip(file: BinaryIO, name: str) -> None:
+    """Raise ArchiveError for a zip after something else, as what unpacks itself; rewind `file`."""
+    file.seek(0)
+    begin = file.read(1 << 16)
+    file.seek(0)
+    if b"PK\x03\x04" in begin and open_stream(file, name=name).read(_HEADER)[257:262] != b"ustar":
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - (1 << 16)))
+        if b"PK\x05\x06" in file.read():
+            raise ArchiveError(f"{name}: neither a tar nor a zip that begins at its first byte")
+    file.seek(0)
+
+
+def _nothing(options: Mapping[str, Any]) -> str:
+    strip = f"strip = {options['strip']}" if options["strip"] else ""
+    patterns = ", ".join(f'"{pattern}"' for pattern in options["include"])
+    given = [strip, f"include = [{patterns}]" if patterns else ""]
+    return f"{' and '.join(filter(None, given))} leave nothing"
+
+
+def _chosen(entries: Sequence[Entry], name: str, options: Mapping[str, Any]) -> dict[bytes, Entry]:
+    """Return the entries that are wanted, by their path in the archive, with the stripped one.
+
+    Raises ArchiveError if `strip` and `include` leave nothing: that is a slip of the pen.
+    """
     excluded, included = compile_globs(options["exclude"]), compile_globs(options["include"])
     chosen, folders = {}, {}
     for entry in entries:
@@ -211,6 +321,8 @@ def _chosen(entries: Sequence[Entry], options: Mapping[str, Any]) -> dict[bytes,
             chosen[entry.path] = evolve(entry, path=path)
         elif entry.kind is Kind.DIRECTORY:
             folders[path] = entry
+    if entries and not chosen and (options["include"] or options["strip"]):
+        raise ArchiveError(f"{name}: {_nothing(options)} of its {len(entries)} entries")
     if options["include"]:
         # Folders come along with what is in them, and only then.
         needed = parents.above(e.path for e in chosen.values() if e.kind is not Kind.DIRECTORY)

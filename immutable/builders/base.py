@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, ClassVar, Protocol, runtime_checkable
 from attrs import frozen
 
 from immutable.config import Config
-from immutable.derivation import Derivation, Facts, Realisation, Snapshot
+from immutable.derivation import Derivation, Facts, Read, Realisation, Snapshot
 from immutable.entries import Entry
 from immutable.errors import SpecError
 from immutable.image import Base
@@ -58,7 +58,8 @@ class LockScope:
     """What `lock` gives a builder to resolve one layer with.
 
     `previous` is what the lock held for the layer; `upgrade` says to prefer newer versions to
-    it. `below` are the answers of the layers beneath, bottom first.
+    it. `below` are the answers of the layers beneath, bottom first, those of the specs beneath
+    included.
     """
 
     spec: Spec
@@ -69,6 +70,7 @@ class LockScope:
     below: tuple[LockedLayer, ...]
     fetcher: Fetcher
     scope: Scope
+    read: Read
 
 
 class Below(Protocol):
@@ -108,8 +110,11 @@ class Builder(Protocol):
     version: ClassVar[int]
     options: ClassVar[type[Any]]
 
-    def request(self, options: Any) -> Mapping[str, Any] | None:
-        """Return the part of `options` that a lock answers, as plain values; None for nothing."""
+    def request(self, options: Any, read: Read) -> Mapping[str, Any] | None:
+        """Return the part of `options` that a lock answers, as plain values; None for nothing.
+
+        `read` gives the content of a file, by its path relative to the spec's folder.
+        """
 
     def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
         """Resolve and pin what `layer` takes from outside."""
@@ -133,6 +138,9 @@ class Builder(Protocol):
 @runtime_checkable
 class Adopter(Protocol):
     """A builder whose layers are taken as they are, without being packed again."""
+
+    def beneath(self, options: Any) -> str | None:
+        """Return the path of the spec whose layers are taken; None if they are no spec's."""
 
     def foundation(self, snapshot: Snapshot, platform: Platform) -> Foundation:
         """Return what the layer brings for `platform`."""

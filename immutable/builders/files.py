@@ -13,7 +13,8 @@ from attrs import field, frozen
 from immutable.builders import parents
 from immutable.builders.base import Inputs, LockScope, Scope, owner_of
 from immutable.builders.parents import Attributes
-from immutable.derivation import Derivation, Facts, Snapshot
+from immutable.derivation import Derivation, Facts, Read, Snapshot
+from immutable.digest import Digest
 from immutable.entries import MAX_PATH, Entry, Kind, directory, file, safe_path, symlink
 from immutable.errors import SourceError
 from immutable.lock import LockedLayer
@@ -71,6 +72,10 @@ class InlineEntry:
 
 
 _ROOT: Final = Target("/")
+# From so many bytes of files that were never seen here, a layer is packed as they are read for
+# the first time. Files that are only new in their times, as after a checkout, do not count:
+# their layer is likely to be there, and to find that out takes reading them alone.
+_AHEAD: Final = 8 << 20
 
 
 @frozen
@@ -99,7 +104,7 @@ class FilesBuilder:
     version: ClassVar[int] = 1
     options: ClassVar[type[Any]] = FilesOptions
 
-    def request(self, options: FilesOptions) -> Mapping[str, Any] | None:  # noqa: ARG002
+    def request(self, options: FilesOptions, read: Read) -> Mapping[str, Any] | None:  # noqa: ARG002
         """Return None: nothing comes from outside."""
         return None
 
@@ -112,23 +117,33 @@ class FilesBuilder:
         return (options.source,) if options.source else ()
 
     def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:  # noqa: ARG002
-        """Read the tree's listing and the digest of each file that the globs choose."""
+        """List the files that the globs choose; read them, unless packing does that better."""
         options: FilesOptions = layer.options
         if not options.source:
             return None
-        tree = Tree.scan(
+        tree = Tree.listed(
             scope.folder / options.source,
             include=options.include,
             exclude=options.exclude,
             stats=scope.store,
-            jobs=scope.config.jobs,
         )
+        if options.include and tree.is_folder and not any(tree.items()):
+            patterns = ", ".join(f'"{pattern}"' for pattern in options.include)
+            raise SourceError(
+                f'layer "{layer.name}": include: nothing in {options.source} matches {patterns}'
+            )
         if not tree.is_folder and options.target == _ROOT:
             raise SourceError(
                 f'layer "{layer.name}": {options.source} is a file; say what it becomes: '
                 f'target = "/{Path(options.source).name}"'
             )
-        return Snapshot(tree.digest, tree)
+
+        def settle() -> Snapshot:
+            return Snapshot(tree.read(scope.config.jobs), tree)
+
+        if tree.unseen < _AHEAD:
+            return settle()
+        return Snapshot(Digest.of(b"unread " + layer.name.encode()), tree, settle)
 
     def derive(self, facts: Facts) -> tuple[Derivation, ...]:
         """Return the one derivation, the same for all platforms."""
@@ -195,8 +210,9 @@ def _placed(
     top = _path(options["target"])
     if tree.is_folder and top and top not in above:
         yield directory(top, _or(directory_mode, parents.usual_mode(top)), uid, gid)
+    below = top + b"/" if top else b""
     for path, kind, given_mode, content, target in tree.items():
-        place = _below(top, path)
+        place = below + path if path else top
         if kind is Kind.DIRECTORY:
             yield directory(place, _or(directory_mode, given_mode), uid, gid)
         elif kind is Kind.SYMLINK:

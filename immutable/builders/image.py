@@ -13,7 +13,7 @@ from attrs import field, frozen
 from immutable import oci
 from immutable.archives.decompress import open_stream
 from immutable.builders.base import Foundation, Inputs, LockScope, Scope
-from immutable.derivation import Derivation, Facts, Realisation, Snapshot
+from immutable.derivation import Derivation, Facts, Read, Realisation, Snapshot
 from immutable.digest import Digest
 from immutable.entries import Entry
 from immutable.errors import DigestMismatch, ImageError, SpecError
@@ -69,7 +69,7 @@ class ImageBuilder:
     version: ClassVar[int] = 1
     options: ClassVar[type[Any]] = ImageOptions
 
-    def request(self, options: ImageOptions) -> Mapping[str, Any] | None:
+    def request(self, options: ImageOptions, read: Read) -> Mapping[str, Any] | None:  # noqa: ARG002
         """Return the layout's reference; a spec has a lock of its own."""
         return None if options.from_.endswith(".toml") else {"from": options.from_}
 
@@ -77,15 +77,24 @@ class ImageBuilder:
         """Return nothing: a layout is pinned, and a spec has inputs of its own."""
         return ()
 
+    def beneath(self, options: ImageOptions) -> str | None:
+        """Return the path of the spec to build upon; None for a layout."""
+        return options.from_ if options.from_.endswith(".toml") else None
+
     def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
-        """Pin the digest of what the layout's reference names now."""
+        """Pin the digest of what the layout's reference names now.
+
+        Raises ImageError where that has no image for one of the platforms.
+        """
         place, name = _place(layer.options.from_)
-        root = _named(Layout.open(given.scope.folder / place), name, layer.options.from_)
+        layout = Layout.open(given.scope.folder / place)
+        root = _named(layout, name, layer.options.from_)
         pin = Pin(
             name or place, "", "", "", root.size, root.digest, ("asked for",), platforms=()
         )  # fmt: skip
-        request = self.request(layer.options) or {}
-        return LockedLayer(layer.name, self.kind, request, given.platforms, (), (pin,))
+        platforms = tuple(p for p in given.platforms if _offers(layout, pin, p, given.scope))
+        request = self.request(layer.options, given.read) or {}
+        return LockedLayer(layer.name, self.kind, request, platforms, (), (pin,))
 
     def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:
         """Read the pinned manifests and configs, or plan the other spec."""
@@ -197,6 +206,18 @@ def _named(layout: Layout, name: str, where: str) -> Descriptor:
         return manifests[names.index(name)]
     known = ", ".join(filter(None, names)) or "no names"
     raise ImageError(f"{where}: expected the name of an image in it; it has {known}")
+
+
+def _offers(layout: Layout, root: Pin, platform: Platform, scope: Scope) -> bool:
+    """Tell whether there is an image for `platform`; raise ImageError if the scope needs one."""
+    try:
+        _read(layout, root, platform, root.name)
+    except ImageError:
+        # Others are what the lock was once made for, on another machine.
+        if platform in scope.platforms:
+            raise
+        return False
+    return True
 
 
 def _read(layout: Layout, root: Pin, platform: Platform, name: str) -> _Layout:

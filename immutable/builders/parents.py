@@ -102,6 +102,17 @@ def _described(derivation: Derivation) -> Iterator[tuple[bytes, Attributes]]:
     if derivation.kind == "users":
         for user in options["users"]:
             yield from _home(user["name"], user["home"], user["uid"], user["gid"])
+    elif derivation.kind == "npm":
+        top = safe_path(options["target"].encode(), reroot=True)
+        for path in filter(None, (top, top + b"/node_modules" if top else b"node_modules")):
+            yield path, Attributes(usual_mode(path), *options["owner"])
+        for path, entry in entries(options).items():
+            yield path, Attributes(entry.mode, entry.uid, entry.gid)
+    elif derivation.kind == "wheels":
+        top = safe_path(options["target"].encode(), reroot=True)
+        yield top, Attributes(usual_mode(top), *options["owner"])
+        for path, entry in entries(options).items():
+            yield path, Attributes(entry.mode, entry.uid, entry.gid)
     elif derivation.kind in ("files", "archive"):
         top = safe_path(options["target"].encode(), reroot=True)
         for path, mode in _folders(derivation, top):

@@ -48,7 +48,8 @@ class Watcher:
 
         def advance(amount: int) -> None:
             self._check()
-            bars.advance(bar, amount)
+            if amount:
+                bars.advance(bar, amount)
 
         try:
             yield advance

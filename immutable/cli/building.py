@@ -220,8 +220,8 @@ def _lock(shell: Shell, spec: Spec, upgrade: bool | tuple[str, ...]) -> int:
 def verify(shell: Shell, spec: str) -> int:
     """Prove that SPEC's image is reproducible.
 
-    It is built again with nothing cached, and every digest is compared. Exit
-    status 3 when anything differs.
+    It is built into the store first, as by `build`; then again with nothing cached, and every
+    digest is compared. Exit status 3 when anything differs.
     """
     from immutable.verify import verify as verify_spec
 

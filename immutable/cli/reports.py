@@ -12,6 +12,7 @@ from immutable.cli import output
 from immutable.locking import Change, Locked
 from immutable.oci import Descriptor
 from immutable.store import AbstractStore
+from immutable.store.names import is_name
 from immutable.transports.store import StoreSource
 from immutable.transports.tree import gather
 from immutable.verify import Difference
@@ -44,10 +45,16 @@ def how_to_run(reference: str, image: Image) -> list[str]:
     if transport not in ("oci", "oci-archive"):
         return []
     name = f"{image.name}:{next(iter(image.tags), 'TAG')}"
+    podman = [f"podman run {options} {reference}"] if _podman_takes(transport, place) else []
     return [
-        f"podman run {options} {reference}",
+        *podman,
         f"immutable copy {reference} docker-daemon:{name} && docker run {options} {name}",
     ]
+
+
+def _podman_takes(transport: str, place: str) -> bool:
+    """Whether podman can run it from there: of a layout's path it makes the image's name."""
+    return transport != "oci" or is_name(place.partition(":")[0].removeprefix("/"))
 
 
 def _platform(platform: BuiltPlatform) -> dict[str, Any]:

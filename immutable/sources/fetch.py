@@ -6,70 +6,47 @@ temporary file, and only published when its digest is the pinned one.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
-import queue
-import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from attrs import frozen
-
 from immutable.config import Config, redact
+from immutable.config.npm import Npm
 from immutable.digest import Digest
 from immutable.errors import DigestMismatch, FetchError
 from immutable.progress import Progress
+from immutable.sources.attempts import (
+    ATTEMPTS,
+    LONGEST_DELAY,
+    FailedError,
+    Run,
+    attempts,
+    in_threads,
+)
+from immutable.sources.wanted import Hashed, Wanted, by_program
 
 if TYPE_CHECKING:
     import requests
 
     from immutable.store.base import AbstractStore
 
+__all__ = ["ATTEMPTS", "LONGEST_DELAY", "Fetcher", "Hashed", "Wanted", "show_url"]
+
 T = TypeVar("T")
 
-ATTEMPTS = 4  # per URL
-LONGEST_DELAY = 20.0  # seconds between two attempts
 _TIMEOUT = (10.0, 30.0)  # seconds: to connect, and between two pieces of a body
 _PIECE = 1 << 18
+_MOST_HASHED = 4 << 30  # bytes of one package
 _MOST_UNPINNED = 64 << 30  # bytes of a body whose size nobody knows
 _MOST_AT_ONCE = 8  # connections; more is rude to a mirror and gains nothing
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-
-
-@frozen
-class Wanted:
-    """Bytes to fetch: what they are, and where they may be had.
-
-    `name` is for people; `urls` are tried in order; `absent` is the advice to give when every
-    one of them answers that it has no such file.
-    """
-
-    name: str
-    digest: Digest
-    size: int | None
-    urls: tuple[str, ...]
-    absent: str = ""
-
-
-class _FailedError(Exception):
-    """One attempt that failed: why, whether the file is just not there, when to try again."""
-
-    def __init__(
-        self, reason: str, *, again: bool = False, absent: bool = False, after: float = 0.0
-    ) -> None:
-        super().__init__(reason)
-        self.again, self.absent, self.after = again, absent, after
-
-
-class _HaltedError(Exception):
-    """The work is being given up; nobody waits for the answer."""
 
 
 class Fetcher:
@@ -105,10 +82,10 @@ class Fetcher:
         by other means, such as a signature.
         """
 
-        def attempt(url: str, run: _Run) -> bytes:
+        def attempt(url: str, run: Run) -> bytes:
             return b"".join(self._body(url, run, limit=limit))
 
-        return self._from_first(name or _file_name(urls), urls, "", attempt, _Run(self._sleep))
+        return self._from_first(name or _file_name(urls), urls, "", attempt, Run(self._sleep))
 
     def fetch_into(self, wanted: Wanted, file: IO[bytes]) -> None:
         """Write the wanted bytes into the empty seekable `file`, verified, and rewind it.
@@ -116,22 +93,22 @@ class Fetcher:
         Raises FetchError with each URL's reason when no place has them.
         """
 
-        def attempt(url: str, run: _Run) -> None:
+        def attempt(url: str, run: Run) -> None:
             file.seek(0)
             file.truncate()
             hasher = hashlib.sha256()
             length = 0
-            for piece in self._body(url, run, limit=wanted.size):
+            for piece in self._body(url, run, limit=wanted.size, settings=wanted.settings):
                 hasher.update(piece)
                 length += len(piece)
                 file.write(piece)
             _check_length(wanted, length)
             actual = Digest(hasher.hexdigest())
             if actual != wanted.digest:
-                raise _FailedError(_mismatch(wanted.digest, actual))
+                raise FailedError(_mismatch(wanted.digest, actual))
             file.seek(0)
 
-        self._from_first(wanted.name, wanted.urls, wanted.absent, attempt, _Run(self._sleep))
+        self._from_first(wanted.name, wanted.urls, wanted.absent, attempt, Run(self._sleep))
 
     def fetch_unpinned(
         self, urls: Sequence[str], store: AbstractStore, *, name: str, progress: Progress
@@ -143,14 +120,53 @@ class Fetcher:
         """
         with progress.task(f"fetching {name}") as advance:
 
-            def attempt(url: str, run: _Run) -> tuple[Digest, int]:
+            def attempt(url: str, run: Run) -> tuple[Digest, int]:
                 with store.ingest() as blob:
                     for piece in self._body(url, run, limit=_MOST_UNPINNED, whole=True):
                         blob.write(piece)
                         advance(len(piece))
                     return blob.commit(name=name)
 
-            return self._from_first(name, urls, "", attempt, _Run(self._sleep))
+            return self._from_first(name, urls, "", attempt, Run(self._sleep))
+
+    def fetch_hashed(
+        self, wanted: Sequence[Hashed], store: AbstractStore, progress: Progress
+    ) -> list[tuple[Digest, int]]:
+        """Bring bodies of which another lock knows the SHA-512 into `store`, several at a time.
+
+        Returns their digests and sizes, in the order wanted. Only for `lock`, whose answer
+        pins them. Raises FetchError for the first that cannot be had.
+        """
+        found: dict[int, tuple[Digest, int]] = {}
+        with progress.task("fetching", len(wanted), unit="packages") as advance:
+
+            def work(numbered: tuple[int, Hashed], run: Run) -> None:
+                number, one = numbered
+                attempt = functools.partial(self._fetch_hashed, one, store)
+                found[number] = self._from_first(one.name, one.urls, one.absent, attempt, run)
+                advance(1)
+
+            if wanted:
+                threads = min(len(wanted), max(self._config.jobs, 4), _MOST_AT_ONCE)
+                in_threads(work, list(enumerate(wanted)), threads, Run(self._sleep))
+        return [found[number] for number in range(len(wanted))]
+
+    def _fetch_hashed(
+        self, wanted: Hashed, store: AbstractStore, url: str, run: Run
+    ) -> tuple[Digest, int]:
+        hasher = hashlib.sha512()
+        with store.ingest() as blob:
+            for piece in self._body(
+                url, run, limit=_MOST_HASHED, whole=True, settings=wanted.settings
+            ):
+                hasher.update(piece)
+                blob.write(piece)
+            if hasher.hexdigest() not in wanted.sha512:
+                expected = " or ".join(wanted.sha512)
+                raise FailedError(
+                    f"expected sha512:{expected}, the body is sha512:{hasher.hexdigest()}"
+                )
+            return blob.commit(name=wanted.name)
 
     def fetch_all(
         self,
@@ -167,6 +183,9 @@ class Fetcher:
         """
         once = {one.digest: one for one in wanted}.values()
         missing = [one for one in once if not store.has_blob(one.digest)]
+        for program, share in by_program(missing):
+            program.bring(share, store, progress)
+        missing = [one for one in missing if one.through is None]
         if not missing:
             return
         # The large ones first, so that no single one is left running at the end.
@@ -175,21 +194,21 @@ class Fetcher:
         total = None if any(one.size is None for one in missing) else _total(missing)
         with progress.task(f"fetching {_count(missing)}", total) as advance:
 
-            def work(one: Wanted, run: _Run) -> None:
+            def work(one: Wanted, run: Run) -> None:
                 self._fetch_one(one, store, advance, run)
 
-            _in_threads(work, missing, threads, _Run(self._sleep))
+            in_threads(work, missing, threads, Run(self._sleep))
 
     def _fetch_one(
-        self, wanted: Wanted, store: AbstractStore, advance: Callable[[int], None], run: _Run
+        self, wanted: Wanted, store: AbstractStore, advance: Callable[[int], None], run: Run
     ) -> None:
         shown = 0
 
-        def attempt(url: str, run: _Run) -> None:
+        def attempt(url: str, run: Run) -> None:
             nonlocal shown
             length = 0
             with store.ingest() as blob:
-                for piece in self._body(url, run, limit=wanted.size):
+                for piece in self._body(url, run, limit=wanted.size, settings=wanted.settings):
                     blob.write(piece)
                     length += len(piece)
                     # A second attempt repeats bytes that were already counted.
@@ -197,13 +216,13 @@ class Fetcher:
                         advance(length - shown)
                         shown = length
                 if wanted.size is not None and length < wanted.size:
-                    raise _FailedError(
+                    raise FailedError(
                         f"the body ended at {length} of {wanted.size} bytes", again=True
                     )
                 try:
                     blob.commit(expected=wanted.digest, size=wanted.size, name=wanted.name)
                 except DigestMismatch as error:
-                    raise _FailedError(_mismatch(error.expected, error.actual)) from None
+                    raise FailedError(_mismatch(error.expected, error.actual)) from None
 
         self._from_first(wanted.name, wanted.urls, wanted.absent, attempt, run)
 
@@ -212,16 +231,16 @@ class Fetcher:
         name: str,
         urls: Sequence[str],
         advice: str,
-        attempt: Callable[[str, _Run], T],
-        run: _Run,
+        attempt: Callable[[str, Run], T],
+        run: Run,
     ) -> T:
         """Return what `attempt` makes of the first URL with which it succeeds."""
         reasons: list[str] = []
         only_absent = True
         for url in urls:
             try:
-                return _attempts(functools.partial(attempt, url, run), run)
-            except _FailedError as failed:
+                return attempts(functools.partial(attempt, url, run), run)
+            except FailedError as failed:
                 only_absent &= failed.absent
                 reasons.append(f"{show_url(url)}: {failed}")
         message = f"{name}: cannot be fetched"
@@ -231,41 +250,52 @@ class Fetcher:
         raise FetchError(message)
 
     def _body(
-        self, url: str, run: _Run, *, limit: int | None, whole: bool = False
+        self,
+        url: str,
+        run: Run,
+        *,
+        limit: int | None,
+        whole: bool = False,
+        settings: Npm | None = None,
     ) -> Iterator[bytes]:
-        """Yield the body at `url` in pieces; raise _FailedError for a body longer than `limit`.
+        """Yield the body at `url` in pieces; raise FailedError for a body longer than `limit`.
 
         With `whole`, also for one shorter than its Content-Length: nothing else would tell.
         """
         length = 0
-        with self._open(url, run) as (declared, pieces):
+        with self._open(url, run, settings) as (declared, pieces):
             if limit is not None and declared is not None and declared > limit:
-                raise _FailedError(f"expected at most {limit} bytes, the server offers {declared}")
+                raise FailedError(f"expected at most {limit} bytes, the server offers {declared}")
             for piece in pieces:
                 run.check()
                 length += len(piece)
                 if limit is not None and length > limit:
-                    raise _FailedError(f"expected at most {limit} bytes, the body is longer")
+                    raise FailedError(f"expected at most {limit} bytes, the body is longer")
                 yield piece
         if whole and declared is not None and length < declared:
-            raise _FailedError(f"the body ended at {length} of {declared} bytes", again=True)
+            raise FailedError(f"the body ended at {length} of {declared} bytes", again=True)
 
     @contextmanager
-    def _open(self, url: str, run: _Run) -> Iterator[tuple[int | None, Iterator[bytes]]]:
+    def _open(
+        self, url: str, run: Run, settings: Npm | None
+    ) -> Iterator[tuple[int | None, Iterator[bytes]]]:
         if url.startswith("file:"):
             with _open_file(url) as opened:
                 yield opened
         else:
-            with self._open_http(url, run) as opened:
+            with self._open_http(url, run, settings) as opened:
                 yield opened
 
     @contextmanager
-    def _open_http(self, url: str, run: _Run) -> Iterator[tuple[int | None, Iterator[bytes]]]:
+    def _open_http(
+        self, url: str, run: Run, settings: Npm | None
+    ) -> Iterator[tuple[int | None, Iterator[bytes]]]:
         import requests
         import urllib3
 
         try:
-            with self._connections().get(url, stream=True, timeout=_TIMEOUT) as response:
+            given = {} if settings is None else _request_settings(url, settings)
+            with self._connections().get(url, stream=True, timeout=_TIMEOUT, **given) as response:
                 _check_status(response)
                 declared = response.headers.get("Content-Length", "")
                 # Raw: a server that labels a .gz file with Content-Encoding must not have it
@@ -285,97 +315,6 @@ class Fetcher:
             if self._session is None:
                 self._session = _new_session()
             return self._session
-
-
-class _Run:
-    """One piece of work that can be given up from another thread."""
-
-    def __init__(self, sleep: Callable[[float], object] | None = None) -> None:
-        self._halt = threading.Event()
-        self._sleep = sleep
-        self._live: set[object] = set()
-        self._lock = threading.Lock()
-
-    def check(self) -> None:
-        if self._halt.is_set():
-            raise _HaltedError
-
-    def wait(self, seconds: float) -> None:
-        if self._sleep is None:
-            self._halt.wait(seconds)
-        else:
-            self._sleep(seconds)
-        self.check()
-
-    def halt(self) -> None:
-        """Give up: wake every thread that waits for a body or for its next attempt."""
-        self._halt.set()
-        with self._lock:
-            for raw in self._live:
-                _shut(raw)
-
-    @contextmanager
-    def interruptible(self, raw: object) -> Iterator[None]:
-        with self._lock:
-            self._live.add(raw)
-        try:
-            self.check()
-            yield
-        finally:
-            with self._lock:
-                self._live.discard(raw)
-
-
-def _in_threads(
-    work: Callable[[Wanted, _Run], None], items: Sequence[Wanted], threads: int, run: _Run
-) -> None:
-    """Do `work` for every item; the first failure, or an interrupt here, ends all of it."""
-    waiting: queue.SimpleQueue[Wanted] = queue.SimpleQueue()
-    done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-    for item in items:
-        waiting.put(item)
-
-    def worker() -> None:
-        outcome: BaseException | None = None
-        try:
-            while True:
-                run.check()
-                work(waiting.get_nowait(), run)
-        except (queue.Empty, _HaltedError):
-            pass
-        except BaseException as error:  # noqa: BLE001 - raised again by whoever waits
-            outcome = error
-        done.put(outcome)
-
-    # Daemons: one that waits for a server's first word cannot be woken, and holds nothing.
-    pool = [threading.Thread(target=worker, daemon=True) for _ in range(threads)]
-    try:
-        for thread in pool:
-            thread.start()
-        for _ in pool:
-            outcome = done.get()
-            if outcome is not None:
-                raise outcome
-    finally:
-        run.halt()
-        for thread in pool:
-            if thread.ident is not None:
-                thread.join(2.0)
-
-
-def _attempts(attempt: Callable[[], T], run: _Run) -> T:
-    """Call `attempt` until it succeeds, fails for good, or has failed ATTEMPTS times."""
-    for number in range(1, ATTEMPTS + 1):
-        run.check()
-        try:
-            return attempt()
-        except _FailedError as failed:
-            if not failed.again or number == ATTEMPTS:
-                raise
-            # Spread out, or all machines that a mirror refused come back at once.
-            delay = max(2.0 ** (number - 1) * random.uniform(0.5, 1.0), failed.after)  # noqa: S311
-            run.wait(min(delay, LONGEST_DELAY))
-    raise AssertionError("unreachable")
 
 
 def _new_session() -> requests.Session:
@@ -399,6 +338,27 @@ def _new_session() -> requests.Session:
     return session
 
 
+def _request_settings(url: str, npm: Npm) -> dict[str, Any]:
+    """Return what npm's settings say of requests to `url`.
+
+    The credentials are `requests`' own to drop when it is sent on to another host.
+    """
+    settings: dict[str, Any] = {}
+    if npm.cafile:
+        settings["verify"] = npm.cafile
+    if npm.proxies:
+        settings["proxies"] = dict(npm.proxies)
+    header = npm.authorization(url)
+    if header is not None:
+
+        def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
+            request.headers["Authorization"] = header
+            return request
+
+        settings["auth"] = sign
+    return settings
+
+
 @contextmanager
 def _open_file(url: str) -> Iterator[tuple[int | None, Iterator[bytes]]]:
     path = Path(unquote(urlsplit(url).path))
@@ -406,11 +366,11 @@ def _open_file(url: str) -> Iterator[tuple[int | None, Iterator[bytes]]]:
         with path.open("rb") as file:
             yield path.stat().st_size, iter(lambda: file.read(_PIECE), b"")
     except FileNotFoundError:
-        raise _FailedError("no such file", absent=True) from None
+        raise FailedError("no such file", absent=True) from None
     except OSError as error:
         if error.filename is None:  # not about this file: the store's disk
             raise
-        raise _FailedError(error.strerror or "cannot be read") from None
+        raise FailedError(error.strerror or "cannot be read") from None
 
 
 def _check_status(response: requests.Response) -> None:
@@ -419,7 +379,7 @@ def _check_status(response: requests.Response) -> None:
         return
     text = f"the server answered {status} {response.reason or ''}".rstrip()
     after = _retry_after(response.headers.get("Retry-After", ""))
-    raise _FailedError(text, again=status in _PASSING, absent=status in (404, 410), after=after)
+    raise FailedError(text, again=status in _PASSING, absent=status in (404, 410), after=after)
 
 
 def _retry_after(value: str) -> float:
@@ -432,18 +392,18 @@ def _retry_after(value: str) -> float:
         return 0.0
 
 
-def _network_failure(error: Exception) -> _FailedError:
+def _network_failure(error: Exception) -> FailedError:
     import requests
 
     if isinstance(error, requests.exceptions.SSLError):
-        return _FailedError(f"TLS failed: {_innermost(error)}")
+        return FailedError(f"TLS failed: {_innermost(error)}")
     wrong = (
         requests.exceptions.InvalidURL,
         requests.exceptions.InvalidSchema,
         requests.exceptions.MissingSchema,
         requests.exceptions.TooManyRedirects,
     )
-    return _FailedError(_innermost(error), again=not isinstance(error, wrong))
+    return FailedError(_innermost(error), again=not isinstance(error, wrong))
 
 
 def _innermost(error: BaseException) -> str:
@@ -461,17 +421,9 @@ def _innermost(error: BaseException) -> str:
     return redact(" ".join(str(text).split()))[:200]
 
 
-def _shut(raw: object) -> None:
-    """Stop a response from being read, waking whoever reads it."""
-    shutdown = getattr(raw, "shutdown", None)  # urllib3 ≥ 2.3
-    if shutdown is not None:
-        with contextlib.suppress(OSError, ValueError):
-            shutdown()
-
-
 def _check_length(wanted: Wanted, length: int) -> None:
     if wanted.size is not None and length < wanted.size:
-        raise _FailedError(f"the body ended at {length} of {wanted.size} bytes", again=True)
+        raise FailedError(f"the body ended at {length} of {wanted.size} bytes", again=True)
 
 
 def _mismatch(expected: Digest, actual: Digest) -> str:

@@ -6,15 +6,30 @@ import datetime
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from immutable.config.tools import git_environment
 from immutable.entries import show
 from immutable.errors import SourceError
 
 _SECONDS: Final = 60
 _NAMED: Final = 5  # files that a message lists
+_SUBMODULE: Final = b"160000 "
+# Whatever the user's settings are, the whole of a file counts: its type, its mode, its content.
+_SETTINGS: Final = (
+    "core.fsmonitor=false",
+    "core.untrackedCache=false",
+    "core.fileMode=true",
+    "core.symlinks=true",
+    "core.checkStat=default",
+    "core.trustctime=true",
+)
+_OPTIONS: Final = (
+    *("--no-optional-locks", "--literal-pathspecs", "--no-replace-objects"),
+    *(word for setting in _SETTINGS for word in ("-c", setting)),
+)
 
 
 def facts(
@@ -28,27 +43,68 @@ def facts(
     told to ignore it: an image must not name a commit that does not hold what it was built from.
     """
     top = Path(os.fsdecode(_git(folder, "rev-parse", "--show-toplevel").rstrip(b"\n")))
-    changed = sorted({path for path in _changed(top, inputs) if taken(path)})
-    if changed:
-        names = ", ".join(show(os.fsencode(path.relative_to(top))) for path in changed[:_NAMED])
-        more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+    places = tuple(inputs)
+    asks = f"{folder}: the spec asks git for its commit, but"
+    unseen = {path for path in _unseen(top, places) if taken(path)}
+    if unseen:
         raise SourceError(
-            f"{folder}: the spec asks git for its commit, but these are not committed: "
-            f"{names}{more}; commit them first"
+            f"{asks} git is told not to look at: {_names(unseen, top)}; use `git update-index "
+            "--no-assume-unchanged --no-skip-worktree`, or check them out"
+        )
+    changed = {path for path in _changed(top, places) if taken(path)}
+    if changed:
+        raise SourceError(
+            f"{asks} these are not committed: {_names(changed, top)}; commit them first"
         )
     return dict(_commit(folder))
 
 
-def _changed(top: Path, inputs: Iterable[Path]) -> Iterator[Path]:
+def _names(paths: Iterable[Path], top: Path) -> str:
+    """Return the first few of `paths`, and how many more there are."""
+    ordered = sorted(paths)
+    names = ", ".join(show(os.fsencode(path.relative_to(top))) for path in ordered[:_NAMED])
+    more = f" and {len(ordered) - _NAMED} more" if len(ordered) > _NAMED else ""
+    return f"{names}{more}"
+
+
+def _changed(top: Path, inputs: Sequence[Path]) -> Iterator[Path]:
     """Yield the files in `inputs` that HEAD does not hold as they are, or not at all."""
     status = _git(
         top,
         *("status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all", "--ignored"),
-        *("--", *map(str, inputs)),
+        *("--ignore-submodules=none", "--", *map(str, inputs)),
     )
     for line in status.split(b"\0"):
         if line:
             yield top / os.fsdecode(line[3:])
+    for module in _submodules(top, inputs):
+        # Git names a submodule as one path, of which an image may take a few files only.
+        yield from _changed(module, _within(module, inputs))
+
+
+def _unseen(top: Path, inputs: Sequence[Path]) -> Iterator[Path]:
+    """Yield the files in `inputs` that ``git status`` takes for unchanged without a look."""
+    for line in _git(top, "ls-files", "-v", "-z", "--", *map(str, inputs)).split(b"\0"):
+        if line[:1].islower() or line[:1] == b"S":
+            yield top / os.fsdecode(line[2:])
+    for module in _submodules(top, inputs):
+        yield from _unseen(module, _within(module, inputs))
+
+
+def _submodules(top: Path, inputs: Sequence[Path]) -> Iterator[Path]:
+    """Yield the folders of the submodules in `inputs` that are checked out."""
+    for line in _git(top, "ls-files", "--stage", "-z", "--", *map(str, inputs)).split(b"\0"):
+        head, _, name = line.partition(b"\t")
+        module = top / os.fsdecode(name)
+        if head.startswith(_SUBMODULE) and (module / ".git").exists():
+            yield module
+
+
+def _within(module: Path, inputs: Sequence[Path]) -> tuple[Path, ...]:
+    """Return what of `inputs` lies in the folder `module`, or the folder where one holds it."""
+    inside = tuple(path for path in inputs if module in path.parents)
+    whole = not inputs or any(path == module or path in module.parents for path in inputs)
+    return (module,) if whole else inside
 
 
 def _commit(folder: Path) -> Iterator[tuple[str, str]]:
@@ -77,11 +133,10 @@ def _words(folder: Path, *arguments: str) -> list[str]:
 
 
 def _git(folder: Path, *arguments: str) -> bytes:
-    options = ("--no-optional-locks", "--literal-pathspecs", "-c", "core.fsmonitor=false")
-    command = ["git", *options, "-C", str(folder), *arguments]
+    command = ["git", *_OPTIONS, "-C", str(folder), *arguments]
     try:
         done = subprocess.run(  # noqa: S603 - fixed words, and paths after --
-            command, capture_output=True, timeout=_SECONDS, check=False
+            command, capture_output=True, timeout=_SECONDS, check=False, env=git_environment()
         )
     except FileNotFoundError:
         raise SourceError("git is not installed, and the spec asks it for its commit") from None

@@ -6,12 +6,12 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Protocol, Self
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from immutable.digest import Digest
 from immutable.entries import MAX_PATH, Kind, safe_path, show
@@ -38,32 +38,31 @@ class StatCache(Protocol):
         """Replace what is known below `root`."""
 
 
-@frozen
+@define(eq=False)
 class DiskFile:
-    """A file on disk as it was when scanned.
+    """A file on disk as it was when listed.
 
     Reading it raises SourceError if it has changed since: its times say so, or, where it was
-    too fresh for times to tell, its digest does.
+    too fresh for times to tell, its digest does. `digest` is None until the content is known,
+    from the stat cache or because somebody has read it to its end.
     """
 
     path: bytes
     signature: Signature
-    digest: Digest
     racy: bool
+    digest: Digest | None = None
 
     @property
     def size(self) -> int:
-        """The size in bytes when scanned."""
+        """The size in bytes when listed."""
         return self.signature[0]
 
     def read(self) -> Iterator[bytes]:
         """Yield the content in pieces of at most 1 MiB."""
-        hasher = hashlib.sha256() if self.racy else None
+        hasher = hashlib.sha256() if self.digest is None or self.racy else None
         descriptor = _open(self.path)
         try:
-            if _signature(os.fstat(descriptor)) != self.signature:
-                raise _changed(self.path)
-            rest = self.size
+            rest = self.signature[0]
             while rest:
                 piece = os.read(descriptor, min(rest, _PIECE))
                 if not piece:
@@ -72,13 +71,20 @@ class DiskFile:
                 if hasher is not None:
                     hasher.update(piece)
                 yield piece
+            # The signature of what was listed: it was the same file, unchanged, all the time.
             if _signature(os.fstat(descriptor)) != self.signature:
                 raise _changed(self.path)
         except OSError as error:
             raise _failed(self.path, error) from None
         finally:
             os.close(descriptor)
-        if hasher is not None and hasher.hexdigest() != self.digest.hex:
+        if hasher is not None:
+            self._settle(Digest(hasher.hexdigest()))
+
+    def _settle(self, digest: Digest) -> None:
+        if self.digest is None:
+            self.digest = digest
+        elif self.digest != digest:
             raise _changed(self.path)
 
 
@@ -111,33 +117,38 @@ class Choice:
         return self.included(path) and not self.excluded(path)
 
 
-@frozen
+@define(eq=False)
 class Tree:
-    """A file or folder on disk, as chosen by globs, at one moment."""
+    """A file or folder on disk, as chosen by globs, at one moment.
+
+    It is listed first, and its digest known when its files are: the stat cache spares reading
+    them, and so does whoever reads them for another reason in between.
+    """
 
     is_folder: bool
-    _items: tuple[Item, ...] = field(repr=False)
-    digest: Digest
+    _items: Sequence[Item] = field(repr=False)
     _top: bytes = field(repr=False)
     _choice: Choice = field(repr=False)
+    _stats: StatCache = field(repr=False)
+    _known: Stats = field(repr=False)
+    _digest: Digest | None = None
 
     @classmethod
-    def scan(
+    def listed(
         cls,
         root: Path,
         *,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         stats: StatCache,
-        jobs: int = 1,
     ) -> Self:
-        """Return the tree at `root`.
+        """Return the tree at `root` without having read its files.
 
         Only files that match `include`, when there are any, and not `exclude` are in it; so
         are the folders they stand in and, without `include`, empty ones. Where `root` is a
         file, it is the tree, and the globs have no say. Files whose times and inode are those
-        in `stats` are not read. Raises SourceError for what is missing, unreadable, or neither
-        file, folder nor link.
+        in `stats` have the digest it says. Raises SourceError for what is missing, unreadable,
+        or neither file, folder nor link.
         """
         given = os.fsencode(root)
         began = time.time_ns()
@@ -154,12 +165,61 @@ class Tree:
         else:
             found = [(b"", top, status)]
         known = stats.load_stats(top)
-        items, rows = _digested(found, known, began, jobs)
+        return cls(is_folder, _items(found, known, began), top, choice, stats, known)
+
+    @classmethod
+    def scan(
+        cls,
+        root: Path,
+        *,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        stats: StatCache,
+        jobs: int = 1,
+    ) -> Self:
+        """Return what `listed` does, with its digest."""
+        tree = cls.listed(root, include=include, exclude=exclude, stats=stats)
+        tree.read(jobs)
+        return tree
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of everything in the tree; it has to be `read` before."""
+        assert self._digest is not None, "a tree that was not read"  # noqa: S101
+        return self._digest
+
+    @property
+    def unseen(self) -> int:
+        """How many bytes the files have that the stat cache has never heard of."""
+        return sum(
+            content.size
+            for path, _, _, content, _ in self._items
+            if content is not None and path not in self._known
+        )
+
+    def read(self, jobs: int) -> Digest:
+        """Read the files that nobody has read yet, and return the digest of the tree.
+
+        The stat cache remembers what was read. Raises SourceError for what has changed.
+        """
+        if self._digest is None:
+            _read([content for *_, content, _ in self._items if content is not None], jobs)
+            self._remember()
+            self._digest = _digest(self._items)
+        return self._digest
+
+    def _remember(self) -> None:
+        """Leave to the stat cache what can be told by its times."""
+        rows = {
+            path: (content.signature, content.digest)
+            for path, _, _, content, _ in self._items
+            if content is not None and content.digest is not None and not content.racy
+        }
         # What another layer chooses of the same folder stays known.
-        rows.update((path, row) for path, row in known.items() if not choice(path))
-        if rows != known:
-            stats.save_stats(top, rows)
-        return cls(is_folder, tuple(items), _digest(items), top, choice)
+        rows.update((path, row) for path, row in self._known.items() if not self._choice(path))
+        if rows != self._known:
+            self._stats.save_stats(self._top, rows)
+        self._known = {}
 
     def items(self) -> Iterator[Item]:
         """Yield (path, kind, mode, content, link target), parents first."""
@@ -219,50 +279,28 @@ def _chosen(found: Iterator[_Found], choice: Choice) -> Iterator[_Found]:
     yield from (folders[path] for path in needed if path in folders)
 
 
-def _digested(
-    found: Sequence[_Found], known: Stats, began: int, jobs: int
-) -> tuple[list[Item], Stats]:
-    """Return the items, and what the stat cache may remember of them."""
-    digests = _digests(found, known, jobs)
+def _items(found: Iterable[_Found], known: Stats, began: int) -> list[Item]:
+    """Return the items; files have the digest that the stat cache knows."""
     items: list[Item] = []
-    rows: Stats = {}
     for path, place, status in found:
         if len(path) > MAX_PATH:
             safe_path(path)  # which says so
-        if stat.S_ISREG(status.st_mode):
+        kind = stat.S_IFMT(status.st_mode)
+        if kind == stat.S_IFREG:
             signature = _signature(status)
             racy = max(signature[1], signature[2]) > began - _TICK
-            content = DiskFile(place, signature, digests[path], racy)
+            row = known.get(path)
+            digest = row[1] if row is not None and row[0] == signature else None
             mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
-            items.append((path, Kind.FILE, mode, content, b""))
-            if not racy:
-                rows[path] = (signature, digests[path])
-        elif stat.S_ISDIR(status.st_mode):
+            items.append((path, Kind.FILE, mode, DiskFile(place, signature, racy, digest), b""))
+        elif kind == stat.S_IFDIR:
             items.append((path, Kind.DIRECTORY, 0o755, None, b""))
-        elif stat.S_ISLNK(status.st_mode):
+        elif kind == stat.S_IFLNK:
             items.append((path, Kind.SYMLINK, 0o777, None, _link_target(place)))
         else:
-            what = "a socket" if stat.S_ISSOCK(status.st_mode) else "a device or FIFO"
+            what = "a socket" if kind == stat.S_IFSOCK else "a device or FIFO"
             raise SourceError(f"{show(place)}: {what}; exclude it, as images hold none")
-    return items, rows
-
-
-def _digests(found: Sequence[_Found], known: Stats, jobs: int) -> dict[bytes, Digest]:
-    """Return the digest of each file, reading those that the stat cache does not know."""
-    digests: dict[bytes, Digest] = {}
-    unread: list[_Found] = []
-    for path, place, status in found:
-        if stat.S_ISREG(status.st_mode):
-            row = known.get(path)
-            if row is not None and row[0] == _signature(status):
-                digests[path] = row[1]
-            else:
-                unread.append((path, place, status))
-    batches = [unread[start : start + _BATCH] for start in range(0, len(unread), _BATCH)]
-    with ThreadPoolExecutor(max(1, jobs)) as pool:
-        for batch, read in zip(batches, pool.map(_read_all, batches), strict=True):
-            digests.update(zip((path for path, _, _ in batch), read, strict=True))
-    return digests
+    return items
 
 
 def _link_target(place: bytes) -> bytes:
@@ -272,30 +310,28 @@ def _link_target(place: bytes) -> bytes:
         raise _failed(place, error) from None
 
 
-def _read_all(batch: Sequence[_Found]) -> list[Digest]:
-    return [_read(found) for found in batch]
+def _read(files: Iterable[DiskFile], jobs: int) -> None:
+    """Read those of `files` whose digest is not known, which makes it known."""
+    unread = [file for file in files if file.digest is None]
+    batches = [unread[start : start + _BATCH] for start in range(0, len(unread), _BATCH)]
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        for _ in pool.map(_read_all, batches):
+            pass
 
 
-def _read(found: _Found) -> Digest:
-    _, place, status = found
-    hasher = hashlib.sha256()
-    descriptor = _open(place)
-    try:
-        while piece := os.read(descriptor, _PIECE):
-            hasher.update(piece)
-        if _signature(os.fstat(descriptor)) != _signature(status):
-            raise _changed(place)
-    except OSError as error:
-        raise _failed(place, error) from None
-    finally:
-        os.close(descriptor)
-    return Digest(hasher.hexdigest())
+def _read_all(batch: Iterable[DiskFile]) -> None:
+    for file in batch:
+        for _ in file.read():
+            pass
 
 
 def _digest(items: Sequence[Item]) -> Digest:
     hasher = hashlib.sha256(b"tree 1\n")
     for path, kind, mode, content, target in items:
-        what = content.digest.hex.encode() if content is not None else target
+        what = target
+        if content is not None:
+            assert content.digest is not None  # noqa: S101 - all were read
+            what = content.digest.hex.encode()
         hasher.update(b"%b %o %d %d\n" % (kind.value, mode, len(path), len(what)) + path + what)
     return Digest(hasher.hexdigest())
 

@@ -134,7 +134,7 @@ class AbstractStore(abc.ABC):
         if len(data) != length:
             raise StoreError(
                 f"blob {digest}: expected {length} bytes at {offset}, found {len(data)}; "
-                "run `immutable store check --repair`"
+                "it is damaged: remove the blob's file and build again"
             )
         return data
 

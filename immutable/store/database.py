@@ -11,6 +11,7 @@ are committed with `durable`, which syncs: a generation that was told to a perso
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -26,6 +27,7 @@ from immutable.store import files
 
 VERSION: Final = 1
 _BUSY_SECONDS: Final = 60
+_REFUSED: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 # Digests are their 32 bytes. `WITHOUT ROWID` keeps a row in its key's own tree.
 _SCHEMA: Final = (
@@ -95,8 +97,8 @@ class Database:
     def open_read_only(cls, path: Path) -> Self | None:
         """Open the database of a store that cannot be written; None if that cannot be done.
 
-        In a directory that cannot be written, write-ahead logging works only while somebody
-        else keeps its files. With no log there, nothing can change the database under us.
+        Where nothing can be written, write-ahead logging works only while somebody else keeps
+        its files. With no log there, nothing can change the database under us.
         """
         if not path.is_file() or not path.stat().st_size:
             return None
@@ -163,15 +165,32 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            code = _code(error)
             advice = ""
             if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 advice = "; move it away: blobs and names do not depend on it"
-            elif code == sqlite3.SQLITE_FULL:
-                advice = "; make room on the disk, or run `immutable prune`"
+            elif code in _REFUSED:
+                advice = "; the disk is full or failing: make room on it, then try again"
             elif code == sqlite3.SQLITE_BUSY:
                 advice = "; another process holds it: try again when that is done"
             raise StoreError(f"{self._where}: {error}{advice}") from error
+
+
+def is_refused(error: BaseException | None) -> bool:
+    """Whether a full or failing disk is what `error` comes from: SQLite's word for it or ours."""
+    while error is not None:
+        if isinstance(error, sqlite3.Error) and _code(error) in _REFUSED:
+            return True
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Return SQLite's primary result code; 0 for an error of Python's own."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
 
 
 def _make_file(path: Path) -> None:

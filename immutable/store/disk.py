@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, Self, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from immutable.derivation import Realisation
 from immutable.digest import Digest
@@ -26,7 +25,7 @@ from immutable.store.base import (
     bare,
     check_commit,
 )
-from immutable.store.database import Database
+from immutable.store.database import Database, is_refused
 from immutable.store.layout import Layout, make_root
 from immutable.store.leases import Leases
 from immutable.store.names import check_tag
@@ -38,15 +37,25 @@ if TYPE_CHECKING:
 
 _ROOT_MODE: Final = 0o700
 _OTHERS_WRITE: Final = 0o022
+_LEAST_ROOM: Final = 1 << 18  # bytes: what the smallest change of names may need
+_NOT_HERE: Final = "the store cannot be written here; choose another with --store"
+_NO_ROOM: Final = "the store's disk is full or failing; make room on it, then try again"
 
 
 class Store(AbstractStore):
     """The store in the directory `root`; `Store.open` makes one."""
 
     def __init__(
-        self, root: Path, layout: Layout, database: Database, leases: Leases | None
+        self,
+        root: Path,
+        layout: Layout,
+        database: Database,
+        leases: Leases | None,
+        *,
+        refusal: str = "",
     ) -> None:
         self.root = root
+        self._refusal = refusal  # why a store without leases cannot be written
         self._layout = layout
         self._database = database
         self._leases = leases
@@ -55,9 +64,9 @@ class Store(AbstractStore):
     def open(cls, root: Path | None = None, *, config: Config | None = None) -> Self:
         """Open the store at `root`, by default where `config` says, making it if need be.
 
-        One that this user cannot write is opened for reading. Raises StoreError for a
-        directory that others can write, that is not empty and no store, and for a store or
-        layout of another version.
+        One that this user cannot write, or whose disk is full, is opened for reading. Raises
+        StoreError for a directory that others can write, that is not empty and no store, and
+        for a store or layout of another version.
         """
         path = _default_root(config) if root is None else Path(root)
         # One name for good: the working directory may change under a relative one.
@@ -65,9 +74,30 @@ class Store(AbstractStore):
         with files.explained(path):
             read_only = path.is_dir() and any(path.iterdir()) and not _writable(path)
         try:
-            return cls._open_read_only(path) if read_only else cls._open_writable(path)
+            if read_only:
+                return cls._open_read_only(path, _NOT_HERE)
+            return cls._open_with_room(path)
         except ImageError as error:
             raise StoreError(str(error)) from None
+
+    @classmethod
+    def _open_with_room(cls, path: Path) -> Self:
+        """Open the store for writing; for reading if its disk has no room for the database's log.
+
+        Queries, and builds that change nothing, need no more.
+        """
+        try:
+            store = cls._open_writable(path)
+        except StoreError as error:
+            if not is_refused(error):
+                raise
+            with suppress(ImageError, StoreError):
+                return cls._open_read_only(path, _NO_ROOM)
+            raise
+        if not files.has_room(path, _LEAST_ROOM):
+            # A log that was there already could be opened; it could not grow by a lease.
+            store._leases, store._refusal = None, _NO_ROOM
+        return store
 
     @classmethod
     def _open_writable(cls, path: Path) -> Self:
@@ -81,6 +111,8 @@ class Store(AbstractStore):
             _refuse_shared(path / "blobs" / "sha256")
             for name in ("tmp", "leases"):
                 files.make_directory(path / name, _ROOT_MODE)
+            for directory in (path, path / "tmp"):
+                files.sweep_drafts(directory)  # first: they may be what fills the disk
             database = Database.open(
                 path / "immutable.db",
                 fill=lambda connection: Profiles(connection).adopt(layout.index()),
@@ -94,7 +126,7 @@ class Store(AbstractStore):
         return store
 
     @classmethod
-    def _open_read_only(cls, path: Path) -> Self:
+    def _open_read_only(cls, path: Path, refusal: str) -> Self:
         layout = Layout.open(path)
         _refuse_shared(path)
         database = Database.open_read_only(path / "immutable.db")
@@ -102,12 +134,10 @@ class Store(AbstractStore):
             database = Database.in_memory()
             with database.write() as connection:
                 Profiles(connection).adopt(layout.index())
-        return cls(path, layout, database, None)
+        return cls(path, layout, database, None, refusal=refusal)
 
     def _recover(self) -> None:
         """Put right what killed processes left."""
-        for directory in (self.root, self.root / "tmp"):
-            files.sweep_drafts(directory)
         if self._leases is not None:
             self._leases.sweep()
         with self._database.read() as connection:
@@ -146,18 +176,14 @@ class Store(AbstractStore):
     @contextmanager
     def ingest(self) -> Iterator[Ingest]:  # noqa: D102
         if self._leases is None:
-            yield _Comparison(self.root, self._layout)
+            yield _Comparison(self._layout, self._refused())
         else:
             with self._layout.ingest(before=lambda digest: self._spare((digest,))) as blob:
                 yield blob
 
-    @contextmanager
-    def scratch(self) -> Iterator[BinaryIO]:  # noqa: D102
+    def scratch(self) -> AbstractContextManager[BinaryIO]:  # noqa: D102
         directory = None if self._leases is None else self.root / "tmp"
-        with files.explained(directory or "temporary directory"):
-            file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - closed below
-        with file:
-            yield cast("BinaryIO", file)
+        return files.scratch(directory)
 
     # What is known about blobs
 
@@ -305,26 +331,25 @@ class Store(AbstractStore):
 
     def _expect_writable(self) -> None:
         if self._leases is None:
-            raise _read_only(self.root)
+            raise self._refused()
+
+    def _refused(self) -> StoreError:
+        return StoreError(f"{self.root}: {self._refusal}")
 
 
 class _Comparison(Ingest):
     """What goes into a store that cannot be written: nothing that is not there already."""
 
-    def __init__(self, root: Path, layout: Layout) -> None:
+    def __init__(self, layout: Layout, refused: StoreError) -> None:
         super().__init__()
-        self._root, self._layout = root, layout
+        self._layout, self._refused = layout, refused
 
     def _append(self, data: bytes | bytearray | memoryview) -> None:
         pass
 
     def _keep(self, digest: Digest) -> None:
         if not self._layout.holds(digest, self.size):
-            raise _read_only(self._root)
-
-
-def _read_only(root: Path) -> StoreError:
-    return StoreError(f"{root}: the store cannot be written here; choose another with --store")
+            raise self._refused
 
 
 def _default_root(config: Config | None) -> Path:

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from immutable.errors import StoreError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 DRAFT: Final = ".immutable-"
 
@@ -25,8 +30,8 @@ DIRECTORY_MODE: Final = 0o755
 FILE_MODE: Final = 0o644
 
 _ADVICE: Final = {
-    errno.ENOSPC: "make room on the disk, or run `immutable prune`",
-    errno.EDQUOT: "make room within the quota, or run `immutable prune`",
+    errno.ENOSPC: "make room on the disk, then try again",
+    errno.EDQUOT: "make room within the quota, then try again",
     errno.EROFS: "it can only be read here; choose another place, for a store with --store",
     errno.EACCES: "it is not yours to change; choose another place, for a store with --store",
     errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
@@ -42,6 +47,43 @@ def explained(path: Path | str) -> Iterator[None]:
         reason = error.strerror or str(error)
         advice = _ADVICE.get(error.errno or 0)
         raise StoreError(f"{path}: {reason}" + (f"; {advice}" if advice else "")) from error
+
+
+def has_room(path: Path, size: int) -> bool:
+    """Whether the file system of `path` has `size` bytes free for this user, as far as it says."""
+    with explained(path):
+        status = os.statvfs(path)
+    free = status.f_bfree if os.geteuid() == 0 else status.f_bavail
+    return not status.f_blocks or free * status.f_frsize >= size
+
+
+class _Scratch(io.FileIO):
+    """A file without a name; errors of its disk name the directory `where` it is."""
+
+    def __init__(self, descriptor: int, where: Path) -> None:
+        super().__init__(descriptor, "r+b")
+        self._where = where
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        with explained(self._where):
+            return super().write(data)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        with explained(self._where):
+            return super().truncate(size)
+
+
+@contextmanager
+def scratch(directory: Path | None) -> Iterator[BinaryIO]:
+    """Give an empty file without a name in `directory`, or where this system has such files.
+
+    A disk that refuses is a StoreError, when the file is made and at every write.
+    """
+    where = directory or Path(tempfile.gettempdir())
+    with explained(where), tempfile.TemporaryFile(dir=where, buffering=0) as raw:
+        descriptor = os.dup(raw.fileno())
+    with io.BufferedRandom(_Scratch(descriptor, where)) as file:
+        yield cast("BinaryIO", file)
 
 
 class Draft:

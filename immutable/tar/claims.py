@@ -7,6 +7,8 @@ while the archive is read, whatever is done with its entries later.
 
 from __future__ import annotations
 
+from typing import Final
+
 from immutable.entries import Kind, parent, show
 from immutable.errors import EntryError
 
@@ -20,10 +22,11 @@ _SHOWN = {
     Kind.FIFO: "a FIFO",
 }
 _DIRECTORY = Kind.DIRECTORY
+_IMPLIED: Final = None  # a directory that has not had an entry of its own yet
 
 
 class Claims:
-    """What stands where, so far; directories that are only implied count as claimed.
+    """What stands where, so far; directories that are only implied count, and may still come.
 
     At most `members` paths of `names` bytes in all are held: deep paths imply many directories.
     With `repeats`, as in OCI layers, a later entry may replace an earlier one, but nothing
@@ -32,7 +35,7 @@ class Claims:
 
     def __init__(self, *, members: int, names: int, repeats: bool = False) -> None:
         self._members, self._names, self._repeats = members, names, repeats
-        self._kinds: dict[bytes, Kind] = {}
+        self._kinds: dict[bytes, Kind | None] = {}
         self._bytes = 0
 
     def add(self, path: bytes, kind: Kind) -> None:
@@ -48,18 +51,21 @@ class Claims:
 
     def check_link(self, path: bytes, target: bytes) -> None:
         """Raise EntryError unless the hard link `path` repeats an earlier entry of its own name."""
-        present = self._kinds.get(target)
-        if present is None:
+        if target not in self._kinds:
             raise EntryError(
                 f"{show(path)}: a hard link to {show(target)}, which is not there before it"
             )
-        if present is _DIRECTORY:
+        if self._kinds[target] in (_DIRECTORY, _IMPLIED):
             raise EntryError(f"{show(path)}: a hard link to {show(target)}, a directory")
         if path == target:
             raise EntryError(f"{show(path)}: a hard link to itself")
 
     def _check_repeat(self, path: bytes, kind: Kind) -> None:
         present = self._kinds[path]
+        if present is _IMPLIED:
+            if kind is _DIRECTORY:
+                return
+            present = _DIRECTORY
         if not self._repeats:
             raise EntryError(
                 f"{show(path)}: claimed twice, as {_SHOWN[present]} and as {_SHOWN[kind]}"
@@ -69,17 +75,17 @@ class Claims:
 
     def _imply(self, directory: bytes, path: bytes) -> None:
         while directory:
-            present = self._kinds.get(directory)
-            if present is _DIRECTORY:
-                return
-            if present is not None:
+            if directory in self._kinds:
+                present = self._kinds[directory]
+                if present is _DIRECTORY or present is _IMPLIED:
+                    return
                 raise EntryError(
                     f"{show(path)}: goes through {show(directory)}, which is {_SHOWN[present]}"
                 )
-            self._put(directory, _DIRECTORY)
+            self._put(directory, _IMPLIED)
             directory = parent(directory)
 
-    def _put(self, path: bytes, kind: Kind) -> None:
+    def _put(self, path: bytes, kind: Kind | None) -> None:
         before = len(self._kinds)
         self._kinds[path] = kind
         if len(self._kinds) == before:

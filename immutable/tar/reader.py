@@ -31,7 +31,12 @@ from immutable.tar.format import (
 )
 from immutable.tar.tape import Member, Tape
 
-__all__ = ["DEFAULT", "Limits", "Member", "read"]
+__all__ = ["DEFAULT", "FREE", "MOST_RATIO", "Limits", "Member", "read"]
+
+# The most that deflate can do is 1032:1. An archive of more than a gibibyte that does nearly as
+# well all along is all but empty; xz, zstd and sparse files go past 10,000:1.
+MOST_RATIO: Final = 1000
+FREE: Final = 1 << 30
 
 _ZERO_BLOCK = bytes(BLOCK)
 _MAX_OWNER = (1 << 32) - 2  # the last one, -1, means "leave it" to chown
@@ -51,14 +56,17 @@ class Limits:
 
     `extension` is the bytes of one PAX header or GNU long name; `members` and `names` the count
     and total bytes of paths, with the directories they imply; `segments` the parts of one
-    sparse file; `content` the bytes of all files together, sparse ones expanded.
+    sparse file; `content` the bytes of all files together, sparse ones expanded. Past `free`
+    bytes, content may be at most 1000 times the input: an archive's compressed bytes, where its
+    stream counts them as `taken`.
     """
 
     extension: int = 1 << 20
-    members: int = 1 << 21
+    members: int = 1_000_000  # entries are held in memory, close to a kilobyte each
     names: int = 96 << 20
     segments: int = 1 << 18
     content: int = 64 << 30
+    free: int = FREE
 
 
 DEFAULT: Final = Limits()
@@ -236,6 +244,8 @@ class _Reader:
         self._content += length
         if self._content > self._limits.content:
             raise FormatError(f"more than {self._limits.content} bytes of content in one archive")
+        # What is stored takes at most its own length of input.
+        self._check_ratio(self._tape.taken + stored)
         return Member(entry, length, self._extents(segments, stored))
 
     def _holes(self, described: _Described) -> tuple[sparse.Map | None, int]:
@@ -262,6 +272,15 @@ class _Reader:
                 yield offset, piece
                 offset += len(piece)
         self._tape.pad(stored)
+        try:
+            self._check_ratio(self._tape.taken)
+        except FormatError as fault:
+            raise self._tape.error(fault) from None
+
+    def _check_ratio(self, taken: int) -> None:
+        free = self._limits.free
+        if self._content > max(free, MOST_RATIO * taken):
+            raise FormatError(f"expands to more than {free} bytes and {MOST_RATIO} times its input")
 
 
 def _once(present: object, what: str) -> None:

@@ -98,6 +98,12 @@ class Tape:
         member = f"{show(self.member)}: " if self.member else ""
         return ArchiveError(f"{self._name}: {member}{what} (header at byte {self.start})")
 
+    @property
+    def taken(self) -> int:
+        """How many bytes came in so far: of compressed input, where the stream counts them."""
+        taken: int = getattr(self._stream, "taken", self.offset)
+        return taken
+
     def header(self) -> bytes:
         """Return the next 512 bytes, which begin a member."""
         self.start, self.member = self.offset, b""

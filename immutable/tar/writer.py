@@ -6,8 +6,12 @@ change. A header is a pure function of its entry.
 
 from __future__ import annotations
 
+import functools
+import struct
 from collections.abc import Callable, Iterator
 from typing import Final
+
+from attrs import frozen
 
 from immutable.entries import Arrangement, Entry, Kind, show
 from immutable.errors import EntryError
@@ -23,6 +27,13 @@ _MAX_NUMBER: Final = (1 << 63) - 1
 _MAX_OCTAL_11: Final = 0o77777777777  # size (8 GiB) and mtime (the year 2242)
 # Name of a pax header's own member; readers ignore it.
 _PAX_NAME: Final = b"././@PaxHeader"
+_DIRECTORY: Final = Kind.DIRECTORY.value
+_MAGIC: Final = b"ustar\x0000"
+# Name; mode, uid and gid; size; mtime; checksum; type flag; link; magic and version, user and
+# group left empty; the two device numbers; prefix.
+_USTAR: Final = struct.Struct("100s 24s 12s 12s 8s 1s 100s 72s 16s 167s")
+
+_PaxRecord = tuple[bytes, bytes]
 
 
 def header(entry: Entry) -> bytes:
@@ -30,9 +41,9 @@ def header(entry: Entry) -> bytes:
 
     Raises EntryError for modes, owners, times and devices that no reader could take.
     """
-    _check(entry)
-    path = entry.path + b"/" if entry.kind is Kind.DIRECTORY else entry.path
-    records: list[tuple[bytes, bytes]] = []
+    flag = entry.kind.value
+    path = entry.path + b"/" if flag == _DIRECTORY else entry.path
+    records: list[_PaxRecord] = []
     prefix, name = _split(path)
     if not name:
         records.append((b"path", path))
@@ -41,14 +52,17 @@ def header(entry: Entry) -> bytes:
     if len(link) > 100 or not link.isascii():
         records.append((b"linkpath", link))
         link = link[:100]
-    uid = _number(records, b"uid", entry.uid, _MAX_OCTAL_7)
-    gid = _number(records, b"gid", entry.gid, _MAX_OCTAL_7)
+    try:
+        fixed = _fixed(entry.mode, entry.uid, entry.gid, entry.mtime, *entry.device, flag)
+    except ValueError as error:
+        raise EntryError(f"{show(entry.path)}: {error}") from None
+    records += fixed.id_records
     size = _number(records, b"size", entry.size, _MAX_OCTAL_11)
-    mtime = _number(records, b"mtime", entry.mtime, _MAX_OCTAL_11)
-    records += [(b"SCHILY.xattr." + key, value) for key, value in entry.xattrs]
-    block = _block(
-        name, entry.mode, uid, gid, size, mtime, entry.kind.value, link, prefix, entry.device
-    )
+    records += fixed.time_records
+    if entry.xattrs:
+        _check_xattrs(entry)
+        records += [(b"SCHILY.xattr." + key, value) for key, value in entry.xattrs]
+    block = fixed.block(name, size, link, prefix)
     return _extended(records) + block if records else block
 
 
@@ -74,7 +88,8 @@ def chunks(
                 continue
             chunk += header(entry)
             if size:
-                chunk += b"".join(_pieces(entry, size))
+                for piece in _pieces(entry, size):
+                    chunk += piece
                 chunk += _PADDING[size % BLOCK]
         if chunk:
             yield chunk
@@ -115,20 +130,7 @@ def _large(entry: Entry, size: int, limit: int) -> Iterator[bytearray]:
     yield chunk
 
 
-def _check(entry: Entry) -> None:
-    major, minor = entry.device
-    if not (
-        0 <= entry.mode <= _MAX_MODE
-        and 0 <= entry.uid <= _MAX_ID
-        and 0 <= entry.gid <= _MAX_ID
-        and -_MAX_NUMBER <= entry.mtime <= _MAX_NUMBER
-        and 0 <= major <= _MAX_OCTAL_7
-        and 0 <= minor <= _MAX_OCTAL_7
-    ):
-        raise EntryError(
-            f"{show(entry.path)}: mode {entry.mode:#o}, owner {entry.uid}:{entry.gid}, "
-            f"time {entry.mtime}, device {major},{minor}: more than a tar can hold"
-        )
+def _check_xattrs(entry: Entry) -> None:
     names = [name for name, _ in entry.xattrs]
     for name in names:
         if not name or b"=" in name or b"\0" in name or names.count(name) > 1:
@@ -149,50 +151,83 @@ def _split(path: bytes) -> tuple[bytes, bytes]:
     return path[:slash], path[slash + 1 :]
 
 
-def _number(records: list[tuple[bytes, bytes]], key: bytes, value: int, most: int) -> int:
+def _number(records: list[_PaxRecord], key: bytes, value: int, most: int) -> int:
     if 0 <= value <= most:
         return value
     records.append((key, b"%d" % value))
     return 0
 
 
-def _block(
-    name: bytes,
-    mode: int,
-    uid: int,
-    gid: int,
-    size: int,
-    mtime: int,
-    flag: bytes,
-    link: bytes,
-    prefix: bytes,
-    device: tuple[int, int] = (0, 0),
-) -> bytes:
-    head = b"%b%07o\0%07o\0%07o\0%011o\0%011o\0" % (
-        name.ljust(100, b"\0"),
-        mode,
-        uid,
-        gid,
-        size,
-        mtime,
-    )
-    tail = b"%b%bustar\x0000%64b%07o\0%07o\0%b" % (
-        flag,
-        link.ljust(100, b"\0"),
-        bytes(64),
-        *device,
-        prefix.ljust(167, b"\0"),
-    )
-    checksum = sum(head) + sum(tail) + 8 * 0x20
-    return b"%b%06o\0 %b" % (head, checksum, tail)
+@frozen
+class _Fixed:
+    """What headers share: their fields short of name, size and link, and the sum of these.
+
+    A layer has few combinations of mode, owner and time, and each entry's header is made from
+    one. The records are those of what the fields could not hold.
+    """
+
+    owner: bytes  # mode, uid and gid
+    mtime: bytes
+    flag: bytes
+    devices: bytes
+    checksum: int
+    id_records: tuple[_PaxRecord, ...]
+    time_records: tuple[_PaxRecord, ...]
+
+    def block(self, name: bytes, size: int, link: bytes, prefix: bytes) -> bytes:
+        """Return the 512 bytes."""
+        length = b"%011o" % size
+        checksum = self.checksum + sum(name) + sum(length) + sum(link) + sum(prefix)
+        return _USTAR.pack(
+            name,
+            self.owner,
+            length,
+            self.mtime,
+            b"%06o\0 " % checksum,
+            self.flag,
+            link,
+            _MAGIC,
+            self.devices,
+            prefix,
+        )
 
 
-def _extended(records: list[tuple[bytes, bytes]]) -> bytes:
+@functools.lru_cache(maxsize=1024)
+def _fixed(
+    mode: int, uid: int, gid: int, mtime: int, major: int, minor: int, flag: bytes
+) -> _Fixed:
+    """Return what headers with these fields share; raise ValueError for what no tar can hold."""
+    if not (
+        0 <= mode <= _MAX_MODE
+        and 0 <= uid <= _MAX_ID
+        and 0 <= gid <= _MAX_ID
+        and -_MAX_NUMBER <= mtime <= _MAX_NUMBER
+        and 0 <= major <= _MAX_OCTAL_7
+        and 0 <= minor <= _MAX_OCTAL_7
+    ):
+        raise ValueError(
+            f"mode {mode:#o}, owner {uid}:{gid}, time {mtime}, device {major},{minor}: "
+            "more than a tar can hold"
+        )
+    ids: list[_PaxRecord] = []
+    times: list[_PaxRecord] = []
+    uid = _number(ids, b"uid", uid, _MAX_OCTAL_7)
+    gid = _number(ids, b"gid", gid, _MAX_OCTAL_7)
+    mtime = _number(times, b"mtime", mtime, _MAX_OCTAL_11)
+    owner = b"%07o\0%07o\0%07o\0" % (mode, uid, gid)
+    time = b"%011o" % mtime
+    devices = b"%07o\0%07o\0" % (major, minor)
+    # The checksum counts its own field as spaces.
+    checksum = sum(owner + time + flag + _MAGIC + devices) + 8 * 0x20
+    return _Fixed(owner, time, flag, devices, checksum, tuple(ids), tuple(times))
+
+
+def _extended(records: list[_PaxRecord]) -> bytes:
     if any(not _is_utf8(value) for key, value in records if key in (b"path", b"linkpath")):
         # Without it the standard says that names are UTF-8.
         records = [(b"hdrcharset", b"BINARY"), *records]
     data = b"".join(_record(key, value) for key, value in records)
-    block = _block(_PAX_NAME, 0o644, 0, 0, len(data), 0, b"x", b"", b"")
+    block = _fixed(0o644, 0, 0, 0, 0, 0, b"x").block(_PAX_NAME, len(data), b"", b"")
     return block + data + _PADDING[len(data) % BLOCK]
 
 

@@ -80,7 +80,7 @@ class StoreSource:
         if found != descriptor.size:
             raise ImageError(
                 f"{self.where}: blob {descriptor.digest}: expected {descriptor.size} bytes, "
-                f"found {found}; run `immutable store check --repair`"
+                f"found {found}; remove the blob's file and build the image again"
             )
         return self.store.open_blob(descriptor.digest)
 

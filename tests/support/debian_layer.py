@@ -16,7 +16,7 @@ from immutable.derivation import Derivation, Facts
 from immutable.digest import Digest
 from immutable.entries import Arrangement, Entry, Inline, Kind, arrange
 from immutable.lock import Pin
-from immutable.notation import ImageName, LayerName, SpecVersion
+from immutable.notation import ImageName, LayerName, PackageRequest, SpecVersion
 from immutable.platforms import Platform
 from immutable.spec import Image, Layer, Spec
 from immutable.store.memory import MemoryStore
@@ -128,7 +128,9 @@ def build(
     """Return the layer that `packages`, in this order, make; its contents are in memory."""
     store, builder, notes = MemoryStore(), DebianBuilder(), Notes()
     pins = tuple(_pin(one, store) for one in packages)
-    chosen = DebianOptions(suite=options.pop("suite", "bookworm"), packages=(), **options)
+    chosen = DebianOptions(
+        suite=options.pop("suite", "bookworm"), packages=(PackageRequest("asked"),), **options
+    )
     layer = Layer(LayerName("runtime"), builder.kind, chosen)
     spec = Spec(SpecVersion(1), Image(ImageName("test")))
     beneath = (below.derivation,) if below else ()

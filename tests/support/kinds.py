@@ -15,7 +15,7 @@ import pytest
 from attrs import frozen
 
 from immutable.builders.base import Inputs, LockScope, Scope
-from immutable.derivation import Derivation, Facts, Snapshot
+from immutable.derivation import Derivation, Facts, Read, Snapshot
 from immutable.digest import Digest
 from immutable.entries import Entry, Kind, file
 from immutable.errors import SourceError
@@ -39,7 +39,7 @@ class Plain:
     version: ClassVar[int] = 1
     options: ClassVar[type[Any]] = Options
 
-    def request(self, options: Any) -> Mapping[str, Any] | None:
+    def request(self, options: Any, read: Read) -> Mapping[str, Any] | None:
         return None
 
     def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
@@ -67,14 +67,14 @@ class Asking(Plain):
 
     kind: ClassVar[str] = "test-asking"
 
-    def request(self, options: Any) -> Mapping[str, Any] | None:
+    def request(self, options: Any, read: Read) -> Mapping[str, Any] | None:
         return {"text": options.text}
 
     def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
         beneath = [pin.name for one in given.below if one.kind == self.kind for pin in one.pin]
         name = layer.options.text
         pin = Pin(name, "+".join(beneath), "", name, 1, Digest.of(name.encode()))
-        request = self.request(layer.options) or {}
+        request = self.request(layer.options, given.read) or {}
         return LockedLayer(layer.name, self.kind, request, given.platforms, (), (pin,))
 
 

@@ -15,4 +15,7 @@ def unpack(arrangement: Arrangement, folder: Path) -> None:
     """Write the layer's tar and have the standard library unpack it."""
     data = b"".join(tar.chunks(arrangement, cut, CHUNK))
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        archive.extractall(folder, filter="fully_trusted")
+        if hasattr(tarfile, "fully_trusted_filter"):
+            archive.extractall(folder, filter="fully_trusted")
+        else:  # Python 3.11 before 3.11.4, which is Debian 12's
+            archive.extractall(folder)

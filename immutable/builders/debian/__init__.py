@@ -18,14 +18,15 @@ from immutable.builders.debian.overlaps import settle
 from immutable.builders.debian.package import Package, Wanted, unpack_all
 from immutable.builders.debian.places import Places, is_merged
 from immutable.builders.debian.tree import Tree
-from immutable.derivation import Derivation, Facts, Snapshot
+from immutable.derivation import Derivation, Facts, Read, Snapshot
 from immutable.entries import Entry, Kind, file
 from immutable.globs import compile_globs
 from immutable.lock import LockedLayer
-from immutable.notation import Glob
+from immutable.notation import Component, Glob, PackageRequest, Pocket, Suite
 from immutable.platforms import Platform
 from immutable.sources.fetch import Wanted as WantedBlob
 from immutable.spec import Layer
+from immutable.structure import FaultError
 
 if TYPE_CHECKING:
     from immutable.sources.debian import Installed
@@ -46,15 +47,19 @@ class DebianOptions:
     file relative to the spec's folder.
     """
 
-    suite: str
-    packages: tuple[str, ...]
-    pockets: tuple[str, ...] | None = None
-    components: tuple[str, ...] = ("main",)
+    suite: Suite
+    packages: tuple[PackageRequest, ...]
+    pockets: tuple[Pocket, ...] | None = None
+    components: tuple[Component, ...] = (Component("main"),)
     recommends: bool = False
     essential: bool = False
     exclude: tuple[Glob, ...] = ()
     include: tuple[Glob, ...] = ()
     keyring: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        if not self.packages and not self.essential:
+            raise FaultError("expected a package, or essential = true", key="packages")
 
 
 class DebianBuilder:
@@ -64,7 +69,7 @@ class DebianBuilder:
     version: ClassVar[int] = 1
     options: ClassVar[type[Any]] = DebianOptions
 
-    def request(self, options: DebianOptions) -> Mapping[str, Any] | None:
+    def request(self, options: DebianOptions, read: Read) -> Mapping[str, Any] | None:  # noqa: ARG002
         """Return everything that decides which packages there are."""
         return {
             "suite": options.suite,
@@ -101,9 +106,8 @@ class DebianBuilder:
             now=given.now,
             installed={p: _held(given.below, p) for p in given.platforms},
         )
-        return LockedLayer(
-            layer.name, self.kind, self.request(options) or {}, given.platforms, index, pins
-        )
+        asked = self.request(options, given.read) or {}
+        return LockedLayer(layer.name, self.kind, asked, given.platforms, index, pins)
 
     def paths(self, options: DebianOptions) -> tuple[str, ...]:
         """Return the keyring, if the spec names one."""

@@ -14,7 +14,7 @@ from typing import Final
 
 from immutable.builders.debian.package import Package
 from immutable.builders.debian.tree import Tree
-from immutable.entries import Entry, Kind, directory, file
+from immutable.entries import Entry, Kind, directory, file, show
 from immutable.errors import EntryError
 
 FOLDER: Final = b"var/lib/dpkg"
@@ -109,6 +109,9 @@ def _conffiles(package: Package, tree: Tree) -> Iterator[tuple[str, str]]:
 def _info(package: Package, tree: Tree) -> Iterator[Entry]:
     stem = FOLDER + b"/info/" + package.database_name.encode() + b"."
     paths = [b"/."] + [b"/" + one.path for one in package.files]
+    for path in paths:
+        if b"\n" in path:
+            raise EntryError(f"{package.name}: {show(path)}: a line break, which no list can hold")
     yield file(stem + b"list", b"".join(path + b"\n" for path in paths))
     yield file(stem + b"md5sums", _md5sums(package, tree))
     for name, data in sorted(package.members.items()):
@@ -125,7 +128,9 @@ def _md5sums(package: Package, tree: Tree) -> bytes:
     given = package.members.get("md5sums")
     if given is not None:
         lines = (line for line in given.split(b"\n") if line)
-        return b"".join(line + b"\n" for line in lines if line[34:].lstrip(b"./") in shipped)
+        return b"".join(
+            line + b"\n" for line in lines if line[34:].removeprefix(b"./").lstrip(b"/") in shipped
+        )
     conffiles = {
         path.lstrip("/").encode("utf-8", "surrogateescape") for path, _ in _conffiles(package, tree)
     }

@@ -15,7 +15,7 @@ from immutable.builders.base import Inputs
 from immutable.builders.debian.places import Places
 from immutable.digest import Digest
 from immutable.entries import Entry, Kind, parent
-from immutable.errors import ArchiveError
+from immutable.errors import ArchiveError, EntryError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+.-]*", re.ASCII)  # Debian policy 5.6.7
 
@@ -96,7 +96,7 @@ def unpack_all(
     def unpack(one: Wanted) -> Package:
         scratch = scratches.get()
         try:
-            package = _unpack(one, inputs, scratch, places)
+            package = _unpack(one, inputs, scratch, places, advance)
         finally:
             scratches.put(scratch)
         advance(1)
@@ -117,12 +117,22 @@ def unpack_all(
     return [by_digest[one.digest] for one in wanted]
 
 
-def _unpack(wanted: Wanted, inputs: Inputs, scratch: BinaryIO, places: Places) -> Package:
+def _unpack(
+    wanted: Wanted,
+    inputs: Inputs,
+    scratch: BinaryIO,
+    places: Places,
+    advance: Callable[[int], None],
+) -> Package:
     with inputs.store.verified(wanted.digest) as file:
         deb = open_deb(file, name=wanted.label)
         deb.check(wanted.name, wanted.version, wanted.architecture)
-        entries = deb.unpack(scratch)
-    shipped = (Shipped(entry.path, places.entry(entry)) for entry in entries if entry.path)
+        # Packages are what is counted; of pieces it is only told so that it can end the work.
+        entries = deb.unpack(scratch, lambda _: advance(0))
+    try:
+        shipped = [Shipped(entry.path, places.entry(entry)) for entry in entries if entry.path]
+    except EntryError as error:
+        raise ArchiveError(f"{wanted.label}: {error}") from None
     files = tuple(one for one in shipped if not _is_link_to_itself(one.entry, places))
     for word in (wanted.name, wanted.architecture):
         if not _NAME.fullmatch(word):

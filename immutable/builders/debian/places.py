@@ -14,7 +14,8 @@ from typing import Final
 
 from attrs import evolve, field, frozen
 
-from immutable.entries import Entry, Kind, parent, symlink
+from immutable.entries import Entry, Kind, parent, show, symlink
+from immutable.errors import EntryError
 
 _MERGED: Final = tuple(
     (name, b"usr/" + name)
@@ -57,15 +58,32 @@ class Places:
         return self._targets[top] + path[len(top) :] if top else path
 
     def entry(self, entry: Entry) -> Entry:
-        """Return `entry` at its place, links of it leading to where they led before."""
+        """Return `entry` at its place, links of it leading to where they led before.
+
+        Raises EntryError for what would take the place of one of the links.
+        """
+        if entry.path in self._targets and entry.kind is not Kind.DIRECTORY:
+            self._expect_link(entry)
+            return entry  # the very link, as base-files has it since trixie
         if entry.kind is Kind.SYMLINK:
-            if entry.path in self._targets:
-                return entry  # the very link, as base-files has it since trixie
             return evolve(entry, path=self(entry.path), target=self._retarget(entry))
         if entry.kind is Kind.HARDLINK:
             return evolve(entry, path=self(entry.path), target=self(entry.target))
         place = self(entry.path)
         return entry if place == entry.path else evolve(entry, path=place)
+
+    def _expect_link(self, entry: Entry) -> None:
+        expected = self._targets[entry.path]
+        found = f"a {entry.kind.name.lower()}"
+        if entry.kind is Kind.SYMLINK:
+            folder = b"" if entry.target.startswith(b"/") else parent(entry.path)
+            if _joined(folder, entry.target) == expected:
+                return
+            found = f"one to {show(entry.target)}"
+        raise EntryError(
+            f"/{show(entry.path)}: expected a directory or the link to /{show(expected)}, "
+            f"found {found}"
+        )
 
     def needed(self, shipped: Iterable[bytes], *, first: bool) -> Iterator[Entry]:
         """Yield the links that the paths `shipped`, as packages name them, ask for.

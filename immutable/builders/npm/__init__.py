@@ -1,0 +1,182 @@
+"""Layer kind ``npm``: what ``npm ci --ignore-scripts`` makes of an application's lockfile.
+
+The image's platform alone decides which packages those are. No script of a package is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from immutable.builders import parents
+from immutable.builders.base import Inputs, LockScope, Scope, owner_of
+from immutable.builders.npm.layout import Command, Layout, Place, commands, relative
+from immutable.builders.npm.options import NpmOptions
+from immutable.builders.npm.package import Wanted as WantedPackage
+from immutable.builders.npm.package import unpack_all
+from immutable.builders.npm.project import Key, Project, pins_of, read_file, read_project
+from immutable.builders.parents import Attributes
+from immutable.derivation import Derivation, Facts, Read, Snapshot
+from immutable.digest import Digest
+from immutable.entries import Entry, directory, parent, safe_path
+from immutable.errors import LockStale
+from immutable.lock import LockedLayer
+from immutable.sources.fetch import Wanted
+from immutable.sources.npm import hidden
+from immutable.sources.npm.registry import Registry
+from immutable.sources.npm.selection import Selection
+from immutable.spec import Layer
+
+__all__ = ["NpmBuilder", "NpmOptions"]
+
+
+class NpmBuilder:
+    """Makes a layer of a ``node_modules``."""
+
+    kind: ClassVar[str] = "npm"
+    version: ClassVar[int] = 1
+    options: ClassVar[type[Any]] = NpmOptions
+
+    def request(self, options: NpmOptions, read: Read) -> Mapping[str, Any] | None:
+        """Return what chooses packages, and all of the lockfile that may be chosen.
+
+        Raises SpecError, naming each, for packages that are not known to the last byte.
+        """
+        project = read_project(read(options.lockfile), options.lockfile)
+        return {
+            "omit": sorted(set(options.omit)),
+            "libc": options.libc,
+            "packages": project.words(options.omit),
+        }
+
+    def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
+        """Choose packages for each platform and pin them; fetch those that no pin fits."""
+        request = self.request(layer.options, given.read) or {}
+        pins = pins_of(layer.options, given)
+        return LockedLayer(layer.name, self.kind, request, given.platforms, (), pins)
+
+    def paths(self, options: NpmOptions) -> tuple[str, ...]:
+        """Return the language's lock."""
+        return (options.lockfile,)
+
+    def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:  # noqa: ARG002
+        """Return what the lockfile says of where packages go."""
+        options: NpmOptions = layer.options
+        data = read_file(scope.folder / options.lockfile)
+        project = read_project(data, options.lockfile, scope.folder)
+        return Snapshot(project.digest, project)
+
+    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
+        """Return the one derivation; what is chosen alone differs between platforms."""
+        options: NpmOptions = facts.layer.options
+        project = _project(facts.snapshot)
+        selection = project.select(options, facts.platform)
+        pins = {Key.of_pin(pin): pin for pin in facts.pins}
+        needed = {Key.of(package): package for package in selection.packages}
+        if missing := sorted(needed.keys() - pins.keys()):
+            raise LockStale(
+                f'layer "{facts.layer.name}": the lock does not hold {missing[0].label}; run '
+                f"`immutable lock {facts.spec.where}`"
+            )
+        used = [key for key in pins if key in needed]
+        order = {key: number for number, key in enumerate(used)}
+        return (
+            Derivation(
+                kind=self.kind,
+                version=self.version,
+                mtime=facts.mtime,
+                options={
+                    "packages": [[key.name, key.version] for key in used],
+                    "places": [[p.location, order[Key.of(p)]] for p in selection.packages],
+                    **_extras(project, selection),
+                    "target": options.target,
+                    "owner": owner_of(facts.spec, facts.layer, options.owner),
+                    **parents.option(_parents(options, facts)),
+                },
+                sources=tuple(pins[key].sha256 for key in used),
+                name=facts.layer.name,
+                pins=tuple(pins[key] for key in used),
+                snapshot=Snapshot(project.digest, project.of(selection)),
+            ),
+        )
+
+    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:
+        """Return the packages, which come from npm's registry."""
+        project = _project(derivation.snapshot)
+        registry = Registry(scope.config, project.folder, project.by_digest(derivation.pins))
+        return [
+            Wanted(f"{pin.name} {pin.version}", pin.sha256, pin.size, (), through=registry)
+            for pin in derivation.pins
+        ]
+
+    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+        """Return each package's files, then the folders, commands and links."""
+        options, project = derivation.options, _project(derivation.snapshot)
+        _tell_of_scripts(derivation, project, inputs)
+        wanted = [
+            WantedPackage(f"{name} {version}", digest)
+            for (name, version), digest in zip(options["packages"], derivation.sources, strict=True)
+        ]
+        target = _top(options["target"])
+        layout = Layout(target, *options["owner"])
+        yield from layout.entries(
+            [Place(*row) for row in options["places"]],
+            unpack_all(wanted, inputs),
+            [Command(*row) for row in options["commands"]],
+            options["links"],
+            project.hidden if options["lockfile"] else b"",
+        )
+        yield _above(target, options, anything=bool(options["places"] or options["links"]))
+
+
+def _project(snapshot: Snapshot | None) -> Project:
+    assert snapshot is not None  # noqa: S101 - scan always returns one
+    project: Project = snapshot.data
+    return project
+
+
+def _extras(project: Project, selection: Selection) -> dict[str, Any]:
+    """Return what a derivation says of the tree beyond the packages themselves."""
+    packages = project.tree.lockfile.packages
+    anything = bool(selection.packages or selection.links)
+    text = hidden.text(project.tree.lockfile, selection.kept) if anything else b""
+    return {
+        "commands": [one.plain() for one in commands(selection, packages)],
+        "links": [
+            [link.location, relative(link.link or ".", parent(link.location.encode()).decode())]
+            for link in selection.links
+        ],
+        "lockfile": str(Digest.of(text)) if anything else "",
+    }
+
+
+def _parents(options: NpmOptions, facts: Facts) -> dict[bytes, Attributes]:
+    """Return what the layers beneath say of the directories that this one passes through."""
+    top = _top(options.target)
+    passed = parents.above([top])
+    if options.owner is None and top:
+        passed.add(top)
+    return {path: one for path, one in parents.known(facts).items() if path in passed}
+
+
+def _above(target: bytes, options: Mapping[str, Any], *, anything: bool) -> list[Entry]:
+    """Return the target and the directories that it lies in."""
+    if not anything:
+        return []
+    found = parents.entries(options)
+    if target and target not in found:
+        found[target] = directory(target, parents.usual_mode(target), *options["owner"])
+    return list(found.values())
+
+
+def _top(target: str) -> bytes:
+    return safe_path(target.encode(), reroot=True)
+
+
+def _tell_of_scripts(derivation: Derivation, project: Project, inputs: Inputs) -> None:
+    names = project.with_scripts
+    if names:
+        inputs.progress.note(
+            f"{derivation.name}: install scripts of {len(names)} "
+            f"package{'s' * (len(names) > 1)} were not run: {', '.join(names)}"
+        )

@@ -1,0 +1,254 @@
+"""Layer kind ``wheels``: the Python packages that an application's own lock names.
+
+Which wheels those are depends on the image's platform and Python alone. pip fetches them, on
+this machine's terms; nothing is ever built from sources, and nothing of a package is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final
+
+from immutable.builders import parents
+from immutable.builders.base import Inputs, LockScope, Scope, owner_of
+from immutable.builders.parents import Attributes
+from immutable.builders.wheels.locking import pins_of
+from immutable.builders.wheels.options import WheelsOptions
+from immutable.derivation import Derivation, Facts, Read, Snapshot
+from immutable.digest import Digest
+from immutable.entries import Entry, directory, safe_path, show
+from immutable.errors import EntryError
+from immutable.lock import LockedLayer, Pin
+from immutable.platforms import Platform
+from immutable.sources import pypi
+from immutable.sources.fetch import Wanted
+from immutable.spec import Layer
+from immutable.store import AbstractStore
+
+if TYPE_CHECKING:
+    from immutable.builders.wheels.install import Compile, Installed, Places
+    from immutable.builders.wheels.wheel import Wheel
+
+__all__ = ["WheelsBuilder", "WheelsOptions"]
+
+_PIECE: Final = 1 << 20
+# Those for which there are wheels. A request covers all, so that it is the same on every machine.
+_PLATFORMS: Final = tuple(
+    Platform.parse(f"linux/{name}")
+    for name in ("386", "amd64", "arm/v7", "arm64", "ppc64le", "riscv64", "s390x")
+)
+
+
+class WheelsBuilder:
+    """Makes a layer of installed wheels."""
+
+    kind: ClassVar[str] = "wheels"
+    version: ClassVar[int] = 1
+    options: ClassVar[type[Any]] = WheelsOptions
+
+    def request(self, options: WheelsOptions, read: Read) -> Mapping[str, Any] | None:
+        """Return what chooses wheels, and all of the lock file that may be chosen."""
+        locked = pypi.read(read(options.lockfile), options.lockfile)
+        environments = map(options.environment, _PLATFORMS)
+        return {
+            "python": options.python,
+            "libc": options.libc,
+            **({"extras": sorted(options.extras)} if options.extras else {}),
+            **({"groups": sorted(options.groups)} if options.groups else {}),
+            "packages": locked.named(environments, options.extras, options.groups),
+        }
+
+    def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
+        """Choose wheels for each platform and pin them; fetch those not known to the last byte."""
+        options: WheelsOptions = layer.options
+        pins = pins_of(options, given)
+        request = self.request(options, given.read) or {}
+        return LockedLayer(layer.name, self.kind, request, given.platforms, (), pins)
+
+    def paths(self, options: WheelsOptions) -> tuple[str, ...]:
+        """Return the language's lock."""
+        return (options.lockfile,)
+
+    def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:  # noqa: ARG002
+        """Return None: nothing comes from this machine."""
+        return None
+
+    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
+        """Return the one derivation; the wheels alone make a difference between platforms."""
+        options: WheelsOptions = facts.layer.options
+        places = options.places
+        return (
+            Derivation(
+                kind=self.kind,
+                version=self.version,
+                mtime=facts.mtime,
+                options={
+                    "packages": [
+                        {"name": pin.name, "version": pin.version, "file": pin.path}
+                        for pin in facts.pins
+                    ],
+                    "python": options.python,
+                    "libc": options.libc,
+                    "target": places.library,
+                    "scripts": places.scripts,
+                    "headers": places.headers,
+                    "data": places.data,
+                    "interpreter": places.interpreter,
+                    "owner": owner_of(facts.spec, facts.layer, options.owner),
+                    "bytecode": options.bytecode,
+                    **parents.option(_parents(options, places, facts)),
+                },
+                sources=tuple(pin.sha256 for pin in facts.pins),
+                name=facts.layer.name,
+                pins=facts.pins,
+            ),
+        )
+
+    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:  # noqa: ARG002
+        """Return the wheels, which pip fetches."""
+        options, pins = derivation.options, derivation.pins
+        environment = pypi.Environment(options["python"], options["libc"], _platform(pins))
+        pip = pypi.Pip(environment, {pin.sha256: (pin.name, pin.version) for pin in pins})
+        return [
+            Wanted(f"{pin.name} {pin.version}", pin.sha256, pin.size, (), through=pip)
+            for pin in pins
+        ]
+
+    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+        """Return what installing each wheel makes, then the folders that they share."""
+        from immutable.builders.wheels import bytecode
+
+        compiled = bytecode.nothing
+        if derivation.options["bytecode"]:
+            bytecode.check_compiler(derivation.options["python"], derivation.name)
+            compiled = bytecode.compiled
+        installed = _install_all(derivation, inputs, compiled)
+        _check_overlaps(installed)
+        for one in installed:
+            yield [entry for entry, _ in one.files.values()]
+        yield _folders(derivation.options, (path for one in installed for path in one.files))
+
+
+def _platform(pins: Iterable[Pin]) -> Platform:
+    """Return the platform that one of `pins` is only for; any where all are for every one."""
+    bound = (pin.architecture for pin in pins if pin.architecture)
+    return Platform.parse(f"linux/{next(bound, 'amd64')}")
+
+
+def _parents(options: WheelsOptions, places: Places, facts: Facts) -> dict[bytes, Attributes]:
+    """Return what the layers beneath say of directories that this one may pass through."""
+    tops = [_path(text) for text in (places.library, places.scripts, places.headers, places.data)]
+    passed = {*parents.above(tops), *tops} - {b""}
+    if options.owner is not None:
+        passed -= {tops[0]}
+    below = tuple(top + b"/" for top in tops if top)
+    return {
+        path: attributes
+        for path, attributes in parents.known(facts).items()
+        if path in passed or path.startswith(below)
+    }
+
+
+def _install_all(derivation: Derivation, inputs: Inputs, compiled: Compile) -> list[Installed]:
+    """Return what each wheel becomes, in the lock's order; several are unpacked at a time."""
+    from immutable.builders.wheels.install import Places, install
+
+    options = derivation.options
+    places = Places(
+        library=options["target"],
+        **{name: options[name] for name in ("scripts", "headers", "data", "interpreter")},
+    )
+    uid, gid = options["owner"]
+    jobs = max(1, min(inputs.config.jobs, len(derivation.sources)))
+    scratches: SimpleQueue[BinaryIO] = SimpleQueue()
+    for _ in range(jobs):
+        scratches.put(inputs.scratch())
+
+    def work(package: Mapping[str, str], digest: Digest) -> Installed:
+        scratch = scratches.get()
+        try:
+            # Wheels are what is counted; of pieces it is only told so that it can end the work.
+            wheel = _read(package, digest, inputs.store, scratch, lambda _: advance(0))
+        finally:
+            scratches.put(scratch)
+        made = install(wheel, places, (uid, gid), compiled)
+        advance(1)
+        return made
+
+    label = f"installing {derivation.name}"
+    with (
+        inputs.progress.task(label, len(derivation.sources), unit="wheels") as advance,
+        ThreadPoolExecutor(jobs, "wheels") as pool,
+    ):
+        futures = [
+            pool.submit(work, package, digest)
+            for package, digest in zip(options["packages"], derivation.sources, strict=True)
+        ]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _read(
+    package: Mapping[str, str],
+    digest: Digest,
+    store: AbstractStore,
+    scratch: BinaryIO,
+    advance: Callable[[int], None],
+) -> Wheel:
+    from immutable.builders.wheels.wheel import read
+
+    with store.verified(digest) as file:
+        # Once for the digest's sake alone: a zip cannot be read from start to end.
+        while piece := file.read(_PIECE):
+            advance(len(piece))
+    with store.open_blob(digest) as file:
+        return read(
+            file,
+            scratch,
+            file_name=package["file"],
+            name=package["name"],
+            version=package["version"],
+            advance=advance,
+        )
+
+
+def _check_overlaps(installed: Sequence[Installed]) -> None:
+    """Raise EntryError, naming both, where two wheels have one path and not the same file."""
+    owners: dict[bytes, tuple[Installed, int, str]] = {}
+    for one in installed:
+        for path, (entry, hashed) in one.files.items():
+            other, mode, known = owners.setdefault(path, (one, entry.mode, hashed))
+            if (mode, known) != (entry.mode, hashed):
+                raise _overlap(path, other, one)
+    for one in installed:
+        for path in parents.above(one.files):
+            if path in owners:
+                raise _overlap(path, owners[path][0], one)
+
+
+def _overlap(path: bytes, one: Installed, other: Installed) -> EntryError:
+    return EntryError(
+        f"/{show(path)}: in {one.label} and, differently, in {other.label}; "
+        "one of the two has to go"
+    )
+
+
+def _folders(options: Mapping[str, Any], paths: Iterable[bytes]) -> Iterator[Entry]:
+    """Yield the folders above `paths`: as it is known of them, the target's as its owner's."""
+    top = _path(options["target"])
+    uid, gid = options["owner"]
+    known = parents.entries(options)
+    for path in sorted(parents.above(paths)):
+        if path in known:
+            yield known[path]
+        elif path == top or path.startswith(top + b"/"):
+            yield directory(path, parents.usual_mode(path), uid, gid)
+
+
+def _path(text: str) -> bytes:
+    return safe_path(text.encode(), reroot=True)

@@ -1,0 +1,313 @@
+"""What of a lockfile gets installed, for one platform: npm's own rules, from arborist.
+
+An optional package that does not fit the platform is left out, and with it what only it, or
+what needs it, asked for; one that is not optional and does not fit is an error. Which Node an
+image has is not known here, so "engines" count for nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from attrs import field, frozen
+
+from immutable.errors import ResolutionError, SpecError
+from immutable.globs import compile_globs
+from immutable.platforms import Platform
+from immutable.sources.npm.lockfile import Edge, Lockfile, Package, local_path, locations_above
+
+# What `process.arch` says; https://nodejs.org/api/process.html#processarch
+_CPUS: Final = {"386": "ia32", "amd64": "x64", "mips64le": "mips64el", "ppc64le": "ppc64"}
+_MODULES: Final = "node_modules/"
+_FOREIGN: Final = ("git+", "git:", "git@", "ssh:", "github:", "gitlab:", "bitbucket:", "gist:")
+
+
+@frozen
+class Target:
+    """What a package has to fit, in npm's words."""
+
+    os: str
+    cpu: str
+    libc: str
+
+    @classmethod
+    def of(cls, platform: Platform, libc: str) -> Target:
+        """Return npm's words for `platform`."""
+        cpu = _CPUS.get(platform.architecture, platform.architecture)
+        return cls(platform.os, cpu, libc)
+
+    def fits(self, package: Package) -> bool:
+        """Tell whether `package` is for this platform: npm-install-checks, "checkPlatform"."""
+        return (
+            _listed(self.os, package.os)
+            and _listed(self.cpu, package.cpu)
+            and _listed(self.libc, package.libc)
+        )
+
+    def __str__(self) -> str:
+        return f"{self.os} {self.cpu} {self.libc}"
+
+
+def _listed(value: str, words: Sequence[str]) -> bool:
+    if not words or tuple(words) == ("any",):
+        return True
+    refused = [word.removeprefix("!") for word in words if word.startswith("!")]
+    return value not in refused and (value in words or len(refused) == len(words))
+
+
+@frozen
+class Tree:
+    """A lockfile's packages with what they ask of each other, resolved."""
+
+    lockfile: Lockfile
+    targets: Mapping[str, tuple[tuple[Edge, str], ...]] = field(init=False, repr=False)
+    sources: Mapping[str, tuple[tuple[Edge, str], ...]] = field(init=False, repr=False)
+    workspaces: frozenset[str] = field(init=False, repr=False)
+
+    @targets.default
+    def _targets(self) -> Mapping[str, tuple[tuple[Edge, str], ...]]:
+        """Return location → (edge, the location that answers it)."""
+        every = (self.lockfile.root, *self.lockfile.packages.values())
+        return {package.location: tuple(self._resolved(package)) for package in every}
+
+    @sources.default
+    def _sources(self) -> Mapping[str, tuple[tuple[Edge, str], ...]]:
+        """Return location → (edge, the location that asks)."""
+        found: defaultdict[str, list[tuple[Edge, str]]] = defaultdict(list)
+        for source, edges in self.targets.items():
+            for edge, location in edges:
+                found[location].append((edge, source))
+        return {location: tuple(edges) for location, edges in found.items()}
+
+    @workspaces.default
+    def _workspaces(self) -> frozenset[str]:
+        patterns = self.lockfile.root.raw.get("workspaces", ())
+        if isinstance(patterns, Mapping):
+            patterns = patterns.get("packages", ())
+        words = [word for word in patterns if isinstance(word, str) and not word.startswith("!")]
+        try:
+            matches = compile_globs(words)
+        except ValueError as error:
+            raise SpecError(self.lockfile.where, [f"workspaces: {error}"]) from None
+        links = (package.link for package in self.lockfile.packages.values() if package.link)
+        return frozenset(link for link in links if matches(link.encode()))
+
+    def _resolved(self, package: Package) -> Iterator[tuple[Edge, str]]:
+        for edge in package.edges:
+            location = self._find(package.location, edge.name)
+            if location is not None:
+                yield edge, location
+
+    def _find(self, location: str, name: str) -> str | None:
+        """Return where a package at `location` finds one called `name`, as Node does."""
+        while True:
+            found = f"{location}/{_MODULES}{name}" if location else _MODULES + name
+            if found in self.lockfile.packages:
+                return found
+            if not location or location.startswith("../"):
+                return None
+            location = location.rpartition("/")[0]
+
+    def optional_set(self, location: str, gone: set[str]) -> set[str]:
+        """Return what goes when the optional package at `location` cannot be had.
+
+        Arborist's "optionalSet" and "gatherDepSet": up to where it was optional, then down to
+        what nothing else needs. `gone` is what went before.
+        """
+        found = {location}
+        queue = [location]
+        while queue:
+            for edge, source in self.sources.get(queue.pop(), ()):
+                if not edge.optional and source not in found:
+                    found.add(source)
+                    queue.append(source)
+        return self._only_needed_by(frozenset(found), gone)
+
+    def _only_needed_by(self, start: frozenset[str], gone: set[str]) -> set[str]:
+        def counts(source: str, target: str) -> bool:
+            return target not in start and source not in gone
+
+        found, queue = set(start), list(start)
+        while queue:
+            source = queue.pop()
+            for _, target in self.targets.get(source, ()):
+                if target not in found and counts(source, target):
+                    found.add(target)
+                    queue.append(target)
+        while needed := {
+            target
+            for target in found
+            for _, source in self.sources.get(target, ())
+            if source not in found and counts(source, target)
+        }:
+            found -= needed
+        return found
+
+
+@frozen
+class Selection:
+    """What is installed on one platform, by location, in the lockfile's order.
+
+    `packages` has neither links nor the project's own folders; `bundled` ones come within
+    another's archive. `kept` are the locations of all that is in the tree.
+    """
+
+    packages: tuple[Package, ...]
+    bundled: tuple[Package, ...]
+    links: tuple[Package, ...]
+    kept: frozenset[str]
+
+
+def select(tree: Tree, omit: Iterable[str], target: Target) -> Selection:
+    """Return what of `tree` is installed on `target` without the kinds in `omit`.
+
+    Raises ResolutionError for a package that is needed and does not fit.
+    """
+    lockfile, omitted = tree.lockfile, frozenset(omit)
+    gone: set[str] = set()
+    for package in lockfile.packages.values():
+        if package.link is not None or target.fits(package):
+            continue
+        if not package.optional:
+            if not _omitted(package, tree, omitted):
+                raise _misfit(package, lockfile, target)
+        elif package.location not in gone:
+            gone |= tree.optional_set(package.location, gone)
+    gone |= {p.location for p in lockfile.packages.values() if _omitted(p, tree, omitted)}
+    return _selection(lockfile, gone)
+
+
+def installable(tree: Tree, omit: Iterable[str]) -> tuple[Package, ...]:
+    """Return what may be installed on any platform without the kinds in `omit`, as `select`."""
+    omitted = frozenset(omit)
+    gone = {p.location for p in tree.lockfile.packages.values() if _omitted(p, tree, omitted)}
+    return _selection(tree.lockfile, gone).packages
+
+
+def _selection(lockfile: Lockfile, gone: set[str]) -> Selection:
+    kept = [
+        package
+        for package in lockfile.packages.values()
+        if package.location not in gone
+        and not any(location in gone for location in _parents(package))
+    ]
+    # npm installs nothing into folders beside the project's.
+    installed = [p for p in kept if p.is_installed and not p.location.startswith("../")]
+    return Selection(
+        packages=tuple(p for p in installed if p.link is None and not p.bundled),
+        bundled=tuple(p for p in installed if p.link is None and p.bundled),
+        links=tuple(p for p in installed if p.link is not None),
+        kept=frozenset(p.location for p in kept),
+    )
+
+
+def _parents(package: Package) -> Iterator[str]:
+    """Yield the locations of the packages in whose node_modules this one lies."""
+    if package.is_installed:
+        for location in locations_above(package.location):
+            if f"/{location}".rpartition("/" + _MODULES)[1]:
+                yield location
+
+
+def _omitted(package: Package, tree: Tree, omit: frozenset[str]) -> bool:
+    """Tell whether a kind that is left out is all that `package` is: Node's "shouldOmit"."""
+    if not omit or not package.is_installed:
+        return False
+    above = f"/{package.location}".partition("/" + _MODULES)[0].removeprefix("/")
+    if above and above not in tree.workspaces:
+        return False
+    if package.link is not None:
+        package = tree.lockfile.packages.get(package.link, package)
+    return (
+        (package.peer and "peer" in omit)
+        or (package.dev and "dev" in omit)
+        or (package.optional and "optional" in omit)
+        or (package.dev_optional and {"dev", "optional"} <= omit)
+    )
+
+
+def _misfit(package: Package, lockfile: Lockfile, target: Target) -> ResolutionError:
+    wants = [
+        f"{what} {', '.join(words)}"
+        for what, words in (("os", package.os), ("cpu", package.cpu), ("libc", package.libc))
+        if words
+    ]
+    return ResolutionError(
+        f"{lockfile.where}: {package.label} ({package.location}) is not optional and does not fit "
+        f"{target}: it is for {'; '.join(wants)}; build for another platform, or make it an "
+        "optional dependency"
+    )
+
+
+def check(tree: Tree, packages: Iterable[Package]) -> None:
+    """Raise SpecError, naming each, for packages that cannot be known to the last byte.
+
+    What counts is a SHA-512 in "integrity", and an archive of the registry or in the
+    lockfile's own folder.
+    """
+    faults = [
+        f'packages["{package.location}"]: {package.label}: {fault}'
+        for package in packages
+        for fault in _doubts(package, tree)
+    ]
+    faults += _contradictions(packages)
+    if faults:
+        raise SpecError(tree.lockfile.where, faults)
+
+
+def _doubts(package: Package, tree: Tree) -> Iterator[str]:
+    resolved = package.resolved
+    if resolved.startswith(_FOREIGN):
+        yield "comes from git; publish it, or pack it (`npm pack`) and depend on the file"
+    elif package.is_local:
+        try:
+            local_path(package)
+        except ValueError as error:
+            yield f"resolved: {error}; link to a folder, or take a .tgz beside the lockfile"
+            return
+    elif _asked_by_url(package, tree):
+        yield (
+            "comes from a URL that is no registry's; take it from a registry, or download it and "
+            "depend on the file"
+        )
+    if package.sha512:
+        return
+    held = f"only {' and '.join(package.algorithms)}" if package.algorithms else "none"
+    if not resolved.startswith(_FOREIGN):
+        yield (
+            f"integrity: expected sha512, found {held}; run `npm install --package-lock-only` "
+            "with a registry that has it"
+        )
+
+
+def _asked_by_url(package: Package, tree: Tree) -> bool:
+    return any(
+        edge.wanted.startswith(("https:", "http:"))
+        for edge, _ in tree.sources.get(package.location, ())
+    )
+
+
+def _contradictions(packages: Iterable[Package]) -> Iterator[str]:
+    held: dict[tuple[str, str, bool], Package] = {}
+    for package in packages:
+        other = held.setdefault((package.name, package.version, package.is_local), package)
+        if other.sha512 != package.sha512:
+            yield (
+                f'packages["{package.location}"]: {package.label}: another integrity than at '
+                f"{other.location}"
+            )
+
+
+def reasons(tree: Tree, package: Package) -> tuple[str, ...]:
+    """Return the names of what asks for `package`, sorted; ``("asked for",)`` for the project."""
+    asking = {source for _, source in tree.sources.get(package.location, ())}
+    if any(not _installed_at(tree, source) for source in asking):
+        return ("asked for",)
+    return tuple(sorted({tree.lockfile.packages[source].name for source in asking}))
+
+
+def _installed_at(tree: Tree, location: str) -> bool:
+    package = tree.lockfile.packages.get(location)
+    return package is not None and package.is_installed
