@@ -88,9 +88,15 @@ def test_a_changed_package_changes_the_request_by_name() -> None:
 
 def test_hosts_and_sizes_make_no_difference_to_a_request() -> None:
     text = pylock(wheel())
-    other = text.replace("https://files.test", "https://mirror.test/x").replace("size = ", "#")
     other = pylock(wheel(), sizes=False).replace("https://files.test", "https://mirror.test/x")
     assert read(text).named((AMD64,), (), ()) == read(other).named((AMD64,), (), ())
+
+
+def test_a_wheel_may_stand_there_by_its_name_alone() -> None:
+    text = pylock(wheel())
+    bare = text.replace(f'url = "https://files.test/{wheel().file}", ', "")
+    assert text != bare
+    assert read(text).select(AMD64, (), ()) == read(bare).select(AMD64, (), ())
 
 
 def test_markers_are_the_image_s_never_this_machine_s() -> None:

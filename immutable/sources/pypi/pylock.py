@@ -26,7 +26,7 @@ class Pylock:
 
         self._where = where
         try:
-            self._lock = pylock.Pylock.from_dict(structure.read_toml(data, where))
+            self._lock = pylock.Pylock.from_dict(_placed(structure.read_toml(data, where)))
         except SpecError as error:
             raise LockError(str(error)) from None
         except pylock.PylockValidationError as error:
@@ -147,6 +147,20 @@ class Pylock:
             f"{environment.python} and {environment.libc}, {found}; nothing is built from "
             "sources here: lock a version that has a wheel, or build one and lock that"
         )
+
+
+def _placed(document: dict[str, Any]) -> dict[str, Any]:
+    """Return `document` with a path for each wheel that has a name and no place.
+
+    The standard wants one or a URL; neither says anything here.
+    """
+    packages = document.get("packages")
+    for package in packages if isinstance(packages, list) else ():
+        wheels = package.get("wheels") if isinstance(package, dict) else None
+        for wheel in wheels if isinstance(wheels, list) else ():
+            if isinstance(wheel, dict) and not {"url", "path"} & wheel.keys() and "name" in wheel:
+                wheel["path"] = wheel["name"]
+    return document
 
 
 def _said(error: Exception) -> str:
