@@ -151,8 +151,6 @@ def test_what_archives_hold_beside_files_does_not_count(
 ) -> None:
     more = symlink(b"package/link", b"a") + hardlink(b"package/hard", b"package/a")
     more += member(b"top-file", b"of no folder")
-    data = tarball({"a": "a", ".gitignore": "g", "sub/.npmignore": "n", "sub/.gitignore": "g"})
-    del data
     files = {"a": "a", ".gitignore": "g", "sub/.npmignore": "n", "sub/.gitignore": "gone"}
     project.add("p", tarball(files, top="any name", more=member(b"any name/x/", flag=b"5")))
     project.add("q", tarball({"a": "a"}, more=more))

@@ -53,11 +53,9 @@ def text(lockfile: Lockfile, kept: Collection[str]) -> bytes:
 def _entry(package: Package) -> dict[str, Any]:
     if package.link is not None:
         return {"resolved": package.link, "link": True}
-    kept = {
-        key: value
-        for key, value in canonical.thaw(package.raw).items()
-        if key in _KEPT and (value or value == "") and value != ""
-    }
+    kept = {k: v for k, v in canonical.thaw(package.raw).items() if k in _KEPT and v}
+    if isinstance(kept.get("license"), dict) and kept["license"].get("type"):
+        kept["license"] = kept["license"]["type"]
     if not package.is_local:
         kept.pop("resolved", None)
     # As npm does with the old way of writing it.
