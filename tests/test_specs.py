@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import secrets
 import socket
 import subprocess
 import tempfile
@@ -47,7 +48,10 @@ RUN = {
     ),
 }
 
-pytestmark = [pytest.mark.network, pytest.mark.xdist_group("specs")]
+pytestmark = [pytest.mark.network]
+
+# Two runs may share an engine: each calls its images by names of its own.
+REPOSITORY = f"immutable-test/{secrets.token_hex(8)}"
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +168,7 @@ def loaded(
     command: str = request.param
     names = {}
     for name, image in images.items():
-        reference = f"immutable-test/{name}:{image.digest.short}"
+        reference = f"{REPOSITORY}/{name}:{image.digest.short}"
         if command == "docker":
             immutable.copy(image, f"docker-daemon:{reference}")
         else:
@@ -239,7 +243,7 @@ def test_applications_answer_as_their_own_user_and_stop_at_once(
 def test_python_sees_its_packages_with_all_their_files(
     images: dict[str, immutable.Image],
 ) -> None:
-    reference = f"immutable-test/wheels:{images['python-web'].digest.short}"
+    reference = f"{REPOSITORY}/wheels:{images['python-web'].digest.short}"
     immutable.copy(images["python-web"], f"docker-daemon:{reference}")
     script = (
         "import importlib.metadata as m, json\n"
@@ -279,7 +283,7 @@ def test_python_has_working_tls_and_time_zones(loaded: tuple[str, dict[str, str]
 @needs.root()
 @pytest.mark.engine
 def test_dpkg_sees_the_packages(images: dict[str, immutable.Image]) -> None:
-    reference = f"immutable-test/dpkg:{images['python'].digest.short}"
+    reference = f"{REPOSITORY}/dpkg:{images['python'].digest.short}"
     immutable.copy(images["python"], f"docker-daemon:{reference}")
     command = ("docker", "run", "--rm", "--read-only", "--entrypoint", "dpkg-query", reference)
     shown = run(*command, "--show", "--showformat", "${Package} ${Version} ${db:Status-Abbrev}\n")

@@ -21,6 +21,11 @@ def network() -> pytest.MarkDecorator:
     return _need(_network_lack())
 
 
+def registry() -> pytest.MarkDecorator:
+    """npm, and a registry of its packages, as this machine is configured."""
+    return _need(_registry_lack() if shutil.which("npm") else "npm is not installed")
+
+
 def engine() -> pytest.MarkDecorator:
     """A Docker engine that answers."""
     return _need(_engine_lack())
@@ -58,6 +63,23 @@ def _network_lack() -> str:
     except requests.RequestException as error:
         return f"the configured mirror cannot be reached: {type(error).__name__}"
     return "" if answer.ok else f"the configured mirror answers {answer.status_code}"
+
+
+@functools.cache
+def _registry_lack() -> str:
+    import requests
+
+    from immutable.sources.npm.registry import registries
+
+    config = Config.load()
+    try:
+        url = registries("express", config)[0]
+        answer = requests.head(f"{url}/express", timeout=5, verify=config.npm.cafile or True)
+    except ImmutableError as error:
+        return f"no registry is configured: {error}"
+    except requests.RequestException as error:
+        return f"the configured registry cannot be reached: {type(error).__name__}"
+    return "" if answer.ok else f"the configured registry answers {answer.status_code}"
 
 
 @functools.cache
