@@ -10,9 +10,8 @@ from attrs import define, evolve, field
 from immutable import tar
 from immutable.archives.decompress import open_stream
 from immutable.builders.image import AS_IS
-from immutable.builders.parents import above
 from immutable.derivation import Realisation
-from immutable.entries import Entry, Inline, Kind, overlay_mark, parent, show
+from immutable.entries import Entry, Inline, Kind, above, overlay_mark, parent, show
 from immutable.errors import EntryError
 from immutable.store import AbstractStore
 from immutable.tar import Member

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -35,7 +35,10 @@ _PIECE: Final = 1 << 20
 
 @frozen
 class BuiltLayer:
-    """One layer of a built image; `cached` tells that it was there already."""
+    """One layer of a built image; `cached` tells that it was there already.
+
+    `part` is like ``2/12`` where the spec's layer `name` is spread over several, else empty.
+    """
 
     name: str
     kind: str
@@ -43,6 +46,7 @@ class BuiltLayer:
     diff_id: Digest
     blob: Descriptor
     cached: bool
+    part: str = ""
 
 
 @frozen
@@ -168,8 +172,8 @@ def _make_ahead(
         for derivation in filter(_is_unread, graph):
             chosen = _encoder(derivation, drafted.spec.image.compression)
             builder = _builder(derivation)
-            work = layers.submit(make, derivation, builder, chosen, (), scope, frames)
-            made[derivation.digest] = work.result()
+            work = layers.submit(make, [derivation], builder, chosen, (), scope, frames)
+            (made[derivation.digest],) = work.result()
     return _Ahead(graph, made)
 
 
@@ -265,35 +269,38 @@ def _in_parallel(
 ) -> None:
     """Realise `missing`, each as soon as those that it reads are there.
 
-    The first failure is raised. The pool of frames closes first, so that the layers under way
-    end at their next chunk and leave nothing.
+    Parts of one layer are realised together. The first failure is raised. The pool of frames
+    closes first, so that the layers under way end at their next chunk and leave nothing.
     """
-    waiting = list(missing)
-    running: dict[Future[Realisation], Derivation] = {}
+    waiting = _jobs(missing)
+    running: dict[Future[tuple[Realisation, ...]], Sequence[Derivation]] = {}
     try:
         while waiting or running:
-            for derivation in [d for d in waiting if all(i in records for i in d.inputs)]:
-                waiting.remove(derivation)
-                below = tuple(records[digest].realisation for digest in derivation.inputs)
-                running[
-                    layers.submit(
-                        realise,
-                        derivation,
-                        _builder(derivation),
-                        encoders[derivation.digest],
-                        below,
-                        scope,
-                        frames,
-                    )
-                ] = derivation
+            for parts in [job for job in waiting if all(i in records for i in job[0].inputs)]:
+                waiting.remove(parts)
+                below = tuple(records[digest].realisation for digest in parts[0].inputs)
+                chosen = encoders[parts[0].digest]
+                work = layers.submit(
+                    realise, parts, _builder(parts[0]), chosen, below, scope, frames
+                )
+                running[work] = parts
             assert running, "derivations that wait for each other"  # noqa: S101
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                derivation = running.pop(future)
-                records[derivation.digest] = Record(future.result(), cached=False)
+                ended = running.pop(future)
+                for derivation, made in zip(ended, future.result(), strict=True):
+                    records[derivation.digest] = Record(made, cached=False)
     finally:
         for future in running:
             future.cancel()
+
+
+def _jobs(missing: Iterable[Derivation]) -> list[list[Derivation]]:
+    """Return the derivations in groups that are realised at once: the parts of each layer."""
+    jobs: dict[tuple[Digest, str], list[Derivation]] = {}
+    for derivation in missing:
+        jobs.setdefault((derivation.whole, derivation.compression), []).append(derivation)
+    return list(jobs.values())
 
 
 def _publish(made: Plan, records: Mapping[Digest, Record], store: AbstractStore) -> Image:
@@ -324,9 +331,10 @@ def _put_index(index: Index, store: AbstractStore) -> Descriptor:
 
 def _built_layer(layer: Derivation, record: Record) -> BuiltLayer:
     made = record.realisation
+    part = "" if layer.part is None else str(layer.part)
     return BuiltLayer(
-        layer.name, layer.kind, layer.digest, made.diff_id, made.blob, record.cached
-    )  # fmt: skip
+        layer.name, layer.kind, layer.digest, made.diff_id, made.blob, record.cached, part
+    )
 
 
 def _builder(derivation: Derivation) -> Builder:

@@ -7,9 +7,9 @@ this machine, are no part of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from immutable import canonical
 from immutable.digest import Digest
@@ -33,6 +33,30 @@ class Snapshot:
     settle: Callable[[], Snapshot] | None = field(default=None, eq=False, repr=False)
 
 
+@frozen
+class Part:
+    """One of the layers that a layer's packages are spread over, counted from 0 of `count`.
+
+    `of` says for each source which of them has it. The last also has what no package has.
+    """
+
+    number: int
+    count: int
+    of: tuple[int, ...]
+
+    @property
+    def last(self) -> bool:
+        """Whether it is the topmost of them."""
+        return self.number == self.count - 1
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {"number": self.number, "count": self.count, "of": self.of}
+
+    def __str__(self) -> str:
+        return f"{self.number + 1}/{self.count}"
+
+
 @frozen(eq=False)
 class Derivation:
     """How one layer is made.
@@ -40,7 +64,8 @@ class Derivation:
     `kind` and `version` say which builder, `options` what it was told (plain JSON values),
     `sources` the fixed-output inputs in the order in which it takes them, `inputs` the
     derivations of layers below that it reads. `platform` is set only where the output depends
-    on it; `mtime` is every entry's time.
+    on it; `mtime` is every entry's time. `part` is set where the layer is one of several that
+    are made together.
 
     What follows is no part of the identity: `name` for people; `pins` and `index`, which say
     how to fetch the sources; `snapshot` of this machine's files; and `compression`, the name
@@ -59,6 +84,7 @@ class Derivation:
     index: tuple[IndexPin, ...] = field(default=(), repr=False)
     snapshot: Snapshot | None = field(default=None, repr=False)
     compression: str = ""
+    part: Part | None = None
     digest: Digest = field(init=False)
 
     @digest.default
@@ -75,7 +101,13 @@ class Derivation:
             "sources": [str(digest) for digest in self.sources],
             "inputs": [str(digest) for digest in self.inputs],
             "platform": None if self.platform is None else str(self.platform),
+            **({} if self.part is None else {"part": self.part.plain()}),
         }
+
+    @property
+    def whole(self) -> Digest:
+        """The identity of the undivided layer, which is that of all its parts."""
+        return self.digest if self.part is None else evolve(self, part=None).digest
 
     def __eq__(self, other: object) -> bool:
         # Not field by field: true equals 1 in Python, and has another encoding.
@@ -147,6 +179,34 @@ class Kind(Protocol):
         """Return the layers that `facts.layer` becomes, bottom first."""
 
 
+@runtime_checkable
+class Divisible(Protocol):
+    """A kind whose packages can be spread over several layers.
+
+    Its options have `layers`, the most of them or None, and its derivations a pin for each
+    source. `loose` tells whether its layers hold files that belong to no single package.
+    """
+
+    loose: ClassVar[bool]
+
+    def origin(self, pin: Pin) -> str:
+        """Return what the package is made from together with others: they change together."""
+
+
+def divide(whole: Derivation, *, loose: bool) -> tuple[Derivation, ...]:
+    """Return the parts of a layer, bottom first, as its pins say; itself if they say nothing.
+
+    Parts that have none of its pins are left out; with `loose` there is one more on top.
+    """
+    given = [pin.part for pin in whole.pins if pin.part is not None]
+    if not given or len(given) < len(whole.sources):
+        return (whole,)
+    numbers = sorted(set(given))
+    of = tuple(map(numbers.index, given))
+    count = len(numbers) + loose
+    return tuple(evolve(whole, part=Part(number, count, of)) for number in range(count))
+
+
 def requests(
     spec: Spec, kinds: Mapping[str, Kind], read: Read
 ) -> dict[str, tuple[str, Mapping[str, Any]]]:
@@ -154,12 +214,22 @@ def requests(
 
     `read` is for kinds whose request is in a file of its own.
     """
-    asked = {}
+    asked: dict[str, tuple[str, Mapping[str, Any]]] = {}
     for layer in spec.layer:
         request = kinds[layer.kind].request(layer.options, read)
         if request is not None:
-            asked[str(layer.name)] = (layer.kind, request)
+            parts = parts_of(layer, kinds[layer.kind])
+            spread = {} if parts is None else {"layers": parts}
+            asked[str(layer.name)] = (layer.kind, {**request, **spread})
     return asked
+
+
+def parts_of(layer: Layer, kind: Kind) -> int | None:
+    """Return over how many layers at most `layer` is spread; None if it is one."""
+    if not isinstance(kind, Divisible) or layer.options.layers in (None, 1):
+        return None
+    most: int = layer.options.layers
+    return most
 
 
 def instantiate(
@@ -187,7 +257,11 @@ def instantiate(
             snapshot = snapshots.get(layer.name)
             index = locked.index if locked else ()
             facts = Facts(layer, spec, platform, mtime, pins, index, snapshot, below)
-            below += kinds[layer.kind].derive(facts)
+            kind = kinds[layer.kind]
+            made = kind.derive(facts)
+            if isinstance(kind, Divisible):
+                made = tuple(one for whole in made for one in divide(whole, loose=kind.loose))
+            below += made
         if spec.user or spec.group:
             last = Layer(LayerName("users"), "users", None)
             below += accounts.derive(Facts(last, spec, platform, mtime, below=below))

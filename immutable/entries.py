@@ -122,6 +122,21 @@ class Arrangement:
     directories: tuple[Entry, ...]
     sources: tuple[tuple[Entry, ...], ...]
 
+    def part(self, chosen: Iterable[int], *, rest: bool) -> Arrangement:
+        """Return the layer that holds some of the sources alone, by their numbers.
+
+        Parents are there, as in the whole layer. With `rest`, directories that no source has
+        anything in are there too.
+        """
+        sources = tuple(self.sources[number] for number in chosen)
+        needed = above(entry.path for source in sources for entry in source)
+        if rest:
+            held = above(entry.path for source in self.sources for entry in source)
+            empty = {entry.path for entry in self.directories} - held
+            needed |= empty | above(empty)
+        directories = (entry for entry in self.directories if entry.path in needed)
+        return Arrangement(tuple(directories), sources)
+
     def __iter__(self) -> Iterator[Entry]:
         yield from self.directories
         for source in self.sources:
@@ -187,6 +202,17 @@ def overlay_mark(entry: Entry) -> str:
 def parent(path: bytes) -> bytes:
     """Return the path of the directory that holds `path`; empty for the root."""
     return path.rpartition(b"/")[0]
+
+
+def above(paths: Iterable[bytes]) -> set[bytes]:
+    """Return every directory, short of the root, that `paths` lie in."""
+    found: set[bytes] = set()
+    for path in paths:
+        folder = parent(path)
+        while folder and folder not in found:
+            found.add(folder)
+            folder = parent(folder)
+    return found
 
 
 def arrange(sources: Iterable[Iterable[Entry]], *, mtime: int) -> Arrangement:

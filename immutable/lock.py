@@ -19,6 +19,7 @@ from attrs import Factory, field, frozen
 from immutable import canonical, structure
 from immutable.digest import Digest
 from immutable.errors import LockError, SpecError
+from immutable.notation import MOST_LAYERS
 from immutable.platforms import Platform
 
 VERSION: Final = 1
@@ -34,7 +35,8 @@ class Pin:
 
     `path` is relative to whatever mirror holds it; `suite` says which suite's mirror that is,
     where the kind has suites; `why` is ``("asked for",)`` or the names of what needs it;
-    `platforms` are those it is for, sorted, or empty when it is for all.
+    `platforms` are those it is for, sorted, or empty when it is for all. `part` is which of the
+    layers that it is spread over has it, counted from 0; None where it is one layer.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Pin:
     why: tuple[str, ...] = ()
     suite: str = ""
     platforms: tuple[Platform, ...] = ()
+    part: int | None = None
 
 
 @frozen
@@ -212,6 +215,8 @@ def _faults(lock: Lock) -> Iterator[str]:
             where = f"layer[{number}].pin[{index}]"
             if pin.size < 0:
                 yield f"{where}.size: expected a size in bytes, found {pin.size}"
+            if pin.part is not None and not 0 <= pin.part < MOST_LAYERS:
+                yield f"{where}.part: expected 0 to {MOST_LAYERS - 1}, found {pin.part}"
             if pin.path.startswith("/") or _SCHEME.match(pin.path) or not pin.path.isprintable():
                 yield f"{where}.path: expected a path relative to a mirror, found {pin.path!r}"
             if ".." in pin.path.replace("\\", "/").split("/"):
@@ -245,6 +250,7 @@ def _plain_layer(layer: LockedLayer) -> dict[str, Any]:
                 "sha256": pin.sha256.hex,
                 **({"why": list(pin.why)} if pin.why else {}),
                 **({"platforms": [str(p) for p in pin.platforms]} if pin.platforms else {}),
+                **({} if pin.part is None else {"part": pin.part}),
             }
             for pin in layer.pin
         ],

@@ -14,6 +14,7 @@ from attrs import evolve, field, frozen
 from immutable import lock as locks
 from immutable.builders.base import Foundation, LockScope, Scope
 from immutable.config import Config
+from immutable.derivation import Divisible, parts_of
 from immutable.errors import SpecError, StoreError
 from immutable.lock import Lock, LockedLayer, Pin
 from immutable.plan import (
@@ -30,6 +31,7 @@ from immutable.platforms import Platform
 from immutable.progress import SILENT, Progress
 from immutable.sources.fetch import Fetcher
 from immutable.spec import Layer, Spec
+from immutable.splitting import divided
 from immutable.store import AbstractStore
 from immutable.structure import nearest
 
@@ -152,8 +154,14 @@ def _answer(
         stale = locks.stale(Lock(layer=(previous,)), only, given.scope.platforms)
         if not stale and _of_kind(layer.kind, answered) == beneath:
             return previous
-    answer = builders()[layer.kind].lock(layer, given)
-    return evolve(answer, request=requests[layer.name][1])
+    kind = builders()[layer.kind]
+    answer = evolve(kind.lock(layer, given), request=requests[layer.name][1])
+    most = parts_of(layer, kind)
+    if most is None or not isinstance(kind, Divisible):
+        return answer
+    same = previous is not None and previous.request.get("layers") == most
+    room = max(1, most - kind.loose)
+    return divided(answer, room, kind.origin, previous if same else None)
 
 
 def _of_kind(kind: str, layers: Sequence[LockedLayer]) -> list[LockedLayer]:

@@ -18,6 +18,7 @@ from immutable.errors import EntryError
 from immutable.structure import FaultError, Pairs
 
 VERSION: Final = 1
+MOST_LAYERS: Final = 100  # Linux stacks 127 at most, and an image has others
 COMPRESSIONS: Final = ("gzip", "zstd", "none")
 
 ImageName = NewType("ImageName", str)
@@ -39,6 +40,7 @@ Owner = NewType("Owner", str)  # "name", "name:group" or "uid:gid"
 AccountPath = NewType("AccountPath", str)  # a Target that can stand in /etc/passwd
 Comment = NewType("Comment", str)  # text that can stand in /etc/passwd
 Retries = NewType("Retries", int)
+LayerCount = NewType("LayerCount", int)  # over how many layers packages are spread
 Signal = NewType("Signal", str)
 RunAs = NewType("RunAs", str)  # "name", "name:group", "uid" or "uid:gid"
 Suite = NewType("Suite", str)  # of Debian: "bookworm"
@@ -115,6 +117,7 @@ def register(made: cattrs.Converter) -> None:
         made.register_structure_hook(kind, structure.parsed(parse))
     made.register_structure_hook(AccountID, _between(0, _LAST_ID, "an id"))
     made.register_structure_hook(Retries, _between(0, 2**31 - 1, "a number"))
+    made.register_structure_hook(LayerCount, _between(1, MOST_LAYERS, "a number of layers"))
     made.register_structure_hook(SpecVersion, _spec_version)
     made.register_structure_hook(Created, _created)
     made.register_structure_hook(Environment, lambda value, _: structure.strings(value, _env_name))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
 from typing import BinaryIO, Final
@@ -18,7 +18,7 @@ from attrs import frozen
 from immutable import tar
 from immutable.below import LayersBelow
 from immutable.builders.base import Adopter, Builder, Inputs, Scope
-from immutable.derivation import Derivation, Realisation
+from immutable.derivation import Derivation, Part, Realisation
 from immutable.digest import Digest
 from immutable.encode import CHUNK, Encoder, cut
 from immutable.entries import Arrangement, arrange
@@ -41,32 +41,34 @@ class _Framed:
 
 
 def realise(
-    derivation: Derivation,
+    parts: Sequence[Derivation],
     builder: Builder,
     encoder: Encoder | None,
     below: tuple[Realisation, ...],
     scope: Scope,
     pool: Executor,
-) -> Realisation:
-    """Build the layer of `derivation`, store its blob, and record it.
+) -> tuple[Realisation, ...]:
+    """Build `parts`, which are one derivation or parts of one layer; store and record them.
 
-    The derivation's sources have to be in the store. `below` are the layers that it names as
-    inputs, bottom first. `pool` frames chunks.
+    Their sources have to be in the store. `below` are the layers that they name as inputs,
+    bottom first. `pool` frames chunks.
     """
-    realisation = make(derivation, builder, encoder, below, scope, pool)
-    scope.store.record_realisation(realisation)
-    return realisation
+    realisations = make(parts, builder, encoder, below, scope, pool)
+    for realisation in realisations:
+        scope.store.record_realisation(realisation)
+    return realisations
 
 
 def make(
-    derivation: Derivation,
+    parts: Sequence[Derivation],
     builder: Builder,
     encoder: Encoder | None,
     below: tuple[Realisation, ...],
     scope: Scope,
     pool: Executor,
-) -> Realisation:
-    """Do what `realise` does, but leave the record to the caller."""
+) -> tuple[Realisation, ...]:
+    """Do what `realise` does, but leave the records to the caller."""
+    derivation = parts[0]
     with ExitStack() as stack:
         advance = stack.enter_context(scope.progress.task(f"building {derivation.name}"))
 
@@ -76,12 +78,16 @@ def make(
         layers = LayersBelow(scope.store, below)
         inputs = Inputs(scope.store, scratch, layers, scope.progress, scope.config)
         if isinstance(builder, Adopter):
-            return builder.adopt(derivation, inputs)
+            return tuple(builder.adopt(one, inputs) for one in parts)
         assert encoder is not None  # noqa: S101 - only adopters have none
         arrangement = _arranged(derivation, builder, inputs)
         jobs = scope.config.jobs
-        diff_id, blob = pack(arrangement, encoder, scope.store, pool, jobs=jobs, advance=advance)
-        return Realisation(derivation.digest, encoder.key, diff_id, blob)
+        made = []
+        for one in parts:
+            layer = _part(arrangement, one.part)
+            diff_id, blob = pack(layer, encoder, scope.store, pool, jobs=jobs, advance=advance)
+            made.append(Realisation(one.digest, encoder.key, diff_id, blob))
+        return tuple(made)
 
 
 def _arranged(derivation: Derivation, builder: Builder, inputs: Inputs) -> Arrangement:
@@ -89,6 +95,15 @@ def _arranged(derivation: Derivation, builder: Builder, inputs: Inputs) -> Arran
         return arrange(builder.entries(derivation, inputs), mtime=derivation.mtime)
     except EntryError as error:
         raise EntryError(f'layer "{derivation.name}": {error}') from None
+
+
+def _part(whole: Arrangement, part: Part | None) -> Arrangement:
+    if part is None:
+        return whole
+    chosen = [source for source, number in enumerate(part.of) if number == part.number]
+    if part.last:
+        chosen += range(len(part.of), len(whole.sources))
+    return whole.part(chosen, rest=part.last)
 
 
 def pack(

@@ -34,6 +34,7 @@ GROUPS: Final[tuple[tuple[str, frozenset[str]], ...]] = (
                 "notation",
                 "spec",
                 "lock",
+                "splitting",
                 "oci",
                 "derivation",
                 "entries",

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from immutable.builders import parents
 from immutable.builders.base import Inputs, LockScope, Scope
 from immutable.builders.parents import HOME_MODE, NO_HOME, home_path
 from immutable.derivation import Derivation, Facts, Read, Snapshot
-from immutable.entries import Entry, Kind, directory, file, show
+from immutable.entries import Entry, Kind, above, directory, file, show
 from immutable.errors import EntryError
 from immutable.lock import LockedLayer
 from immutable.sources.fetch import Wanted
@@ -87,7 +86,7 @@ class AccountsBuilder:
         homes = [home_path(user["name"], user["home"]) for user in users]
         # All in one look: each is a pass over the layers.
         files = (_PASSWD, _GROUP, _SHADOW, _GSHADOW)
-        below = inputs.below.find(*files, *homes, *parents.above([*files, *homes]))
+        below = inputs.below.find(*files, *homes, *above([*files, *homes]))
         passwd, changed = _tables(users, groups, below)
         yield changed
         made = [*_homes(users, passwd, below)]
@@ -139,7 +138,7 @@ def _homes(
 
 def _above(paths: Iterable[bytes], below: Mapping[bytes, Entry]) -> Iterator[Entry]:
     """Yield the directories above `paths` as the layers below have them."""
-    for path in sorted(parents.above(paths)):
+    for path in sorted(above(paths)):
         present = below.get(path)
         if present is not None and present.kind is not Kind.DIRECTORY:
             raise EntryError(

@@ -23,7 +23,7 @@ from immutable.builders.base import Inputs, LockScope, Scope, owner_of
 from immutable.builders.parents import Attributes
 from immutable.derivation import Derivation, Facts, Read, Snapshot
 from immutable.digest import Digest
-from immutable.entries import Entry, Kind, directory, safe_path, show
+from immutable.entries import Entry, Kind, above, directory, safe_path, show
 from immutable.errors import ArchiveError, DigestMismatch, ImmutableError, SourceError
 from immutable.globs import compile_globs
 from immutable.lock import LockedLayer, Pin
@@ -206,14 +206,14 @@ def _urls(options: ArchiveOptions) -> tuple[str, ...]:
 def _parents(options: ArchiveOptions, facts: Facts) -> dict[bytes, Attributes]:
     """Return what the layers beneath say of directories that this one may pass through."""
     top = _top(options.target)
-    above = parents.above([top])
+    passed = above([top])
     if options.owner is None:
-        above.add(top)
+        passed.add(top)
     below = top + b"/" if top else b""
     return {
         path: attributes
         for path, attributes in parents.known(facts).items()
-        if path in above or path.startswith(below)
+        if path in passed or path.startswith(below)
     }
 
 
@@ -325,7 +325,7 @@ def _chosen(entries: Sequence[Entry], name: str, options: Mapping[str, Any]) -> 
         raise ArchiveError(f"{name}: {_nothing(options)} of its {len(entries)} entries")
     if options["include"]:
         # Folders come along with what is in them, and only then.
-        needed = parents.above(e.path for e in chosen.values() if e.kind is not Kind.DIRECTORY)
+        needed = above(e.path for e in chosen.values() if e.kind is not Kind.DIRECTORY)
         for path, entry in folders.items():
             if path in needed:
                 chosen[entry.path] = evolve(entry, path=path)
@@ -364,7 +364,7 @@ def _placed(chosen: Mapping[bytes, Entry], options: Mapping[str, Any]) -> Iterat
         mode = 0o777 if entry.kind is Kind.SYMLINK else entry.mode
         yield evolve(entry, path=path, target=target, mode=mode, uid=uid, gid=gid)
     known = parents.entries(options)
-    for path in sorted((parents.above([*paths, top]) | {top}) - paths - {b""}):
+    for path in sorted((above([*paths, top]) | {top}) - paths - {b""}):
         if path in known:
             yield known[path]
         elif path == top or path.startswith(top + b"/"):

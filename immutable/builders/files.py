@@ -15,7 +15,7 @@ from immutable.builders.base import Inputs, LockScope, Scope, owner_of
 from immutable.builders.parents import Attributes
 from immutable.derivation import Derivation, Facts, Read, Snapshot
 from immutable.digest import Digest
-from immutable.entries import MAX_PATH, Entry, Kind, directory, file, safe_path, symlink
+from immutable.entries import MAX_PATH, Entry, Kind, above, directory, file, safe_path, symlink
 from immutable.errors import SourceError
 from immutable.lock import LockedLayer
 from immutable.notation import Glob, Mode, Owner, Target
@@ -188,14 +188,14 @@ class FilesBuilder:
 def _parents(options: FilesOptions, facts: Facts) -> dict[bytes, Attributes]:
     """Return what the layers beneath say of the directories that this one passes through."""
     own = {_path(entry.path): entry.directory for entry in options.entries}
-    passed = parents.above(own)
+    passed = above(own)
     top = _path(options.target)
     silent = options.owner is None and options.directory_mode is None
     if facts.snapshot is not None:
         tree: Tree = facts.snapshot.data
         folders = {_below(top, path) for path, kind, *_ in tree.items() if kind is Kind.DIRECTORY}
         passed -= folders
-        passed |= parents.above([top])
+        passed |= above([top])
         if tree.is_folder:
             passed = passed | {top} if silent else passed - {top}
     known = parents.known(facts)

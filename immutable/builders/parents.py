@@ -9,14 +9,14 @@ directories are root's, 0755, as a rule.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from attrs import frozen
 
 from immutable.derivation import Derivation, Facts
-from immutable.entries import CUSTOMARY_MODES, Entry, Kind, directory, parent, safe_path
+from immutable.entries import CUSTOMARY_MODES, Entry, Kind, directory, safe_path
 from immutable.sources.tree import Tree
 from immutable.spec import Spec, accounts
 
@@ -47,17 +47,6 @@ def known(facts: Facts) -> dict[bytes, Attributes]:
 def usual_mode(path: bytes) -> int:
     """Return the mode of a directory of which nothing is said."""
     return CUSTOMARY_MODES.get(path, 0o755)
-
-
-def above(paths: Iterable[bytes]) -> set[bytes]:
-    """Return every directory, short of the root, that `paths` lie in."""
-    found: set[bytes] = set()
-    for path in paths:
-        folder = parent(path)
-        while folder and folder not in found:
-            found.add(folder)
-            folder = parent(folder)
-    return found
 
 
 def option(directories: Mapping[bytes, Attributes]) -> dict[str, Any]:

@@ -65,6 +65,7 @@ def _platform(platform: BuiltPlatform) -> dict[str, Any]:
         "layers": [
             {
                 "name": layer.name,
+                **({"part": layer.part} if layer.part else {}),
                 "kind": layer.kind,
                 "derivation": str(layer.derivation),
                 "diff_id": str(layer.diff_id),
@@ -89,7 +90,7 @@ def built_text(document: dict[str, Any]) -> str:
         lines.append(f"  {platform['platform']}")
         rows = [
             (
-                layer["name"],
+                " ".join(filter(None, (layer["name"], layer.get("part")))),
                 layer["kind"],
                 output.size(layer["size"]),
                 "cached" if layer["cached"] else "built",

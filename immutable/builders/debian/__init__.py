@@ -21,8 +21,8 @@ from immutable.builders.debian.tree import Tree
 from immutable.derivation import Derivation, Facts, Read, Snapshot
 from immutable.entries import Entry, Kind, file
 from immutable.globs import compile_globs
-from immutable.lock import LockedLayer
-from immutable.notation import Component, Glob, PackageRequest, Pocket, Suite
+from immutable.lock import LockedLayer, Pin
+from immutable.notation import Component, Glob, LayerCount, PackageRequest, Pocket, Suite
 from immutable.platforms import Platform
 from immutable.sources.fetch import Wanted as WantedBlob
 from immutable.spec import Layer
@@ -44,7 +44,7 @@ class DebianOptions:
     `pockets` are the suite's companions (``bookworm-security`` is ``security``): updates and
     security where the suite has such. `essential` adds all essential packages, `recommends`
     what is recommended. `exclude` leaves paths out unless `include` has them. `keyring` is a
-    file relative to the spec's folder.
+    file relative to the spec's folder. `layers` spreads the packages over at most so many.
     """
 
     suite: Suite
@@ -56,6 +56,7 @@ class DebianOptions:
     exclude: tuple[Glob, ...] = ()
     include: tuple[Glob, ...] = ()
     keyring: str = ""
+    layers: LayerCount | None = None
 
     def __attrs_post_init__(self) -> None:
         if not self.packages and not self.essential:
@@ -68,6 +69,7 @@ class DebianBuilder:
     kind: ClassVar[str] = "debian"
     version: ClassVar[int] = 1
     options: ClassVar[type[Any]] = DebianOptions
+    loose: ClassVar[bool] = True
 
     def request(self, options: DebianOptions, read: Read) -> Mapping[str, Any] | None:  # noqa: ARG002
         """Return everything that decides which packages there are."""
@@ -108,6 +110,10 @@ class DebianBuilder:
         )
         asked = self.request(options, given.read) or {}
         return LockedLayer(layer.name, self.kind, asked, given.platforms, index, pins)
+
+    def origin(self, pin: Pin) -> str:
+        """Return the folder of the source package: mirrors keep its packages in one."""
+        return pin.path.rpartition("/")[0]
 
     def paths(self, options: DebianOptions) -> tuple[str, ...]:
         """Return the keyring, if the spec names one."""

@@ -18,9 +18,9 @@ from immutable.builders.npm.project import Key, Project, pins_of, read_file, rea
 from immutable.builders.parents import Attributes
 from immutable.derivation import Derivation, Facts, Read, Snapshot
 from immutable.digest import Digest
-from immutable.entries import Entry, directory, parent, safe_path
+from immutable.entries import Entry, above, directory, parent, safe_path
 from immutable.errors import LockStale
-from immutable.lock import LockedLayer
+from immutable.lock import LockedLayer, Pin
 from immutable.sources.fetch import Wanted
 from immutable.sources.npm import hidden
 from immutable.sources.npm.registry import Registry
@@ -36,6 +36,7 @@ class NpmBuilder:
     kind: ClassVar[str] = "npm"
     version: ClassVar[int] = 1
     options: ClassVar[type[Any]] = NpmOptions
+    loose: ClassVar[bool] = True
 
     def request(self, options: NpmOptions, read: Read) -> Mapping[str, Any] | None:
         """Return what chooses packages, and all of the lockfile that may be chosen.
@@ -54,6 +55,10 @@ class NpmBuilder:
         request = self.request(layer.options, given.read) or {}
         pins = pins_of(layer.options, given)
         return LockedLayer(layer.name, self.kind, request, given.platforms, (), pins)
+
+    def origin(self, pin: Pin) -> str:
+        """Return the scope, whose packages mostly come from one repository, else the package."""
+        return pin.name.split("/")[0]
 
     def paths(self, options: NpmOptions) -> tuple[str, ...]:
         """Return the language's lock."""
@@ -153,7 +158,7 @@ def _extras(project: Project, selection: Selection) -> dict[str, Any]:
 def _parents(options: NpmOptions, facts: Facts) -> dict[bytes, Attributes]:
     """Return what the layers beneath say of the directories that this one passes through."""
     top = _top(options.target)
-    passed = parents.above([top])
+    passed = above([top])
     if options.owner is None and top:
         passed.add(top)
     return {path: one for path, one in parents.known(facts).items() if path in passed}

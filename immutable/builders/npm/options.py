@@ -6,7 +6,7 @@ from typing import Final
 
 from attrs import frozen
 
-from immutable.notation import Owner, Target
+from immutable.notation import LayerCount, Owner, Target
 from immutable.structure import FaultError, nearest
 
 _KINDS: Final = ("dev", "optional", "peer")
@@ -18,7 +18,8 @@ class NpmOptions:
     """An ``npm`` layer: `lockfile`'s packages, in the ``node_modules`` of `target`.
 
     `omit` are kinds of dependencies to leave out, as for ``npm ci --omit``. `libc` is the
-    image's. Without `owner`, which is of everything in the layer, all is root's.
+    image's. Without `owner`, which is of everything in the layer, all is root's. `layers` spreads
+    the packages over at most so many.
     """
 
     lockfile: str
@@ -26,6 +27,7 @@ class NpmOptions:
     omit: tuple[str, ...] = ()
     libc: str = "glibc"
     owner: Owner | None = None
+    layers: LayerCount | None = None
 
     def __attrs_post_init__(self) -> None:
         for kind in self.omit:

@@ -18,7 +18,7 @@ from immutable.builders.wheels.locking import pins_of
 from immutable.builders.wheels.options import WheelsOptions
 from immutable.derivation import Derivation, Facts, Read, Snapshot
 from immutable.digest import Digest
-from immutable.entries import Entry, directory, safe_path, show
+from immutable.entries import Entry, above, directory, safe_path, show
 from immutable.errors import EntryError
 from immutable.lock import LockedLayer, Pin
 from immutable.platforms import Platform
@@ -47,6 +47,7 @@ class WheelsBuilder:
     kind: ClassVar[str] = "wheels"
     version: ClassVar[int] = 1
     options: ClassVar[type[Any]] = WheelsOptions
+    loose: ClassVar[bool] = False
 
     def request(self, options: WheelsOptions, read: Read) -> Mapping[str, Any] | None:
         """Return what chooses wheels, and all of the lock file that may be chosen."""
@@ -66,6 +67,10 @@ class WheelsBuilder:
         pins = pins_of(options, given)
         request = self.request(options, given.read) or {}
         return LockedLayer(layer.name, self.kind, request, given.platforms, (), pins)
+
+    def origin(self, pin: Pin) -> str:
+        """Return the package itself: wheels do not say what they are made from."""
+        return pin.name
 
     def paths(self, options: WheelsOptions) -> tuple[str, ...]:
         """Return the language's lock."""
@@ -140,7 +145,7 @@ def _platform(pins: Iterable[Pin]) -> Platform:
 def _parents(options: WheelsOptions, places: Places, facts: Facts) -> dict[bytes, Attributes]:
     """Return what the layers beneath say of directories that this one may pass through."""
     tops = [_path(text) for text in (places.library, places.scripts, places.headers, places.data)]
-    passed = {*parents.above(tops), *tops} - {b""}
+    passed = {*above(tops), *tops} - {b""}
     if options.owner is not None:
         passed -= {tops[0]}
     below = tuple(top + b"/" for top in tops if top)
@@ -226,7 +231,7 @@ def _check_overlaps(installed: Sequence[Installed]) -> None:
             if (mode, known) != (entry.mode, hashed):
                 raise _overlap(path, other, one)
     for one in installed:
-        for path in parents.above(one.files):
+        for path in above(one.files):
             if path in owners:
                 raise _overlap(path, owners[path][0], one)
 
@@ -243,7 +248,7 @@ def _folders(options: Mapping[str, Any], paths: Iterable[bytes]) -> Iterator[Ent
     top = _path(options["target"])
     uid, gid = options["owner"]
     known = parents.entries(options)
-    for path in sorted(parents.above(paths)):
+    for path in sorted(above(paths)):
         if path in known:
             yield known[path]
         elif path == top or path.startswith(top + b"/"):

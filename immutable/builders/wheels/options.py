@@ -8,7 +8,7 @@ from typing import Final
 from attrs import field, frozen
 
 from immutable.builders.wheels.install import Places
-from immutable.notation import Owner, Target
+from immutable.notation import LayerCount, Owner, Target
 from immutable.notation import target as parse_target
 from immutable.platforms import Platform
 from immutable.sources.pypi import Environment, check_libc, check_python
@@ -44,7 +44,8 @@ class WheelsOptions:
     `extras` and `groups` (PEP 751) choose from the former; `groups` take the place of its default
     ones. `libc` is the image's. `target` is where packages go, by default where Debian's Python
     looks for what dpkg did not install; `scripts` is where programs go. `bytecode` compiles
-    modules, and wants all three numbers of `python`.
+    modules, and wants all three numbers of `python`. `layers` spreads the packages over at most so
+    many.
     """
 
     lockfile: str
@@ -57,6 +58,7 @@ class WheelsOptions:
     groups: tuple[str, ...] = ()
     bytecode: bool = False
     owner: Owner | None = None
+    layers: LayerCount | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.bytecode and self.python.count(".") < 2:
