@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,7 @@ def test_bundled_packages_come_with_their_parent(project: Project, store: Memory
     files: dict[str, Any] = {
         "index.js": "a",
         "node_modules/b/cli.js": "bundled",
+        "node_modules/b/package.json": "{}",
         "node_modules/c/index.js": "stale",
         "node_modules/.bin/b": "no link",
     }
@@ -193,6 +195,7 @@ def test_bundled_packages_come_with_their_parent(project: Project, store: Memory
         "node_modules/a/index.js": "644 a",
         "node_modules/a/node_modules/.bin/b": "-> ../b/cli.js",
         "node_modules/a/node_modules/b/cli.js": "755 bundled",
+        "node_modules/a/node_modules/b/package.json": "644 {}",
         "node_modules/a/node_modules/c/index.js": "644 own",
     } == found
 
@@ -203,8 +206,6 @@ def test_workspaces_are_links_whose_own_modules_are_installed(
     project.project["workspaces"] = ["packages/*"]
     project.entry("packages/w", name="@s/w", version="1.0.0", bin={"w": "w.js"})
     project.entry("node_modules/@s/w", resolved="packages/w", link=True)
-    project.entry("../beside", name="beside")
-    project.entry("node_modules/beside", resolved="../beside", link=True)
     project.add("packages/w/node_modules/x", {"index.js": "x"})
 
     found = without_hidden(project, store)
@@ -212,9 +213,49 @@ def test_workspaces_are_links_whose_own_modules_are_installed(
     assert {
         "node_modules/.bin/w": "-> ../@s/w/w.js",
         "node_modules/@s/w": "-> ../../packages/w",
-        "node_modules/beside": "-> ../../beside",
         "packages/w/node_modules/x/index.js": "644 x",
     } == found
+
+
+def test_what_the_project_itself_bundles_is_installed(project: Project, store: MemoryStore) -> None:
+    project.project["bundleDependencies"] = ["a"]
+    project.add("a", {"index.js": "a"}, inBundle=True, dependencies={"b": "1"})
+    project.add("b", {"index.js": "b"}, inBundle=True)
+
+    assert {
+        "node_modules/a/index.js": "644 a",
+        "node_modules/b/index.js": "644 b",
+    } == without_hidden(project, store)
+    listed = hidden(project, store)["packages"]
+    assert [True, True] == [entry["inBundle"] for entry in listed.values()]
+
+
+def test_what_nothing_asks_for_is_pruned(project: Project, store: MemoryStore) -> None:
+    project.add("a").add("stray", extraneous=True, integrity=None, os=["darwin"])
+    project.entry("packages/gone", name="gone", extraneous=True)
+    project.entry("node_modules/gone", resolved="packages/gone", link=True, extraneous=True)
+
+    assert ["a"] == [pin.name for pin in project.lock(store).lock.layer[0].pin]
+    assert {"node_modules/a"} == hidden(project, store)["packages"].keys()
+
+
+@pytest.mark.parametrize("link", ["../beside", "..", "../../beside", "lib/../../x"])
+def test_links_out_of_the_project_are_refused(
+    project: Project, store: MemoryStore, link: str
+) -> None:
+    project.entry(posixpath.normpath(link), name="beside")
+    project.entry("node_modules/beside", resolved=link, link=True)
+    with pytest.raises(SpecError) as caught:
+        project.lock(store)
+    assert (
+        'packages["node_modules/beside"]: beside: links to '
+        f"{posixpath.normpath(link)}, outside of the project; move that folder into it"
+    ) in str(caught.value)
+    # As with anything else, what is left out does no harm.
+    project.packages["node_modules/beside"]["dev"] = True
+    project.packages[posixpath.normpath(link)]["dev"] = True
+    project.options["omit"] = ["dev"]
+    project.lock(store)
 
 
 def test_archives_beside_the_lockfile(project: Project, store: MemoryStore) -> None:
@@ -227,7 +268,7 @@ def test_archives_beside_the_lockfile(project: Project, store: MemoryStore) -> N
 
     assert {"node_modules/x/index.js": "644 local"} == without_hidden(project, store)
     assert "file:vendor/x.tgz" == hidden(project, store)["packages"]["node_modules/x"]["resolved"]
-    (folder / "x.tgz").write_bytes(b"another")
+    (folder / "x.tgz").write_bytes(b"another, and no shorter" * 99)
     # What is pinned is in the store already; a new one has to fetch, and finds it changed.
     project.build(store)
     with pytest.raises(SourceError, match=r"x 1\.0\.0: cannot be fetched"):
@@ -526,6 +567,31 @@ def test_packages_by_url_are_refused(project: Project, store: MemoryStore) -> No
     project.depend(evil=url).add("evil", resolved=url)
     with pytest.raises(SpecError, match=r"evil 1\.0\.0: comes from a URL that is no registry's"):
         project.lock(store)
+
+
+def test_packages_that_others_ask_for_by_url_are_refused(
+    project: Project, store: MemoryStore
+) -> None:
+    url = "https://files.test/evil.tgz"
+    project.add("a", dependencies={"evil": url}).add("evil", resolved=url)
+    with pytest.raises(SpecError, match=r"evil 1\.0\.0: comes from a URL .* depend on the file"):
+        project.lock(store)
+
+
+def test_packages_that_only_a_lockfile_has_from_elsewhere_are_not_fetched_there(
+    project: Project, store: MemoryStore
+) -> None:
+    # As an override by URL leaves it: what asks for the package says nothing of it.
+    project.add("evil", resolved="https://files.test/some/evil.tgz")
+    web = WebServer(project.root / "nothing")
+    spec = project.write()
+    with web.serve() as url:
+        config = evolve(CONFIG, mirrors={"npm": [f"{url}/npm"]})
+        with pytest.raises(SourceError) as caught:
+            immutable.lock(spec, store, config=config)
+    assert ["/npm/evil/-/evil-1.0.0.tgz", "/some/evil.tgz"] == web.requests
+    assert "evil 1.0.0: cannot be fetched" in str(caught.value)
+    assert "has it from another URL; where that is no registry's, download it" in str(caught.value)
 
 
 def test_what_is_left_out_may_be_anything(project: Project, store: MemoryStore) -> None:

@@ -131,6 +131,14 @@ def test_programs_that_a_package_brings_stay_executable() -> None:
     assert 0o755 == built.entries[f"{LIBRARY}/demo/driver"].mode
 
 
+def test_no_more_of_a_mode_counts_than_who_may_execute() -> None:
+    modes = {"demo/a": 0o6755, "demo/b": 0o600, "demo/c": 0o777, "demo/d": 0o4644}
+    built = build(wheel(files=dict.fromkeys(modes, b"x"), modes=modes))
+    assert [0o755, 0o644, 0o755, 0o644] == [
+        built.entries[f"{LIBRARY}/{name}"].mode for name in modes
+    ]
+
+
 def test_an_owner_has_the_target_but_not_what_stands_around_it() -> None:
     built = build(wheel(scripts={"demo": "demo:main"}), owner="web", scripts="/usr/local/bin")
     owners = {path: one.uid for path, one in built.entries.items()}
@@ -260,6 +268,12 @@ GOOD = b"NAME = 'demo'\n"
         (changed(MODULE, (MODULE, row(MODULE, GOOD)[1], "-14")), r"a size in bytes, found '-14'"),
         (added(MODULE, "sha256=x", "1"), r"names demo/__init__\.py twice, differently"),
         (added("a", "b"), r"row \d+: expected 3 fields, found 2"),
+        (added("x" * 200_000, "", ""), r"RECORD: field larger than field limit"),
+        (added("a\0b", "", ""), r"expected a path within the wheel"),
+        (added("", "", ""), r"expected a path within the wheel"),
+        (added("./demo/__init__.py", "", ""), r"names \./demo/__init__\.py, which the wheel does"),
+        (added("demo/__init__.py", "sha256=x", ""), r"twice, differently"),
+        (lambda rows: rows[:0], r"RECORD does not name demo"),
     ],
 )
 def test_a_record_that_is_not_of_the_wheel_is_refused(
@@ -337,6 +351,75 @@ def test_other_entry_points_are_none_of_ours() -> None:
 def test_members_that_no_wheel_should_hold_are_refused(member: Zipped, said: str) -> None:
     with pytest.raises(ArchiveError, match=said):
         build(wheel(members=[member]))
+
+
+@pytest.mark.parametrize(
+    ("member", "said"),
+    [
+        (Zipped(b"fifo", mode=0o010644), r"mode 10644; expected a file, directory or symlink"),
+        (Zipped(b"device", mode=0o020644), r"mode 20644; expected a file, directory or symlink"),
+        (Zipped(b"demo", b""), r"demo: claimed twice, as a directory and as a file"),
+        (Zipped(b"demo/__init__.py/x", b""), r"goes through demo/__init__\.py, which is a file"),
+        (Zipped(b"a\0b", b""), r"a NUL in a path"),
+        (Zipped(b"n" * 256, b""), r"a name of 256 bytes"),
+        (Zipped(b"d/" * 10_000 + b"x", b""), r"a path of 20001 bytes; at most 4095"),
+        (Zipped(b"x.py", b"a", flags=1), r"x\.py: encrypted"),
+        (Zipped(b"x.py", b"abc", packed=b"\xff" * 9), r"x\.py: damaged"),
+        (Zipped(b"x.py", b"abc", local={"size": 4}), r"x\.py: size: the central directory has 3"),
+        (Zipped(b"x.py", b"abc", local={"method": 0}), r"x\.py: method: the central directory has"),
+        (
+            Zipped(b"demo-1.0.data/purelib/demo-1.0.dist-info/RECORD", b""),
+            r"two of its files would be .*/RECORD, and they differ",
+        ),
+        (
+            Zipped(b"demo-1.0.data/purelib/demo-1.0.dist-info/INSTALLER", b"pip"),
+            r"two of its files would be .*/INSTALLER, and they differ",
+        ),
+    ],
+)
+def test_members_that_no_archive_should_hold_are_refused(member: Zipped, said: str) -> None:
+    with pytest.raises(ArchiveError, match=rf"^demo.1\.0.*{said}"):
+        build(wheel(members=[member]))
+
+
+@pytest.mark.parametrize(
+    "path", [b"demo/.wh.x", b".wh.d/x", b".wh..wh..opq", b"demo-1.0.data/data/share/.wh.x"]
+)
+def test_what_would_be_a_deletion_is_refused(path: bytes) -> None:
+    with pytest.raises(EntryError, match=r"names that start with \.wh\. mean deletion"):
+        build(wheel(members=[Zipped(path, b"")]))
+
+
+def test_what_stands_before_or_behind_a_wheel_is_refused() -> None:
+    made = wheel()
+    for data in (b"#!/bin/sh\n" + made.data, made.data + b"junk", made.data[:-1], b""):
+        with pytest.raises(ArchiveError, match=r"^demo-1\.0-py3-none-any\.whl: "):
+            build(evolve(made, data=data))
+
+
+@pytest.mark.parametrize(
+    ("scripts", "said"),
+    [
+        ("[console_scripts]\nx = a:b\n[gui_scripts]\nx = a:c\n", r"would be .*/bin/x, and they"),
+        ("[DEFAULT]\n../x = a:b\n[console_scripts]\n", r"a script's name, found '\.\./x'"),
+        (f"[console_scripts]\n{'x' * 256} = a:b\n", r"demo 1\.0: .*a name of 256 bytes"),
+    ],
+)
+def test_scripts_that_cannot_be_written_are_refused(scripts: str, said: str) -> None:
+    with pytest.raises(ArchiveError, match=said):
+        build(wheel(said={"entry_points.txt": scripts.encode()}))
+
+
+def test_a_script_cannot_take_the_place_of_a_file_of_the_package() -> None:
+    made = wheel(scripts={"__init__.py": "demo:main"})
+    with pytest.raises(ArchiveError, match=r"two of its files would be /app/demo/__init__\.py"):
+        build(made, target="/app", scripts="/app/demo")
+
+
+def test_thousands_of_files_are_installed() -> None:
+    files = {f"demo/{number % 50}/{number}.py": b"x" for number in range(3000)}
+    built = build(wheel(files=files))
+    assert 3000 + 4 == len(built.record(f"{INFO}/RECORD"))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -103,6 +104,24 @@ def test_file_urls_are_read(tmp_path: Path, fetcher: Fetcher) -> None:
     fetcher.fetch_all([wanted((tmp_path / "a b~1.deb").as_uri())], store, SILENT)
 
     assert store.has_blob(Digest.of(BODY))
+
+
+def test_a_file_that_is_short_is_not_read_again(
+    tmp_path: Path, fetcher: Fetcher, naps: Naps
+) -> None:
+    (tmp_path / "a").write_bytes(BODY[:-1])
+    with pytest.raises(FetchError, match=rf"ended at {len(BODY) - 1} of {len(BODY)} bytes"):
+        fetcher.fetch_all([wanted((tmp_path / "a").as_uri())], MemoryStore(), SILENT)
+    assert [] == naps
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "fifo"])
+def test_what_could_be_read_for_ever_is_refused(
+    tmp_path: Path, fetcher: Fetcher, path: str
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(FetchError, match="expected a file"):
+        fetcher.fetch_all([wanted((tmp_path / path).as_uri())], MemoryStore(), SILENT)
 
 
 @pytest.mark.parametrize("wrong", [b"x" * len(BODY), BODY[:-1] + b"!"])

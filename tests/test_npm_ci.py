@@ -8,18 +8,22 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import frozen
 
 import immutable
 from immutable.config import Config
 from immutable.entries import Entry, Kind
 from tests.support import needs
-from tests.support.specs import contents, layer, write
+from tests.support.npm import integrity, tarball
+from tests.support.specs import contents, fill, layer, write
 
+Flags = Sequence[str]
+HOSTLESS = "--omit-lockfile-registry-resolved"
 pytestmark = [pytest.mark.network, needs.registry()]
 
 # With bundled packages (npm), one for another system (fsevents, of jest), aliases, and workspaces
@@ -31,14 +35,11 @@ PROJECT = {
     "dependencies": {
         "eslint": "9",
         "express": "4",
-        "jest": "29",
         "npm": "10",
         "other-name": "npm:lodash@4",
         "react": "18",
-        "webpack": "5",
-        "webpack-cli": "5",
     },
-    "devDependencies": {"nodemon": "3", "typescript": "5"},
+    "devDependencies": {"jest": "29", "nodemon": "3", "typescript": "5"},
 }
 WORKSPACE = {
     "name": "@app/one",
@@ -72,8 +73,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (work / "app" / "package.json").write_text(json.dumps(PROJECT))
     (one / "package.json").write_text(json.dumps(WORKSPACE))
     (one / "cli.js").write_text("#!/usr/bin/env node\n")
-    hostless = "--omit-lockfile-registry-resolved"
-    npm(work / "app", work / "cache", "install", "--package-lock-only", hostless)
+    npm(work / "app", work / "cache", "install", "--package-lock-only", HOSTLESS)
     return work
 
 
@@ -85,23 +85,134 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[immutable.Store]
 
 @pytest.mark.parametrize("omit", [[], ["dev"]], ids=["all", "production"])
 def test_node_modules_equals_npm_s(work: Path, store: immutable.Store, omit: list[str]) -> None:
-    app = work / "app"
-    listed = json.loads((app / "package-lock.json").read_text())["packages"]
+    listed = json.loads((work / "app" / "package-lock.json").read_text())["packages"]
     assert 500 < len(listed)
+    assert_equal(work, store, "packages/one/node_modules", omit=omit)
+
+
+def assert_equal(
+    work: Path, store: immutable.Store, *folders: str, omit: Sequence[str] = (), flags: Flags = ()
+) -> None:
+    """Assert that we lay out ``app``, here and in `folders`, as ``npm ci`` does."""
+    app = work / "app"
     spec = layer("npm", "dependencies", lockfile="app/package-lock.json", target="/app", omit=omit)
     path = write(work, spec, image=f'platforms = ["linux/{_architecture()}"]')
     immutable.lock(path, store)
     image = immutable.build(path, store)
 
-    npm(app, work / "cache", "ci", "--ignore-scripts", *(f"--omit={kind}" for kind in omit))
+    left_out = (f"--omit={kind}" for kind in omit)
+    npm(app, work / "cache", "ci", "--ignore-scripts", HOSTLESS, *left_out, *flags)
 
-    expected = dict(on_disk(app, "node_modules", "packages/one/node_modules"))
+    expected = dict(on_disk(app, "node_modules", *folders))
     found = dict(in_layer(contents(store, image.layers[0])))
     assert expected.keys() == found.keys()
     differing = {
         path: (expected[path], found[path]) for path in expected if expected[path] != found[path]
     }
     assert {} == differing
+
+
+@frozen
+class Shape:
+    """A project, with what npm is told when it writes the lockfile and installs."""
+
+    project: Mapping[str, Any]
+    files: Mapping[str, str | bytes] = {}
+    lock: Flags = ()
+    flags: Flags = ()
+    omits: Sequence[Sequence[str]] = ((),)
+    folders: Sequence[str] = ()
+    more: Mapping[str, Any] = {}
+
+
+def manifest(name: str, **more: Any) -> str:
+    return json.dumps({"name": name, "version": "1.0.0", **more})
+
+
+BUNDLE = tarball(
+    {
+        "package.json": manifest("@s/bundle", dependencies={"b": "1"}, bundleDependencies=["b"]),
+        "node_modules/b/package.json": manifest("b", bin="b.js", dependencies={"c": "1"}),
+        "node_modules/b/b.js": "#!/usr/bin/env node\r\n",
+        "node_modules/c/package.json": manifest("c"),
+        "node_modules/no-package/file": "x",
+        "node_modules/.bin/b": "no link",
+    }
+)
+# One that no package asks for, as lockfiles keep them when a workspace is taken away.
+STRAY = {"version": "1.0.0", "extraneous": True, "integrity": integrity(b"nobody has this")}
+SHAPES = {
+    "version 2 and overrides": Shape(
+        {
+            "dependencies": {"debug": "3", "send": "0.18"},
+            "devDependencies": {"nopt": "7"},
+            "overrides": {"ms": "2.1.3", "send": {"mime": "1.4.1"}},
+        },
+        lock=["--lockfile-version", "2"],
+        omits=[[], ["dev"]],
+    ),
+    "peers that conflict": Shape(
+        {"dependencies": {"react": "18", "react-dom": "17.0.2"}, "peerDependencies": {"ms": "2"}},
+        lock=["--legacy-peer-deps"],
+        flags=["--legacy-peer-deps"],
+    ),
+    "peers left out": Shape(
+        {"dependencies": {"use-sync-external-store": "1"}, "peerDependencies": {"ms": "2"}},
+        omits=[["peer"], ["peer", "dev", "optional"]],
+    ),
+    "platforms": Shape(
+        {"dependencies": {"esbuild": "0.21", "chokidar": "3"}},
+        omits=[[], ["optional"]],
+    ),
+    "bundled by the project": Shape(
+        {"dependencies": {"debug": "3", "chalk": "4"}, "bundleDependencies": ["chalk"]},
+    ),
+    "archives, folders and itself": Shape(
+        {
+            "dependencies": {
+                "@s/bundle": "file:vendor/bundle.tgz",
+                "lib": "file:lib",
+                "self": "file:.",
+                "ms": "2.1.3",
+            },
+            "devDependencies": {"dev-lib": "file:dev-lib"},
+        },
+        {
+            "vendor/bundle.tgz": BUNDLE,
+            "lib/package.json": manifest("lib", bin="x.js", dependencies={"ms": "2.0.0"}),
+            "lib/x.js": "#!/usr/bin/env node\n",
+            "dev-lib/package.json": manifest("dev-lib", dependencies={"ms": "2.1.2"}),
+        },
+        omits=[[], ["dev"]],
+        folders=["lib/node_modules", "dev-lib/node_modules"],
+    ),
+    "strays": Shape(
+        {"workspaces": ["packages/{one,two}"], "dependencies": {"ms": "2.1.3"}},
+        {"packages/one/package.json": manifest("@s/one", dependencies={"ms": "2.0.0"})},
+        folders=["packages/one/node_modules"],
+        more={
+            "node_modules/stray": STRAY,
+            "packages/two": {"name": "two", "extraneous": True},
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_lockfiles_of_every_shape(
+    tmp_path: Path, work: Path, store: immutable.Store, name: str
+) -> None:
+    shape = SHAPES[name]
+    app = tmp_path / "app"
+    fill(app, {"package.json": manifest("app", **shape.project), **shape.files})
+    (tmp_path / "cache").symlink_to(work / "cache")
+    npm(app, work / "cache", "install", "--package-lock-only", HOSTLESS, *shape.lock)
+    lockfile = app / "package-lock.json"
+    document = json.loads(lockfile.read_text())
+    document["packages"] |= shape.more
+    lockfile.write_text(json.dumps(document, indent=2) + "\n")
+    for omit in shape.omits:
+        assert_equal(tmp_path, store, *shape.folders, omit=omit, flags=shape.flags)
 
 
 def _architecture() -> str:

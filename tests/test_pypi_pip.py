@@ -71,8 +71,9 @@ def test_a_source_distribution_is_no_substitute(
     offer(monkeypatch, tmp_path / "offer")
     data = b"not looked into"
     (tmp_path / "offer" / "demo-1.0.tar.gz").write_bytes(data)
-    with pytest.raises(FetchError, match=r"demo 1\.0"):
+    with pytest.raises(FetchError, match=r"demo 1\.0") as caught:
         download([asked(wheel(), str(Digest.of(data)))], ARM64, MemoryStore(), SILENT)
+    assert "No matching distribution found for demo==1.0" in str(caught.value)
 
 
 def test_a_failing_pip_is_quoted_without_credentials(
@@ -120,6 +121,19 @@ def test_what_pip_brings_is_hashed_again(tmp_path: Path) -> None:
     with pytest.raises(FetchError, match="none of the hashes that it may have"):
         download(asks, ARM64, store, SILENT, python=fake(tmp_path, bring))
     assert not store.has_blob(Digest.of(b"evil"))
+
+
+def test_a_size_that_is_not_the_wheel_s_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, store = wheel(), MemoryStore()
+    offer(monkeypatch, tmp_path / "offer", made)
+    pip = Pip(ARM64, {made.digest: ("demo", "1.0")})
+    with pytest.raises(FetchError, match=r"demo 1\.0: expected 5 bytes, found \d+ with the right"):
+        pip.bring([Wanted("demo", made.digest, 5, ())], store, SILENT)
+    assert not store.has_blob(made.digest)
+    pip.bring([Wanted("demo", made.digest, len(made.data), ())], store, SILENT)
+    assert store.has_blob(made.digest)
 
 
 def test_a_python_that_is_not_there(tmp_path: Path) -> None:

@@ -225,6 +225,27 @@ def test_what_is_no_pylock_is_refused(text: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('path = "a-1', 'size = -1, path = "a-1', "expected a size in bytes, found -1"),
+        ('path = "a-1', 'size = true, path = "a-1', "Unexpected type bool"),
+        ('path = "a-1', 'size = 99999999999999999999, path = "a-1', "an integer beyond 64 bits"),
+        ('name = "a-1.0', 'name = "../a-1.0', "Invalid wheel filename"),
+        ('name = "a"', 'name = "a\\nb"', "is not normalized"),
+        (f'{{sha256 = "{SHA}"}}', "{}", "At least one hash must be provided"),
+        (f', hashes = {{sha256 = "{SHA}"}}', "", "Missing required value in"),
+    ],
+)
+def test_wheels_that_are_not_described_well_are_refused(old: str, new: str, said: str) -> None:
+    text = package("a").replace(old, new)
+    assert text != package("a")
+    with pytest.raises(LockError) as caught:
+        read(HEAD + text).select(AMD64, (), ())
+    assert str(caught.value).startswith("pylock.toml: ")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("hashes", "said"),
     [
         ('md5 = "abc"', "expected a hash by one of sha256, sha384, sha512; found 'md5'"),

@@ -212,6 +212,8 @@ def test_a_zip64_end_that_disagrees() -> None:
         pytest.param(zipped(evolve(ONE, name=b"")), ["without a name"], id="no name"),
         pytest.param(zipped(evolve(ONE, name=b".")), ["the root as a file"], id="root"),
         pytest.param(zipped(evolve(ONE, name=b"n" * 256)), ["256 bytes"], id="long name"),
+        pytest.param(zipped(evolve(ONE, name=b"a/../f")), ["leaves the root"], id="dotdot within"),
+        pytest.param(zipped(ONE)[:20], ["expected a zip"], id="cut in the middle"),
         pytest.param(
             zipped(Zipped(b"l", b"/etc", mode=LINK), Zipped(b"l/passwd")),
             ["l/passwd: goes through l, which is a symlink"],
@@ -306,9 +308,43 @@ def test_what_an_archive_may_cost() -> None:
     refused(data, "2 members; at most 1", limits=evolve(DEFAULT, members=1))
 
 
+def test_a_million_members_and_more_are_refused_before_they_are_read() -> None:
+    refused(zip64(count=1_000_001), "1000001 members; at most 1000000")
+
+
+def test_thousands_of_members_are_read() -> None:
+    data = zipped(*(Zipped(b"d%d/f%d" % (number % 50, number), b"x") for number in range(5000)))
+    assert 5000 == len(listed(data))
+
+
+def test_directories_that_are_only_implied_count() -> None:
+    deep = zipped(Zipped(b"d/" * 1000 + b"f"))
+    assert 1 == len(listed(deep))
+    refused(deep, "more than 1000 paths in one archive", limits=evolve(DEFAULT, members=1000))
+    refused(deep, "bytes of paths in one archive", limits=evolve(DEFAULT, names=1 << 19))
+
+
+def test_thousands_of_nested_directories() -> None:
+    levels = [Zipped(b"d/" * level, mode=DIRECTORY) for level in range(1, 2200)]
+    assert 2000 == len(listed(zipped(*levels[:2000])))
+    refused(zipped(*levels), "a path of 4097 bytes; at most 4095")
+    refused(zipped(Zipped(b"d/" * 10_000 + b"f")), "a path of 20001 bytes; at most 4095")
+
+
 def test_a_size_that_no_such_archive_could_hold() -> None:
     liar = zipped(evolve(ONE, size=(2 << 30)))
     refused(liar, "expands to more than 1073741824 bytes and 1000 times its size")
+
+
+def test_a_bomb_ends_at_the_size_that_it_admits_to() -> None:
+    bomb = deflate(bytes(64 << 20))
+    refused(zipped(Zipped(b"f", packed=bomb, size=10, crc=0)), "f: more than its 10 bytes")
+
+
+@pytest.mark.parametrize("length", [100, 101, 255])
+def test_long_names_are_kept(length: int) -> None:
+    name = b"n" * length
+    assert [file(name, b"x")] == listed(zipped(Zipped(name, b"x")))
 
 
 def test_content_larger_than_its_pieces() -> None:

@@ -115,16 +115,18 @@ def open_stream(
     limit: int = DEFAULT_LIMIT,
     compression: str | None = None,
     free: int = FREE,
+    padded: bool = False,
 ) -> BinaryIO:
     """Return a reader of what `raw` holds, decompressed if it is gzip, zstd, xz or bzip2.
 
     `raw` is read from where it is to its end, and not seeked. Reading raises ArchiveError,
     beginning with `name`, for damage, truncation, junk after the end, more than `limit` bytes
     of output, and output past `free` bytes that is more than 1000 times its input. With
-    `compression`, one of `NAMES`, anything else is refused. The reader's `taken` counts the bytes
-    of `raw` that were read.
+    `compression`, one of `NAMES`, anything else is refused. With `padded`, zeros may follow a gzip
+    member, as gzip(1) has it. The reader's `taken` counts the bytes of `raw` that were
+    read.
     """
-    raw_stream = _Stream(raw, name, limit, free)
+    raw_stream = _Stream(raw, name, limit, free, padded=padded)
     if compression is not None and raw_stream.compression != compression:
         raise ArchiveError(f"{name}: expected {compression}, found {raw_stream.compression}")
     return _Reader(raw_stream, _BUFFER)
@@ -145,9 +147,10 @@ class _Reader(io.BufferedReader):
 class _Stream(io.RawIOBase):
     """The decompressed bytes; `compression` says of what, one of `NAMES`."""
 
-    def __init__(self, raw: BinaryIO, name: str, limit: int, free: int) -> None:
+    def __init__(self, raw: BinaryIO, name: str, limit: int, free: int, *, padded: bool) -> None:
         super().__init__()
         self._raw, self._name, self._limit, self._free = raw, name, limit, free
+        self._padded = padded
         self.taken = self._given = 0
         self._input = b""
         self._fill(_MAGIC)
@@ -188,6 +191,8 @@ class _Stream(io.RawIOBase):
         self._fill(_MAGIC)
         if self._format.name == "xz":
             self._skip_padding()
+        elif self._padded and self._format.name == "gzip" and self._skip_zeros() and self._input:
+            raise self._error(f"junk after its end: {self._input[:16]!r}")
         if not self._input:
             return False
         if not self._format.begins(self._input):
@@ -216,6 +221,13 @@ class _Stream(io.RawIOBase):
 
     def _skip_padding(self) -> None:
         """Pass over xz's stream padding: zeros, in fours (section 2.2)."""
+        zeros = self._skip_zeros()
+        if zeros % 4:
+            raise self._error(f"junk after its end: {zeros} zeros; xz pads with fours")
+        self._fill(_MAGIC)
+
+    def _skip_zeros(self) -> int:
+        """Pass over zeros; return how many there were."""
         zeros = 0
         while self._input:
             rest = self._input.lstrip(b"\0")
@@ -224,9 +236,7 @@ class _Stream(io.RawIOBase):
             if rest:
                 break
             self._fill(1)
-        if zeros % 4:
-            raise self._error(f"junk after its end: {zeros} zeros; xz pads with fours")
-        self._fill(_MAGIC)
+        return zeros
 
     def _fill(self, length: int) -> None:
         while len(self._input) < length:

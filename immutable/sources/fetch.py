@@ -216,8 +216,9 @@ class Fetcher:
                         advance(length - shown)
                         shown = length
                 if wanted.size is not None and length < wanted.size:
+                    again = not url.startswith("file:")
                     raise FailedError(
-                        f"the body ended at {length} of {wanted.size} bytes", again=True
+                        f"the body ended at {length} of {wanted.size} bytes", again=again
                     )
                 try:
                     blob.commit(expected=wanted.digest, size=wanted.size, name=wanted.name)
@@ -363,6 +364,8 @@ def _request_settings(url: str, npm: Npm) -> dict[str, Any]:
 def _open_file(url: str) -> Iterator[tuple[int | None, Iterator[bytes]]]:
     path = Path(unquote(urlsplit(url).path))
     try:
+        if path.is_fifo() or path.is_char_device():
+            raise FailedError("expected a file")  # these would be read for ever
         with path.open("rb") as file:
             yield path.stat().st_size, iter(lambda: file.read(_PIECE), b"")
     except FileNotFoundError:

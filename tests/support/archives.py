@@ -172,7 +172,7 @@ def zipped(
     *members: Zipped, comment: bytes = b"", before: bytes = b"", between: bytes = b""
 ) -> bytes:
     """Return a zip of `members`; `before` and `between` are junk before and after them."""
-    body, central = before, b""
+    body, central = bytearray(before), bytearray()
     for one in members:
         offset = len(body) if one.offset is None else one.offset
         body += _local(evolve(one, **one.local)) + one.content
@@ -190,7 +190,7 @@ def zipped(
         len(body),
         len(comment),
     )
-    return body + central + end + comment
+    return bytes(body + central + end + comment)
 
 
 def _local(one: Zipped) -> bytes:

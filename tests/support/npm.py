@@ -21,6 +21,11 @@ from immutable.store import AbstractStore
 from tests.support.archives import END, member
 from tests.support.specs import CONFIG, contents, layer, write
 
+KINDS = {
+    "dev": "devDependencies",
+    "optional": "optionalDependencies",
+    "peer": "peerDependencies",
+}
 Content = str | bytes | tuple[str, int]  # text, bytes, or text with a mode
 
 
@@ -94,7 +99,8 @@ class Project:
         return self
 
     def lockfile(self) -> bytes:
-        """Return the lockfile."""
+        """Return the lockfile; what nobody asks for is asked for by whoever has it."""
+        self._ask()
         document = {
             "name": "app",
             "version": "1.0.0",
@@ -106,6 +112,21 @@ class Project:
             },
         }
         return json.dumps(document, indent=2).encode() + b"\n"
+
+    def _ask(self) -> None:
+        entries = {"": self.project, **self.packages}
+        wanted = {
+            name
+            for entry in entries.values()
+            for kind in ("dependencies", "optionalDependencies", "peerDependencies")
+            for name in entry.get(kind, ())
+        }
+        for location, entry in self.packages.items():
+            holder, installed, name = location.rpartition("node_modules/")
+            if installed and name not in wanted and not entry.get("extraneous"):
+                kinds = [KINDS[key] for key in KINDS if entry.get(key) and not holder]
+                asking = entries.get(holder.rstrip("/"), self.project)
+                asking.setdefault((*kinds, "dependencies")[0], {})[name] = "*"
 
     def write(self) -> Path:
         """Write lockfile and spec; return the spec's path."""

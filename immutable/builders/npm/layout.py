@@ -10,6 +10,7 @@ from attrs import define, field, frozen
 
 from immutable.builders.npm.package import File, Files
 from immutable.entries import Entry, Kind, directory, file, parent, safe_path, symlink
+from immutable.errors import ArchiveError
 from immutable.sources.npm import hidden
 from immutable.sources.npm.lockfile import Package
 from immutable.sources.npm.selection import Selection
@@ -77,10 +78,16 @@ class Layout:
         commands: Iterable[Command],
         links: Iterable[tuple[str, str]],
         text: bytes,
+        bundled: Iterable[Package] = (),
     ) -> list[list[Entry]]:
-        """Return the entries of each source, then those that belong to no single one."""
+        """Return the entries of each source, then those that belong to no single one.
+
+        `text` is npm's own lockfile of the tree. Raises ArchiveError for a package of `bundled`
+        that the archive it comes with does not hold.
+        """
         files = {place.location: dict(unpacked[place.source]) for place in places}
         _clear_nested(files)
+        _check_bundled(bundled, files)
         made = list(self._linked(commands, files))
         sources: list[list[Entry]] = [[] for _ in unpacked]
         for place in places:
@@ -180,6 +187,16 @@ def _splits(path: str) -> Iterator[tuple[str, str]]:
     at = len(path)
     while (at := path.rfind("/", 0, at)) > 0:
         yield path[:at], path[at + 1 :]
+
+
+def _check_bundled(bundled: Iterable[Package], files: dict[str, dict[bytes, File]]) -> None:
+    holders = _Holders(files)
+    for package in bundled:
+        if holders.find(f"{package.location}/package.json") is None:
+            raise ArchiveError(
+                f"{package.location}: expected {package.label} in the archive of the package that "
+                "it is bundled with, as the lockfile says; found nothing there"
+            )
 
 
 def _clear_nested(files: dict[str, dict[bytes, File]]) -> None:

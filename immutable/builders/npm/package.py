@@ -83,10 +83,12 @@ def unpack_all(wanted: Sequence[Wanted], inputs: Inputs) -> list[Files]:
     def work(one: Wanted) -> Files:
         scratch = scratches.get()
         try:
-            return _unpack(one, inputs, scratch)
+            # Packages are what is counted; of pieces it is only told so that it can end the work.
+            files = _unpack(one, inputs, scratch, lambda _: advance(0))
         finally:
             scratches.put(scratch)
-            advance(1)
+        advance(1)
+        return files
 
     with inputs.progress.task("unpacking", len(largest_first), unit="packages") as advance:
         unpacked = _in_threads(work, largest_first, jobs)
@@ -108,19 +110,25 @@ def _in_threads(
             raise
 
 
-def _unpack(wanted: Wanted, inputs: Inputs, scratch: BinaryIO) -> Files:
+def _unpack(
+    wanted: Wanted, inputs: Inputs, scratch: BinaryIO, advance: Callable[[int], None]
+) -> Files:
     with inputs.store.verified(wanted.digest) as blob:
         file: BinaryIO = blob
         if inputs.store.blob_size(wanted.digest) <= _SMALL:
             file = io.BytesIO(blob.read())
-        return dict(_files(open_stream(file, name=wanted.label), wanted.label, scratch))
+        # Some that were published are filled with zeros to whole blocks; Node passes over these.
+        stream = open_stream(file, name=wanted.label, padded=True)
+        return dict(_files(stream, wanted.label, Spool(scratch, advance), advance))
 
 
-def _files(stream: BinaryIO, label: str, scratch: BinaryIO) -> Iterator[tuple[bytes, File]]:
-    spool = Spool(scratch)
+def _files(
+    stream: BinaryIO, label: str, spool: Spool, advance: Callable[[int], None]
+) -> Iterator[tuple[bytes, File]]:
     found: dict[bytes, File] = {}
     ignores: set[bytes] = set()
     for member in tar.read(stream, name=label, repeats=True):
+        advance(0)
         entry = member.entry
         refuse_special(entry, label)
         if entry.kind is not Kind.FILE:

@@ -17,7 +17,8 @@ from immutable.lock import Pin
 from immutable.platforms import Platform
 from immutable.sources.npm import hidden, lockfile, registry, selection
 from immutable.sources.npm.lockfile import Package
-from immutable.sources.npm.selection import Selection, Target, Tree
+from immutable.sources.npm.selection import Selection, Target
+from immutable.sources.npm.tree import Tree
 
 _ASKED: Final = ("asked for",)
 _LARGEST: Final = 16 << 20  # bytes of a lockfile
@@ -71,9 +72,9 @@ class Project:
 
         Raises SpecError, naming each, for packages that are not known to the last byte.
         """
-        packages = selection.installable(self.tree, omit)
-        selection.check(self.tree, packages)
-        return sorted({word(package) for package in packages})
+        possible = selection.installable(self.tree, omit)
+        selection.check(self.tree, possible)
+        return sorted({word(package) for package in possible.packages})
 
     def by_digest(self, pins: Sequence[Pin]) -> Mapping[Digest, Package]:
         """Return which package each pin is of."""
@@ -85,6 +86,12 @@ class Project:
         """The lockfile that npm leaves in ``node_modules``, for what is chosen."""
         assert self.chosen is not None  # noqa: S101 - derive chooses
         return hidden.text(self.tree.lockfile, self.chosen.kept)
+
+    @property
+    def bundled(self) -> Sequence[Package]:
+        """The chosen packages that come within others' archives."""
+        assert self.chosen is not None  # noqa: S101 - derive chooses
+        return self.chosen.bundled
 
     @property
     def with_scripts(self) -> list[str]:

@@ -18,7 +18,7 @@ from immutable.builders.wheels import record
 from immutable.builders.wheels.record import Row
 from immutable.builders.wheels.wheel import ENTRY_POINTS, Wheel
 from immutable.entries import Entry, Inline, Kind, file, safe_path
-from immutable.errors import ArchiveError
+from immutable.errors import ArchiveError, EntryError
 
 INSTALLER: Final = b"immutable\n"
 _SHEBANG: Final = b"#!python"
@@ -73,12 +73,12 @@ def install(wheel: Wheel, places: Places, owner: tuple[int, int], compiled: Comp
     """Return what installing `wheel` makes; `owner` is (uid, gid).
 
     `compiled` gives, for a module's path and source, the path and bytes of its bytecode, or None.
-    Raises ArchiveError for two files of the wheel at one path.
+    Raises ArchiveError for two files of the wheel at one path, and for paths that are too long.
     """
     destination = _Destination(wheel, places, owner, compiled)
     try:
         installer.install(_Source(wheel), destination, {"INSTALLER": INSTALLER})
-    except (InstallerError, ValueError, AssertionError) as fault:
+    except (InstallerError, EntryError, ValueError, AssertionError) as fault:
         raise ArchiveError(f"{wheel.label}: {fault}") from None
     return Installed(wheel.label, destination.files)
 

@@ -38,7 +38,7 @@ def text(lockfile: Lockfile, kept: Collection[str]) -> bytes:
     packages = {
         location: _entry(package)
         for location, package in lockfile.packages.items()
-        if location in kept and not _is_stray(package)
+        if location in kept
     }
     document = {
         **canonical.thaw(lockfile.head),
@@ -54,19 +54,14 @@ def _entry(package: Package) -> dict[str, Any]:
     if package.link is not None:
         return {"resolved": package.link, "link": True}
     kept = {k: v for k, v in canonical.thaw(package.raw).items() if k in _KEPT and v}
-    if isinstance(kept.get("license"), dict) and kept["license"].get("type"):
-        kept["license"] = kept["license"]["type"]
     if not package.is_local:
         kept.pop("resolved", None)
+    if not package.bundled:
+        kept.pop("extraneous", None)  # what is in the tree is not, whatever the lockfile says
     # As npm does with the old way of writing it.
     if isinstance(kept.get("license"), Mapping) and kept["license"].get("type"):
         kept["license"] = kept["license"]["type"]
     return kept
-
-
-def _is_stray(package: Package) -> bool:
-    """Tell whether npm takes the entry for a workspace's that is there no more."""
-    return bool(package.raw.get("extraneous")) and not package.is_installed
 
 
 def _sorted(value: Any) -> Any:

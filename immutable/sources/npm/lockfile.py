@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import json
 import posixpath
 import re
@@ -31,11 +32,15 @@ _DEEPEST: Final = 64  # levels of JSON
 
 @frozen
 class Edge:
-    """One package's wish for another, by the name under which it is found."""
+    """One package's wish for another, by the name under which it is found.
+
+    A `peer` is wished for beside the package, by whoever installs it.
+    """
 
     name: str
     wanted: str
     optional: bool
+    peer: bool = False
 
 
 @frozen
@@ -82,6 +87,11 @@ class Package:
     def is_installed(self) -> bool:
         """Whether the entry stands in a ``node_modules``, not in a folder of the project's own."""
         return _folder_name(self.location) is not None
+
+    @property
+    def has_version(self) -> bool:
+        """Whether the version is one (https://semver.org), as all have that a registry has."""
+        return _VERSION.fullmatch(self.version) is not None
 
     @property
     def is_local(self) -> bool:
@@ -141,20 +151,18 @@ class _FaultError(Exception):
 
 
 def _read(data: bytes, where: str) -> tuple[dict[str, Any], str]:
+    # npm passes over a byte-order mark, which JSON does not allow.
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        text = data.decode("utf-8-sig")
-        document = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
-        if not isinstance(document, dict):
-            raise SpecError(where, ["expected an object, as npm writes it"])
+        document = canonical.decode(data)
         _check_depth(document)
-    except UnicodeDecodeError as error:
-        raise SpecError(where, [f"not UTF-8: byte {error.start}"]) from None
-    except (RecursionError, _FaultError) as error:
-        reason = str(error) if isinstance(error, _FaultError) else "nested too deeply"
-        raise SpecError(where, [reason]) from None
+    except RecursionError:
+        raise SpecError(where, ["nested too deeply"]) from None
     except ValueError as error:
         raise SpecError(where, [f"not JSON: {str(error)[:200]}"]) from None
-    return document, text
+    if not isinstance(document, dict):
+        raise SpecError(where, ["expected an object, as npm writes it"])
+    return document, data.decode()
 
 
 def _check_depth(value: Any, level: int = 0) -> None:
@@ -166,25 +174,12 @@ def _check_depth(value: Any, level: int = 0) -> None:
             _check_depth(item, level + 1)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        seen: set[str] = set()
-        again = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise _FaultError(f"the key {json.dumps(again)[:200]} stands twice in one object")
-    return made
-
-
-def _no_constant(name: str) -> Any:
-    raise _FaultError(f"{name} is no JSON")
-
-
 def _check_version(document: Mapping[str, Any], where: str) -> None:
     version = document.get("lockfileVersion")
     if type(version) is int and version in (2, 3):
         return
     advice = ""
-    if version == 1 or (version is None and "dependencies" in document):
+    if (type(version) is int and version == 1) or (version is None and "dependencies" in document):
         version = 1
         advice = "; run `npm install --package-lock-only --lockfile-version 3`"
     found = "none" if version is None else json.dumps(version)[:80]
@@ -209,8 +204,6 @@ def _package(location: str, entry: Any) -> Package:
     version = _text(entry, "version")
     if installed is not None:
         _check_name(name or "", ".name")
-        if not _VERSION.fullmatch(version):
-            raise _FaultError(f".version: expected one like 1.2.3, found {version[:80]!r}")
     sha512, others = _integrity(_text(entry, "integrity"))
     return Package(
         location=location,
@@ -334,10 +327,9 @@ def _edges(entry: Mapping[str, Any], *, top: bool) -> Iterator[Edge]:
     # A later kind replaces an earlier one: arborist's Node, "_loadDeps".
     for kind in [*kinds, *(["devDependencies"] if top else [])]:
         for name, wanted in _table(entry, kind).items():
-            optional = kind == "optionalDependencies" or (
-                kind == "peerDependencies" and name in optional_peers
-            )
-            found[name] = Edge(name, wanted if isinstance(wanted, str) else "", optional)
+            peer = kind == "peerDependencies"
+            optional = kind == "optionalDependencies" or (peer and name in optional_peers)
+            found[name] = Edge(name, wanted if isinstance(wanted, str) else "", optional, peer)
     yield from found.values()
 
 

@@ -23,6 +23,10 @@ LOCAL = "file"  # what a pin has for `suite` when it stands beside the lockfile
 ABSENT = (
     "its publisher may have taken it back; `npm update` takes another version into the lockfile"
 )
+_ELSEWHERE = (
+    "the lockfile has it from another URL; where that is no registry's, download it and depend on "
+    "the file"
+)
 _PATIENCE = 30  # seconds for npm to say what its registry is
 
 
@@ -107,7 +111,7 @@ class Registry:
             evolve(
                 one,
                 urls=urls(self.packages[one.digest], self.folder, self.config),
-                absent=ABSENT,
+                absent=_advice(self.packages[one.digest]),
                 through=None,
                 settings=self.config.npm,
             )
@@ -120,4 +124,9 @@ class Registry:
 def hashed(package: Package, folder: Path, config: Config) -> Hashed:
     """Return a package that is yet to be pinned, with where to fetch it from."""
     places = urls(package, folder, config)
-    return Hashed(package.label, package.sha512, places, ABSENT, config.npm)
+    return Hashed(package.label, package.sha512, places, _advice(package), config.npm)
+
+
+def _advice(package: Package) -> str:
+    """Return what to say where no registry has the package."""
+    return ABSENT if other_path(package) is None else _ELSEWHERE

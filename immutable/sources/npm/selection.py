@@ -7,16 +7,15 @@ image has is not known here, so "engines" count for nothing.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from attrs import field, frozen
+from attrs import frozen
 
 from immutable.errors import ResolutionError, SpecError
-from immutable.globs import compile_globs
 from immutable.platforms import Platform
-from immutable.sources.npm.lockfile import Edge, Lockfile, Package, local_path, locations_above
+from immutable.sources.npm.lockfile import Lockfile, Package, local_path, locations_above
+from immutable.sources.npm.tree import Tree
 
 # What `process.arch` says; https://nodejs.org/api/process.html#processarch
 _CPUS: Final = {"386": "ia32", "amd64": "x64", "mips64le": "mips64el", "ppc64le": "ppc64"}
@@ -58,95 +57,6 @@ def _listed(value: str, words: Sequence[str]) -> bool:
 
 
 @frozen
-class Tree:
-    """A lockfile's packages with what they ask of each other, resolved."""
-
-    lockfile: Lockfile
-    targets: Mapping[str, tuple[tuple[Edge, str], ...]] = field(init=False, repr=False)
-    sources: Mapping[str, tuple[tuple[Edge, str], ...]] = field(init=False, repr=False)
-    workspaces: frozenset[str] = field(init=False, repr=False)
-
-    @targets.default
-    def _targets(self) -> Mapping[str, tuple[tuple[Edge, str], ...]]:
-        """Return location → (edge, the location that answers it)."""
-        every = (self.lockfile.root, *self.lockfile.packages.values())
-        return {package.location: tuple(self._resolved(package)) for package in every}
-
-    @sources.default
-    def _sources(self) -> Mapping[str, tuple[tuple[Edge, str], ...]]:
-        """Return location → (edge, the location that asks)."""
-        found: defaultdict[str, list[tuple[Edge, str]]] = defaultdict(list)
-        for source, edges in self.targets.items():
-            for edge, location in edges:
-                found[location].append((edge, source))
-        return {location: tuple(edges) for location, edges in found.items()}
-
-    @workspaces.default
-    def _workspaces(self) -> frozenset[str]:
-        patterns = self.lockfile.root.raw.get("workspaces", ())
-        if isinstance(patterns, Mapping):
-            patterns = patterns.get("packages", ())
-        words = [word for word in patterns if isinstance(word, str) and not word.startswith("!")]
-        try:
-            matches = compile_globs(words)
-        except ValueError as error:
-            raise SpecError(self.lockfile.where, [f"workspaces: {error}"]) from None
-        links = (package.link for package in self.lockfile.packages.values() if package.link)
-        return frozenset(link for link in links if matches(link.encode()))
-
-    def _resolved(self, package: Package) -> Iterator[tuple[Edge, str]]:
-        for edge in package.edges:
-            location = self._find(package.location, edge.name)
-            if location is not None:
-                yield edge, location
-
-    def _find(self, location: str, name: str) -> str | None:
-        """Return where a package at `location` finds one called `name`, as Node does."""
-        while True:
-            found = f"{location}/{_MODULES}{name}" if location else _MODULES + name
-            if found in self.lockfile.packages:
-                return found
-            if not location or location.startswith("../"):
-                return None
-            location = location.rpartition("/")[0]
-
-    def optional_set(self, location: str, gone: set[str]) -> set[str]:
-        """Return what goes when the optional package at `location` cannot be had.
-
-        Arborist's "optionalSet" and "gatherDepSet": up to where it was optional, then down to
-        what nothing else needs. `gone` is what went before.
-        """
-        found = {location}
-        queue = [location]
-        while queue:
-            for edge, source in self.sources.get(queue.pop(), ()):
-                if not edge.optional and source not in found:
-                    found.add(source)
-                    queue.append(source)
-        return self._only_needed_by(frozenset(found), gone)
-
-    def _only_needed_by(self, start: frozenset[str], gone: set[str]) -> set[str]:
-        def counts(source: str, target: str) -> bool:
-            return target not in start and source not in gone
-
-        found, queue = set(start), list(start)
-        while queue:
-            source = queue.pop()
-            for _, target in self.targets.get(source, ()):
-                if target not in found and counts(source, target):
-                    found.add(target)
-                    queue.append(target)
-        while needed := {
-            target
-            for target in found
-            for _, source in self.sources.get(target, ())
-            if source not in found and counts(source, target)
-        }:
-            found -= needed
-        return found
-
-
-@frozen
 class Selection:
     """What is installed on one platform, by location, in the lockfile's order.
 
@@ -166,38 +76,44 @@ def select(tree: Tree, omit: Iterable[str], target: Target) -> Selection:
     Raises ResolutionError for a package that is needed and does not fit.
     """
     lockfile, omitted = tree.lockfile, frozenset(omit)
-    gone: set[str] = set()
+    gone = _astray(tree)
     for package in lockfile.packages.values():
-        if package.link is not None or target.fits(package):
+        if package.link is not None or package.location in gone or target.fits(package):
             continue
-        if not package.optional:
-            if not _omitted(package, tree, omitted):
-                raise _misfit(package, lockfile, target)
-        elif package.location not in gone:
+        if package.optional:
             gone |= tree.optional_set(package.location, gone)
+        elif not _omitted(package, tree, omitted):
+            raise _misfit(package, lockfile, target)
     gone |= {p.location for p in lockfile.packages.values() if _omitted(p, tree, omitted)}
-    return _selection(lockfile, gone)
+    return _selection(tree, gone)
 
 
-def installable(tree: Tree, omit: Iterable[str]) -> tuple[Package, ...]:
+def installable(tree: Tree, omit: Iterable[str]) -> Selection:
     """Return what may be installed on any platform without the kinds in `omit`, as `select`."""
     omitted = frozenset(omit)
-    gone = {p.location for p in tree.lockfile.packages.values() if _omitted(p, tree, omitted)}
-    return _selection(tree.lockfile, gone).packages
+    left_out = {p.location for p in tree.lockfile.packages.values() if _omitted(p, tree, omitted)}
+    return _selection(tree, _astray(tree) | left_out)
 
 
-def _selection(lockfile: Lockfile, gone: set[str]) -> Selection:
+def _astray(tree: Tree) -> set[str]:
+    """Return what nothing leads to; what an archive brings is there all the same."""
+    packages = tree.lockfile.packages
+    return {at for at in packages.keys() - tree.reached if not tree.brings(packages[at])}
+
+
+def _selection(tree: Tree, gone: set[str]) -> Selection:
     kept = [
         package
-        for package in lockfile.packages.values()
+        for package in tree.lockfile.packages.values()
         if package.location not in gone
         and not any(location in gone for location in _parents(package))
     ]
     # npm installs nothing into folders beside the project's.
     installed = [p for p in kept if p.is_installed and not p.location.startswith("../")]
+    bundled = {p.location for p in installed if tree.brings(p)}
     return Selection(
-        packages=tuple(p for p in installed if p.link is None and not p.bundled),
-        bundled=tuple(p for p in installed if p.link is None and p.bundled),
+        packages=tuple(p for p in installed if p.link is None and p.location not in bundled),
+        bundled=tuple(p for p in installed if p.link is None and p.location in bundled),
         links=tuple(p for p in installed if p.link is not None),
         kept=frozenset(p.location for p in kept),
     )
@@ -241,24 +157,32 @@ def _misfit(package: Package, lockfile: Lockfile, target: Target) -> ResolutionE
     )
 
 
-def check(tree: Tree, packages: Iterable[Package]) -> None:
+def check(tree: Tree, selection: Selection) -> None:
     """Raise SpecError, naming each, for packages that cannot be known to the last byte.
 
     What counts is a SHA-512 in "integrity", and an archive of the registry or in the
-    lockfile's own folder.
+    lockfile's own folder. A link has to stay in that folder: an image has nothing beside it.
     """
     faults = [
         f'packages["{package.location}"]: {package.label}: {fault}'
-        for package in packages
+        for package in selection.packages
         for fault in _doubts(package, tree)
     ]
-    faults += _contradictions(packages)
+    faults += _contradictions(selection.packages)
+    faults += [
+        f'packages["{link.location}"]: {link.name}: links to {link.link}, outside of the '
+        "project; move that folder into it, or depend on a packed .tgz (`npm pack`)"
+        for link in selection.links
+        if f"{link.link}/".startswith("../")
+    ]
     if faults:
         raise SpecError(tree.lockfile.where, faults)
 
 
 def _doubts(package: Package, tree: Tree) -> Iterator[str]:
     resolved = package.resolved
+    if not package.has_version:
+        yield f"version: expected one like 1.2.3, found {package.version[:80]!r}"
     if resolved.startswith(_FOREIGN):
         yield "comes from git; publish it, or pack it (`npm pack`) and depend on the file"
     elif package.is_local:

@@ -37,11 +37,15 @@ _LAST: Final = 6  # lines of what a failing pip said
 
 @frozen
 class Asked:
-    """One wheel to fetch: a package's name and version, and the hashes one of which it has."""
+    """One wheel to fetch: a package's name and version, and the hashes one of which it has.
+
+    `size` is in bytes, where it is known.
+    """
 
     name: str
     version: str
     hashes: tuple[str, ...]
+    size: int | None = None
 
     @property
     def label(self) -> str:
@@ -73,7 +77,7 @@ class Pip:
     def bring(self, wanted: Sequence[Wanted], store: AbstractStore, progress: Progress) -> None:
         """Bring what is wanted into `store`."""
         asked = [
-            Asked(*self.packages[one.digest], hashes=(str(one.digest),))
+            Asked(*self.packages[one.digest], hashes=(str(one.digest),), size=one.size)
             for one in wanted
             if not store.has_blob(one.digest)
         ]
@@ -227,6 +231,11 @@ def _taken(
             blob.write(piece)
         if not {f"{one.name}:{one.hexdigest()}" for one in hashers} & {*asked.hashes}:
             raise _mismatch(asked, Digest(own.hexdigest()))
+        if asked.size not in (None, path.stat().st_size):
+            raise FetchError(
+                f"{asked.label}: expected {asked.size} bytes, found {path.stat().st_size} with the "
+                "right hash; the file that it was locked from gives a wrong size"
+            )
         digest, size = blob.commit(name=path.name)
     advance(1)
     return Fetched(asked, path.name, digest, size)

@@ -120,6 +120,8 @@ class Pylock:
         file = wheel.filename
         if "/" in file or not file.isprintable():
             raise LockError(f"{self._where}: {package.name}: expected a file name, found {file!r}")
+        if wheel.size is not None and wheel.size < 0:
+            raise LockError(f"{self._where}: {file}: expected a size in bytes, found {wheel.size}")
         known = {
             algorithm: digits
             for algorithm, digits in wheel.hashes.items()
