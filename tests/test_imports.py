@@ -32,6 +32,7 @@ GROUPS: Final[tuple[tuple[str, frozenset[str]], ...]] = (
                 "progress",
                 "compat",
                 "notation",
+                "tags",
                 "spec",
                 "lock",
                 "oci",
@@ -41,6 +42,7 @@ GROUPS: Final[tuple[tuple[str, frozenset[str]], ...]] = (
                 "encode",
                 "image",
                 "retention",
+                "signing",
             ]
         ),
     ),
@@ -48,8 +50,8 @@ GROUPS: Final[tuple[tuple[str, frozenset[str]], ...]] = (
     ("store", frozenset({"store"})),
     ("archives", frozenset({"archives"})),
     ("sources", frozenset({"sources"})),
+    ("transports", frozenset({"transports", "cache"})),
     ("builders", frozenset({"builders", "below"})),
-    ("transports", frozenset({"transports"})),
     (
         "verbs",
         frozenset(
