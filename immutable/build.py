@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import evolve, field, frozen
 
@@ -29,6 +29,9 @@ from immutable.realise import make, realise
 from immutable.sources.fetch import Fetcher, Wanted
 from immutable.spec import Spec
 from immutable.store import AbstractStore, Generation
+
+if TYPE_CHECKING:
+    from immutable.cache import RemoteCache
 
 _PIECE: Final = 1 << 20
 
@@ -113,6 +116,8 @@ def build(
     tags: Sequence[str] = (),
     offline: bool = False,
     sources: AbstractStore | None = None,
+    cache_from: Sequence[RemoteCache] = (),
+    cache_to: RemoteCache | None = None,
     progress: Progress = SILENT,
 ) -> Image:
     """Build `spec` into `store` and return the image.
@@ -120,19 +125,38 @@ def build(
     `spec` is a path or what `load` returned; its lock and local files are looked for beside
     it. `platforms` are those to build, of the spec's; `tags` are added to the spec's. With
     `offline`, nothing is fetched: what is missing is an error. Pinned sources that the store
-    `sources` holds are copied from it, verified, before any are fetched. Raises ImmutableError.
+    `sources` holds are copied from it, verified, before any are fetched. Layers that the caches
+    `cache_from` have, signed by a key that this user trusts, are fetched instead of being built;
+    `cache_to` gets those of this image, signed with the user's own. Raises ImmutableError.
     """
     config = config or Config.load()
+    if cache_to is not None:
+        config.keys.secret()  # rather now than when everything is built
     spec = spec if isinstance(spec, Spec) else load(spec)
     with store.lease(), nullcontext() if sources is None else sources.lease():
-        drafted = draft(spec, store, config, progress, platforms=platforms, tags=tags)
-        ahead = _make_ahead(drafted, store, config, progress)
+        drafted = draft(
+            spec,
+            store,
+            config,
+            progress,
+            platforms=platforms,
+            tags=tags,
+            sources=sources,
+            offline=offline,
+        )
+        # What a cache has need not be made; only digests of files tell what it has.
+        ahead = None if cache_from else _make_ahead(drafted, store, config, progress)
         made = drafted.settle()
         new = _record_ahead(ahead, made, store)
         if sources is not None:
             _take_sources(made, sources, store)
-        records = realise_all(made, store, config, progress, offline=offline, new=new)
-        return _publish(made, records, store)
+        records = realise_all(
+            made, store, config, progress, offline=offline, new=new, caches=cache_from
+        )
+        image = _publish(made, records, store)
+        if cache_to is not None:
+            _offer(made, records, cache_to, store, config, progress)
+        return image
 
 
 @frozen
@@ -211,10 +235,11 @@ def realise_all(
     *,
     offline: bool,
     new: Container[Digest] = (),
+    caches: Sequence[RemoteCache] = (),
 ) -> Mapping[Digest, Record]:
     """Return a record for each derivation of the plan's graph, building those that have none.
 
-    Those in `new` have one that this build made.
+    Those in `new` have one that this build made. What `caches` have is not built.
     """
     encoders = {
         derivation.digest: _encoder(derivation, made.spec.image.compression)
@@ -225,12 +250,35 @@ def realise_all(
         known = store.find_realisation(derivation.digest, _key(encoders[derivation.digest]))
         if known is not None:
             records[derivation.digest] = Record(known, cached=derivation.digest not in new)
+    if caches:
+        wanted = {d: chosen.key for d, chosen in encoders.items() if chosen and d not in records}
+        from immutable import cache
+
+        taken = cache.take_all(wanted, caches, store, config, progress)
+        records |= {digest: Record(one, cached=True) for digest, one in taken.items()}
     missing = [derivation for derivation in made.graph if derivation.digest not in records]
     scope = _scope(made, config, store, progress)
     _fetch(missing, scope, offline=offline)
     with _pool(config.jobs) as layers, _pool(config.jobs) as frames:
         _in_parallel(missing, encoders, records, scope, layers, frames)
     return records
+
+
+def _offer(
+    made: Plan,
+    records: Mapping[Digest, Record],
+    place: RemoteCache,
+    store: AbstractStore,
+    config: Config,
+    progress: Progress,
+) -> None:
+    """Share the layers that were packed here or elsewhere; those of other images are theirs."""
+    from immutable import cache
+
+    own = {layer.digest for layer in made.graph if not isinstance(_builder(layer), Adopter)}
+    realisations = [records[digest].realisation for digest in own]
+    new = cache.offer_all(realisations, place, store, config, progress)
+    progress.note(f"{place}: {new} of {len(realisations)} layers are new there")
 
 
 def _take_sources(made: Plan, sources: AbstractStore, store: AbstractStore) -> None:
@@ -250,9 +298,8 @@ def _fetch(missing: Sequence[Derivation], scope: Scope, *, offline: bool) -> Non
                 wanted[one.digest] = one
     if not wanted:
         return
-    if offline:
-        names = ", ".join(sorted(one.name for one in wanted.values())[:10])
-        raise SourceError(f"offline, and these are not in the store: {names}")
+    if offline and (names := sorted(one.name for one in wanted.values() if not one.local)):
+        raise SourceError(f"offline, and these are not in the store: {', '.join(names[:10])}")
     with Fetcher(scope.config) as fetcher:
         fetcher.fetch_all(
             list(wanted.values()), scope.store, scope.progress, jobs=scope.config.jobs

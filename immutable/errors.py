@@ -16,11 +16,13 @@
     ├── ArchiveError          a tar, zip, ar or deb that is damaged or unsafe
     ├── EntryError            tree entries that cannot stand in one layer
     ├── EncoderError          an encoder that would give other bytes than released
+    ├── TagTaken              a tag that stands on another image, and does not move
     ├── ImageError            a manifest, index, config or layout that does not hold
     ├── StoreError            the store cannot be used
     │   ├── BlobMissing       a blob that something refers to is not there
     │   └── ImageNotFound     no image, tag or generation of that name
     └── TransportError        an image cannot be sent or taken
+        └── RegistryError     a registry refuses, or cannot be talked to
 
 A message says where, what was expected, what was found and, where there is one, what
 to do about it. Only the command line turns an `ImmutableError` into an exit status.
@@ -95,6 +97,21 @@ class DigestMismatch(ImmutableError):
         super().__init__(f"{name}: expected {expected}, found {actual}")
 
 
+class TagTaken(ImmutableError):
+    """A tag that stands on another image already.
+
+    `reference` is the name with the tag; `holds` is the digest that the tag is on, `wanted` the
+    one that it was to be put on.
+    """
+
+    def __init__(self, reference: str, *, holds: Digest, wanted: Digest) -> None:
+        self.reference, self.holds, self.wanted = reference, holds, wanted
+        super().__init__(
+            f"{reference}: the tag is on {holds}, and was to be put on {wanted}; tags do not move: "
+            "take another, or replace this one (--replace-tag)"
+        )
+
+
 class ArchiveError(ImmutableError):
     """A damaged or unsafe archive; the message names the archive and the member."""
 
@@ -125,3 +142,15 @@ class ImageNotFound(StoreError):
 
 class TransportError(ImmutableError):
     """An image that cannot be sent to, or taken from, a transport."""
+
+
+class RegistryError(TransportError):
+    """A registry that refuses, or that cannot be talked to.
+
+    `status` is that of its last answer, 0 if there was none; `codes` are the error codes in
+    that answer (distribution-spec 1.1, "Error Codes").
+    """
+
+    def __init__(self, message: str, *, status: int = 0, codes: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.status, self.codes = status, frozenset(codes)

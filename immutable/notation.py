@@ -16,6 +16,7 @@ from immutable import globs, structure
 from immutable.entries import safe_path
 from immutable.errors import EntryError
 from immutable.structure import FaultError, Pairs
+from immutable.tags import LATEST, NO_VERSION, is_tag
 
 VERSION: Final = 1
 MOST_LAYERS: Final = 100  # Linux stacks 127 at most, and an image has others
@@ -61,7 +62,6 @@ PLACEHOLDERS: Final = ("sha", "short-sha", "tag", "branch", "time")
 # The distribution-spec's grammar for a repository's name.
 _PART: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME: Final = re.compile(rf"{_PART}(?:/{_PART})*", re.ASCII)
-_TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 _LAYER_NAME: Final = re.compile(r"[\w][\w. -]{0,127}")
 _ACCOUNT: Final = re.compile(r"[a-z_][a-z0-9_-]{0,31}", re.ASCII)
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
@@ -144,10 +144,10 @@ def _one_of(words: Iterable[str]) -> Callable[[str], str]:
 
 def checked_tag(text: str) -> str:
     """Return `text` if it can be a tag of an image; raise FaultError otherwise."""
-    if text == "latest":
-        raise FaultError("latest names no version; tags are for versions")
+    if text == LATEST:
+        raise FaultError(NO_VERSION)
     _placeholders("", text)
-    if not _TAG.fullmatch(PLACEHOLDER.sub("x", text)):
+    if not is_tag(PLACEHOLDER.sub("x", text)):
         raise FaultError(f"expected a tag of letters, digits, . _ and -, found {text[:80]!r}")
     return text
 

@@ -245,20 +245,35 @@ def draft(
     *,
     platforms: Sequence[Platform] = (),
     tags: Sequence[str] = (),
+    sources: AbstractStore | None = None,
+    offline: bool = False,
     _above: tuple[Path, ...] = (),
 ) -> Draft:
-    """Return what `plan` does, as far as it is known before many local files are read."""
+    """Return what `plan` does, as far as it is known before many local files are read.
+
+    Manifests of images to build upon come from the stores `store` and `sources`, or from where
+    those images are; with `offline`, not from a registry.
+    """
     chosen = _platforms(spec, platforms, config)
     inputs: list[Input] = []
 
     def foundation(path: Path) -> Mapping[Platform, Foundation]:
         above = _checked_above(spec, path, _above)
-        below = draft(load(path), store, config, progress, platforms=chosen, _above=above)
+        below = draft(
+            load(path),
+            store,
+            config,
+            progress,
+            platforms=chosen,
+            sources=sources,
+            offline=offline,
+            _above=above,
+        )
         inputs.extend(below.inputs)
         return below_foundations(below.settle())
 
     folder = Path(spec.where).parent
-    scope = Scope(folder, chosen, config, store, progress, foundation)
+    scope = Scope(folder, chosen, config, store, progress, foundation, sources, offline)
     locked = _usable_lock(spec, chosen)
     spec = evolve_tags(spec, tags)
     snapshots = _snapshots(spec, locked, builders(), scope)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
 from attrs import evolve
 
-from immutable import lock, oci
+from immutable import canonical, copy, lock, oci
 from immutable.compat import zstd
 from immutable.digest import Digest
 from immutable.errors import (
@@ -20,10 +21,14 @@ from immutable.errors import (
     LockMissing,
     LockStale,
     SpecError,
+    TransportError,
 )
+from immutable.lock import LockedLayer
+from immutable.oci import Descriptor
 from immutable.platforms import Platform
 from immutable.store import MemoryStore, Store
 from immutable.store.layout import Layout
+from immutable.verify import verify
 from tests.support.archives import END, member
 from tests.support.specs import (
     AMD64,
@@ -36,6 +41,7 @@ from tests.support.specs import (
     layer,
     layout_image,
     layout_index,
+    publish,
     text,
     write,
 )
@@ -190,12 +196,6 @@ def test_an_edit_beneath_reaches_the_top(tmp_path: Path, store: MemoryStore) -> 
     assert [False, True] == [built.cached for built in other.layers]
 
 
-@pytest.mark.parametrize("given", ["base", "docker.io/debian", "oci:", "http://h.test/x"])
-def test_other_references_are_refused(tmp_path: Path, store: MemoryStore, given: str) -> None:
-    with pytest.raises(SpecError, match=r"layer\[0\]\.from: expected a spec"):
-        build(write(tmp_path, layer("image", from_=given)), store)
-
-
 # A layout
 
 ON_LAYOUT = layer("image", "base", from_="oci:base:v1")
@@ -259,7 +259,40 @@ def test_what_was_pinned_and_is_gone_is_named(
     layout.blob_path(root.digest).unlink()
 
     with pytest.raises(BlobMissing, match=f"base: blob {root.digest} is missing"):
-        build(spec, store)
+        build(spec, MemoryStore())
+
+
+def test_what_is_in_the_store_is_not_asked_for_again(
+    tmp_path: Path, layout: Layout, store: MemoryStore
+) -> None:
+    layout_image(layout, LOW, HIGH, name="v1")
+    spec = write(tmp_path, ON_LAYOUT)
+    lock(spec, store, config=CONFIG)
+    first = build(spec, store)
+    layout.path.rename(tmp_path / "elsewhere")
+
+    assert first.digest == build(spec, store).digest
+
+
+def test_a_name_that_is_gone_changes_nothing_before_a_new_lock(
+    tmp_path: Path, layout: Layout, store: MemoryStore
+) -> None:
+    layout_image(layout, LOW, name="v1")
+    spec = write(tmp_path, ON_LAYOUT)
+    lock(spec, store, config=CONFIG)
+    layout.update_index(lambda index: evolve(index, manifests=()))
+
+    assert Digest.of(LOW) == build(spec, MemoryStore()).layers[0].diff_id
+
+
+def test_what_is_on_this_machine_is_no_fetching(
+    tmp_path: Path, layout: Layout, store: MemoryStore
+) -> None:
+    layout_image(layout, LOW, name="v1")
+    spec = write(tmp_path, ON_LAYOUT)
+    lock(spec, store, config=CONFIG)
+
+    assert build(spec, MemoryStore(), offline=True).layers
 
 
 @pytest.mark.parametrize(
@@ -346,7 +379,8 @@ def test_a_flipped_byte_is_found(tmp_path: Path, layout: Layout, what: str) -> N
     victim = {"layer": manifest.layers[0], "config": manifest.config, "manifest": root}[what]
     spec = write(tmp_path, ON_LAYOUT)
     with Store.open(tmp_path / "store") as store:
-        lock(spec, store, config=CONFIG)
+        # The manifest and the config that the lock has seen are taken from the store.
+        lock(spec, store if what == "layer" else MemoryStore(), config=CONFIG)
         before = State.of(store)
         path = layout.blob_path(victim.digest)
         data = bytearray(path.read_bytes())
@@ -354,10 +388,51 @@ def test_a_flipped_byte_is_found(tmp_path: Path, layout: Layout, what: str) -> N
         path.chmod(0o644)
         path.write_bytes(data)
 
-        with pytest.raises(ImmutableError):
+        with pytest.raises(DigestMismatch, match=str(victim.digest)):
             build(spec, store)
 
         assert before == State.of(store)
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_of_several_layers_none_that_does_not_hold_is_kept(
+    tmp_path: Path, layout: Layout, store: MemoryStore, at: int
+) -> None:
+    diff_ids = [Digest.of(LOW), Digest.of(HIGH)]
+    diff_ids[at] = Digest.of(b"other")
+    root = layout_image(layout, LOW, HIGH, name="v1", diff_ids=tuple(diff_ids))
+    bad = oci.decode_manifest(layout.read(root.digest, 1 << 20), "test").layers[at]
+    spec = write(tmp_path, ON_LAYOUT)
+    lock(spec, store, config=CONFIG)
+
+    with pytest.raises(DigestMismatch, match="diffID"):
+        build(spec, store)
+
+    assert not store.has_blob(bad.digest)
+
+
+def test_a_layer_that_was_in_the_store_is_checked_all_the_same(
+    tmp_path: Path, layout: Layout, store: MemoryStore
+) -> None:
+    layout_image(layout, LOW, name="v1", diff_ids=(Digest.of(b"other"),))
+    spec = write(tmp_path, ON_LAYOUT)
+    lock(spec, store, config=CONFIG)
+    store.put_blob(gzip.compress(LOW, mtime=0))
+
+    with pytest.raises(DigestMismatch, match="diffID"):
+        build(spec, store)
+
+
+def test_one_blob_that_is_said_to_be_two_tars(
+    tmp_path: Path, layout: Layout, store: MemoryStore
+) -> None:
+    arm = layout_image(layout, LOW, platform=ARM64, diff_ids=(Digest.of(b"other"),))
+    layout_index(layout, "v1", layout_image(layout, LOW), arm)
+    spec = write(tmp_path, ON_LAYOUT, image='platforms = ["linux/amd64", "linux/arm64"]')
+    lock(spec, store, config=CONFIG)
+
+    with pytest.raises(DigestMismatch, match="diffID"):
+        build(spec, store)
 
 
 def test_a_layout_of_several_platforms(tmp_path: Path, layout: Layout, store: MemoryStore) -> None:
@@ -380,7 +455,7 @@ def test_a_platform_that_the_layout_lacks_is_named(
     layout_index(layout, "v1", layout_image(layout, LOW, platform=ARM64))
     spec = write(tmp_path, ON_LAYOUT)
 
-    with pytest.raises(ImageError, match="no manifest for linux/amd64; it has linux/arm64"):
+    with pytest.raises(TransportError, match="nothing for linux/amd64; there is linux/arm64"):
         lock(spec, store, config=CONFIG)
 
 
@@ -390,8 +465,53 @@ def test_a_single_image_of_another_platform_is_refused(
     layout_image(layout, LOW, name="v1", platform=ARM64)
     spec = write(tmp_path, ON_LAYOUT)
 
-    with pytest.raises(ImageError, match="expected an image for linux/amd64, found linux/arm64"):
+    with pytest.raises(TransportError, match="nothing for linux/amd64; there is linux/arm64"):
         lock(spec, store, config=CONFIG)
+
+
+def test_an_index_in_an_index_is_refused(
+    tmp_path: Path, layout: Layout, store: MemoryStore
+) -> None:
+    inner = layout_index(layout, "inner", layout_image(layout, LOW))
+    layout_index(layout, "v1", evolve(inner, platform=AMD64))
+    spec = write(tmp_path, ON_LAYOUT)
+
+    with pytest.raises(ImageError, match=f"holds the index {inner.digest}; expected manifests"):
+        lock(spec, store, config=CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"urls": ["https://elsewhere.test/layer"]}, r"layers\[0\]\.urls: found .*elsewhere"),
+        (
+            {"mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"},
+            r"layers\[0\]\.mediaType: expected a tar.*foreign",
+        ),
+    ],
+)
+def test_layers_that_are_elsewhere_are_refused(
+    tmp_path: Path, layout: Layout, store: MemoryStore, change: dict[str, object], message: str
+) -> None:
+    root = layout_image(layout, LOW)
+    document = json.loads(layout.read(root.digest, 1 << 20))
+    document["layers"][0] |= change
+    data = canonical.encode(document)
+    publish(layout, "v1", Descriptor(oci.MANIFEST, layout.put(data), len(data)))
+
+    with pytest.raises(ImageError, match=message):
+        lock(write(tmp_path, ON_LAYOUT), store, config=CONFIG)
+
+
+def test_what_is_no_image_to_run_is_refused(
+    tmp_path: Path, layout: Layout, store: MemoryStore
+) -> None:
+    config = Descriptor("application/vnd.oci.empty.v1+json", layout.put(b"{}"), 2)
+    data = oci.Manifest(config, ()).encode()
+    publish(layout, "v1", Descriptor(oci.MANIFEST, layout.put(data), len(data)))
+
+    with pytest.raises(ImageError, match=r"expected an image's config, found .*oci\.empty"):
+        lock(write(tmp_path, ON_LAYOUT), store, config=CONFIG)
 
 
 def test_a_platform_of_another_machine_is_dropped_with_the_image_for_it(
@@ -418,7 +538,7 @@ def test_one_of_several_has_to_be_named(tmp_path: Path, layout: Layout, store: M
 
     for given in ("oci:base", "oci:base:v3"):
         spec = write(tmp_path, layer("image", from_=given), "other.toml")
-        with pytest.raises(ImageError, match="expected the name of an image in it; it has v1, v2"):
+        with pytest.raises(TransportError, match=r"expected one image.* there is v1, v2"):
             lock(spec, store, config=CONFIG)
 
 
@@ -432,3 +552,92 @@ def test_our_own_store_is_a_layout_to_build_upon(tmp_path: Path) -> None:
 
     assert base.layers[0].blob == image.layers[0].blob
     assert str(base.digest) == dict(image.manifest.annotations)[oci.BASE_DIGEST]
+
+
+def test_another_platform_leaves_the_pin_alone_while_it_has_it(
+    tmp_path: Path, layout: Layout, store: MemoryStore
+) -> None:
+    arm = layout_image(layout, HIGH, platform=ARM64)
+    first = layout_index(layout, "v1", layout_image(layout, LOW), arm)
+    spec = write(tmp_path, ON_LAYOUT, image="# whatever the machine's platforms are")
+
+    def locked(machine: str) -> LockedLayer:
+        config = evolve(CONFIG, machine=machine)
+        return lock(spec, MemoryStore(), config=config).lock.layer[0]
+
+    assert first.digest == locked("x86_64").pin[0].sha256
+    layout_index(layout, "v1", arm)
+    both = locked("aarch64")
+    assert (first.digest, (AMD64, ARM64)) == (both.pin[0].sha256, both.platforms)
+
+
+def test_another_platform_moves_the_pin_where_it_must(
+    tmp_path: Path, layout: Layout, store: MemoryStore
+) -> None:
+    layout_image(layout, LOW, name="v1")
+    spec = write(tmp_path, ON_LAYOUT, image="# whatever the machine's platforms are")
+    lock(spec, store, config=CONFIG)
+    arm = layout_image(layout, HIGH, name="v1", platform=ARM64)
+
+    moved = lock(spec, store, config=evolve(CONFIG, machine="aarch64")).lock.layer[0]
+
+    assert (arm.digest, (ARM64,)) == (moved.pin[0].sha256, moved.platforms)
+
+
+# An archive
+
+KINDS = ["oci-archive:base.tar:v1", "docker-archive:base.tar:team/base:v1"]
+
+
+@pytest.mark.parametrize("reference", KINDS)
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_archive_is_pinned_and_read_where_it_lies(
+    tmp_path: Path, layout: Layout, store: MemoryStore, reference: str, packed: bool
+) -> None:
+    layout_image(layout, LOW, HIGH, name="v1")
+    archive, (transport, _, name) = tmp_path / "base.tar", reference.split(":", 2)
+    copy(f"oci:{layout.path}:v1", f"{transport}:{archive}:{name}")
+    if packed:
+        archive.write_bytes(gzip.compress(archive.read_bytes()))
+    spec = write(tmp_path, layer("image", "base", from_=reference) + APP)
+    locked = lock(spec, store, config=CONFIG)
+
+    image = build(spec, MemoryStore())
+
+    pin = locked.lock.layer[0].pin[0]
+    assert [Digest.of(LOW), Digest.of(HIGH)] == [built.diff_id for built in image.layers[:2]]
+    annotations = dict(image.manifest.annotations)
+    assert (reference.split(":", 2)[2], str(pin.sha256)) == (
+        annotations[oci.BASE_NAME],
+        annotations[oci.BASE_DIGEST],
+    )
+    assert image.digest == build(spec, store, offline=True).digest
+    archive.unlink()
+    assert image.digest == build(spec, store, offline=True).digest
+
+
+@pytest.mark.parametrize("reference", KINDS)
+def test_an_archive_of_another_image_is_not_taken(
+    tmp_path: Path, layout: Layout, store: MemoryStore, reference: str
+) -> None:
+    layout_image(layout, LOW, name="v1")
+    archive, (transport, _, name) = tmp_path / "base.tar", reference.split(":", 2)
+    copy(f"oci:{layout.path}:v1", f"{transport}:{archive}:{name}")
+    spec = write(tmp_path, layer("image", "base", from_=reference))
+    lock(spec, store, config=CONFIG)
+    layout_image(layout, HIGH, name="v1")
+    copy(f"oci:{layout.path}:v1", f"{transport}:{archive}:{name}")
+
+    with pytest.raises(BlobMissing, match="missing"):
+        build(spec, MemoryStore())
+
+
+def test_verify_needs_no_archive_twice(tmp_path: Path, layout: Layout) -> None:
+    layout_image(layout, LOW, name="v1")
+    spec = write(tmp_path, ON_LAYOUT + APP)
+    with Store.open(tmp_path / "store") as store:
+        lock(spec, store, config=CONFIG)
+        build(spec, store)
+        layout.path.rename(tmp_path / "elsewhere")
+
+        assert () == verify(spec, store, config=CONFIG)[1]

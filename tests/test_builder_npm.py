@@ -12,7 +12,14 @@ from attrs import evolve
 
 import immutable
 from immutable.entries import Kind
-from immutable.errors import LockStale, NoMirror, ResolutionError, SourceError, SpecError
+from immutable.errors import (
+    ArchiveError,
+    LockStale,
+    NoMirror,
+    ResolutionError,
+    SourceError,
+    SpecError,
+)
 from immutable.plan import load_lock
 from immutable.store import MemoryStore
 from tests.support.archives import hardlink, member, symlink
@@ -72,6 +79,15 @@ def test_one_package_at_two_places_is_fetched_once(project: Project, store: Memo
     assert {"node_modules/a/node_modules/c/index.js", "node_modules/b/node_modules/c/index.js"} < {
         *without_hidden(project, store)
     }
+
+
+def test_what_is_bundled_and_not_in_the_archive_is_refused(
+    project: Project, store: MemoryStore
+) -> None:
+    project.add("a", {"index.js": "a"}, bundleDependencies=["b"], dependencies={"b": "1"})
+    project.entry("node_modules/a/node_modules/b", version="1.2.3", inBundle=True)
+    with pytest.raises(ArchiveError, match=r"a/node_modules/b: expected b 1\.2\.3 in the archive"):
+        project.build(store)
 
 
 def test_modes_are_those_that_npm_gives(project: Project, store: MemoryStore) -> None:

@@ -10,7 +10,10 @@ import immutable
 from immutable.cli.root import root
 from tests.support.command import Shell
 
-COMMANDS = ["init", "lock", "build", "images", "inspect", "copy", "verify", "store", "completion"]
+COMMANDS = [
+    *("init", "lock", "build", "images", "inspect", "tag"),
+    *("push", "pull", "copy", "load", "verify", "store", "key", "completion"),
+]
 
 
 def test_the_version(shell: Shell) -> None:
@@ -51,6 +54,18 @@ def test_help_names_every_command_with_a_whole_sentence(shell: Shell) -> None:
         (("images", "--store", ""), "expected a folder"),
         (("inspect",), "Missing argument 'REF'"),
         (("copy", "one"), "Missing argument 'DEST'"),
+        (("push",), "Missing argument 'NAME[:TAG|@N]'"),
+        (("push", "web", "--ca-file", "missing"), "'missing' does not exist"),
+        (("pull",), "Missing argument 'SRC'"),
+        (("pull", "oci:one", "Web"), "expected NAME or NAME:TAG"),
+        (("pull", "oci:one", "web@2"), "expected NAME or NAME:TAG"),
+        (("pull", "oci:one", "web:latest"), "latest names no version"),
+        (("load",), "Missing argument 'SRC'"),
+        (("load", "one.tar", "web:latest"), "latest names no version"),
+        (("tag", "web"), "Missing argument 'TAG...'"),
+        (("tag", "web", "latest"), "latest names no version"),
+        (("tag", "web", "{git.sha}"), "expected a tag"),
+        (("tag", "web", "web:2"), "expected a tag"),
         (("lock", "x.toml", "layer"), "a LAYER comes with --upgrade only"),
         (("lock", "x.toml", "--check", "--upgrade"), "--check changes nothing"),
         (("completion", "tcsh"), "'tcsh' is not one of"),

@@ -41,6 +41,36 @@ def test_from_elsewhere_into_the_store(shell: Shell) -> None:
     assert 0 == shell.run("copy", "oci:out", "docker-archive:out.tar").status
 
 
+def test_an_image_from_elsewhere_keeps_its_name_too(shell: Shell) -> None:
+    digest = shell.run("build", "-q", shell.hello(tags='"1.0"'), "-o", "oci:out").out.strip()
+    done = shell.run("copy", "oci:out:hello:1.0", "oci-archive:out.tar")
+    assert f"oci-archive:out.tar:hello:1.0  {digest}\n" == done.out
+    done = shell.run("copy", f"store:{digest}", "oci-archive:bare.tar")
+    assert f"oci-archive:bare.tar  {digest}\n" == done.out
+
+
+def test_a_tag_of_the_store_stays_where_it_is(shell: Shell) -> None:
+    old = shell.run("build", "-q", shell.hello(tags='"1.0"'), "-o", "oci:out").out.strip()
+    new = shell.run("build", "-q", shell.hello(tags='"1.0"', text="new")).out.strip()
+    done = shell.run("copy", "oci:out", "store:hello:1.0", "--digest-file", "digest")
+    assert (1, "") == (done.status, done.out)
+    assert f"store:hello:1.0: the tag is on {new}, and was to be put on {old}" in done.err
+    assert not (shell.folder / "digest").exists()
+    again = ("copy", "oci:out", "store:hello:1.0", "--replace-tag", "--digest-file", "digest")
+    done = shell.run(*again)
+    assert 0 == done.status
+    assert f"{old}\n" == (shell.folder / "digest").read_text()
+    assert old == shell.run("inspect", "hello:1.0", "--json").json["digest"]
+
+
+@pytest.mark.parametrize("place", ["no/digest", "."])
+def test_a_digest_file_that_cannot_be_is_told_first(shell: Shell, place: str) -> None:
+    shell.run("build", shell.hello())
+    done = shell.run("copy", "hello", "oci:out", "--digest-file", place)
+    assert ("", 2 if place == "." else 1) == (done.out, done.status)
+    assert not (shell.folder / "out").exists()
+
+
 def test_one_platform_of_several(shell: Shell) -> None:
     spec = shell.hello(platforms='"linux/amd64", "linux/arm64"')
     built = shell.run("build", spec, "--json").json

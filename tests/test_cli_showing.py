@@ -147,7 +147,7 @@ def test_the_text_of_inspect_says_how_the_image_runs(shell: Shell) -> None:
         ("folder", "for the image in a layout write oci:folder"),
         ("file.tar", "write oci-archive:file.tar or docker-archive:"),
         ("oci:nowhere", "nowhere"),
-        ("docker:hello", "unknown transport 'docker'"),
+        ("docker:hello", "expected docker://HOST/NAME:TAG"),
     ],
 )
 def test_what_is_no_image_is_told_with_what_may_be_meant(

@@ -79,6 +79,22 @@ def test_frames_to_skip_are_skipped() -> None:
     assert b"datadata" == unpacked(skip + frame + skip + frame + skip)
 
 
+@pytest.mark.parametrize("zeros", [1, 512, 100_000])
+def test_zeros_after_gzip_are_passed_over_where_they_may_be(zeros: int) -> None:
+    packed = PACKERS["gzip"](b"data")
+
+    def read(data: bytes) -> bytes:
+        return open_stream(io.BytesIO(data), name="a", padded=True).read()
+
+    assert b"data" == read(packed) == read(packed + bytes(zeros))
+    assert b"datadata" == read(packed * 2 + bytes(zeros))
+    for junk in (bytes(zeros) + b"x", bytes(zeros) + packed, b"x" + bytes(zeros)):
+        with pytest.raises(ArchiveError, match="a: gzip: junk after its end"):
+            read(packed + junk)
+    with pytest.raises(ArchiveError, match="a: gzip: junk after its end"):
+        open_stream(io.BytesIO(packed + bytes(zeros)), name="a").read()
+
+
 def test_padding_of_xz_comes_in_fours() -> None:
     packed = lzma.compress(b"data")
     assert b"data" == unpacked(packed + bytes(8))

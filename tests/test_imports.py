@@ -32,6 +32,7 @@ GROUPS: Final[tuple[tuple[str, frozenset[str]], ...]] = (
                 "progress",
                 "compat",
                 "notation",
+                "tags",
                 "spec",
                 "lock",
                 "splitting",
@@ -42,6 +43,7 @@ GROUPS: Final[tuple[tuple[str, frozenset[str]], ...]] = (
                 "encode",
                 "image",
                 "retention",
+                "signing",
             ]
         ),
     ),
@@ -49,8 +51,8 @@ GROUPS: Final[tuple[tuple[str, frozenset[str]], ...]] = (
     ("store", frozenset({"store"})),
     ("archives", frozenset({"archives"})),
     ("sources", frozenset({"sources"})),
+    ("transports", frozenset({"transports", "cache"})),
     ("builders", frozenset({"builders", "below"})),
-    ("transports", frozenset({"transports"})),
     (
         "verbs",
         frozenset(

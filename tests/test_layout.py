@@ -218,6 +218,12 @@ def test_an_endless_blob_is_left_after_its_size(layout: Layout) -> None:
         layout.read(digest, 1024)
 
 
+def test_a_blob_that_is_longer_than_was_said_is_not_given_as_a_whole(layout: Layout) -> None:
+    digest = layout.put(b"a line\n")
+    with pytest.raises(DigestMismatch, match="longer than its 6 bytes"):
+        read(layout, digest, 6, 100, bytearray())
+
+
 def test_a_blob_that_is_no_file_is_refused_without_waiting(layout: Layout) -> None:
     digest = Digest.of(b"fifo")
     os.mkfifo(layout.blob_path(digest))

@@ -1,6 +1,7 @@
 """What every store promises, on disk and in memory."""
 
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, timedelta, timezone
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from immutable.digest import Digest
-from immutable.errors import BlobMissing, DigestMismatch, ImageNotFound, StoreError
+from immutable.errors import BlobMissing, DigestMismatch, ImageNotFound, StoreError, TagTaken
 from immutable.oci import INDEX, LAYER, MANIFEST, Descriptor, Index
 from immutable.platforms import Platform
 from immutable.store import AbstractStore, Chunk, MemoryStore, Store
@@ -247,6 +248,38 @@ def test_a_tag_moves_by_hand(store: AbstractStore) -> None:
         store.tag("web", "stable", Digest.of(b"else"))
     with pytest.raises(StoreError, match="expected a tag"):
         store.tag("web", "-x", one.digest)
+
+
+def test_a_tag_stays_where_it_is_if_asked_to(store: AbstractStore) -> None:
+    one, two = commit(store, "web", "one", "stable"), manifest(store, "two")
+    expected = re.escape(
+        f"store:web:stable: the tag is on {one.digest}, and was to be put on {two.digest}"
+    )
+    with pytest.raises(TagTaken, match=expected) as caught:
+        store.commit_generation(
+            "web", two, tags=["new", "stable"], created=CREATED, replace_tags=False
+        )
+    assert (one.digest, two.digest) == (caught.value.holds, caught.value.wanted)
+    assert [1] == [each.number for each in store.generations("web")]
+    store.commit_generation("web", two, tags=["new"], created=CREATED, replace_tags=False)
+    for act in (
+        lambda: store.tag("web", "stable", two.digest, replace=False),
+        lambda: store.expect_tags("web", ["other", "stable"], two.digest),
+    ):
+        with pytest.raises(TagTaken, match=expected):
+            act()
+    assert ("stable",) == store.tag("web", "stable", one.digest, replace=False).tags
+    store.expect_tags("web", ["stable"], one.digest)
+    store.expect_tags("nothing", ["stable"], one.digest)
+    assert one == store.resolve("web:stable")
+
+
+def test_latest_is_no_tag(store: AbstractStore) -> None:
+    one = commit(store, "web", "one")
+    with pytest.raises(StoreError, match="latest names no version"):
+        store.tag("web", "latest", one.digest)
+    with pytest.raises(StoreError, match="latest names no version"):
+        commit(store, "web", "two", "latest")
 
 
 def test_images_are_the_current_generations_by_name(store: AbstractStore) -> None:

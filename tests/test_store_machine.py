@@ -112,13 +112,21 @@ class StoreMachine(RuleBasedStateMachine):
         self.both(lambda store: store.save_stats(root, rows))
         self.both(lambda store: sorted(store.load_stats(root).items()))
 
-    @rule(name=NAMES, blob=digests, tags=st.lists(TAGS, max_size=2), day=st.integers(0, 3))
-    def commit(self, name: str, blob: Digest, tags: list[str], day: int) -> None:
+    @rule(
+        name=NAMES,
+        blob=digests,
+        tags=st.lists(TAGS, max_size=2),
+        day=st.integers(0, 3),
+        replace=st.booleans(),
+    )
+    def commit(self, name: str, blob: Digest, tags: list[str], day: int, replace: bool) -> None:
         def act(store: AbstractStore) -> Any:
             size = store.blob_size(blob) if store.has_blob(blob) else 0
             created = EPOCH + timedelta(days=day)
             descriptor = Descriptor(MANIFEST, blob, size)
-            return store.commit_generation(name, descriptor, tags=tags, created=created)
+            return store.commit_generation(
+                name, descriptor, tags=tags, created=created, replace_tags=replace
+            )
 
         self.both(act)
 
@@ -126,9 +134,10 @@ class StoreMachine(RuleBasedStateMachine):
     def set_current(self, name: str, number: int) -> None:
         self.both(lambda store: store.set_current(name, number))
 
-    @rule(name=NAMES, tag=TAGS, digest=digests)
-    def tag(self, name: str, tag: str, digest: Digest) -> None:
-        self.both(lambda store: store.tag(name, tag, digest))
+    @rule(name=NAMES, tag=TAGS, digest=digests, replace=st.booleans())
+    def tag(self, name: str, tag: str, digest: Digest, replace: bool) -> None:
+        self.both(lambda store: store.expect_tags(name, (tag,), digest))
+        self.both(lambda store: store.tag(name, tag, digest, replace=replace))
 
     @rule(name=NAMES, tag=TAGS, number=NUMBERS, digest=digests)
     def resolve(self, name: str, tag: str, number: int, digest: Digest) -> None:

@@ -1,7 +1,9 @@
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from attrs import evolve
+from attrs import define, evolve, field
 
 from immutable import oci
 from immutable.digest import Digest
@@ -316,3 +318,47 @@ def test_an_image_without_layers() -> None:
     destination = MemoryTransport()
     copy(source, destination)
     assert Manifest(source.manifest.config, ()) == destination.manifest
+
+
+# Progress
+
+
+@define
+class Watching:
+    """Progress that is only counted."""
+
+    total: int = 0
+    steps: list[int] = field(factory=list)
+
+    @contextmanager
+    def task(
+        self, label: str, total: int | None = None, *, unit: str = "B"
+    ) -> Iterator[Callable[[int], None]]:
+        self.total += total or 0
+        yield self.steps.append
+
+    def note(self, text: str) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+
+@pytest.mark.parametrize("place", ["memory:", "oci:out", "oci-archive:out.tar", "docker-archive:o"])
+def test_progress_is_every_byte_once_and_piece_by_piece(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    watching, source = Watching(), image(size=1_500_000)
+    destination = MemoryTransport() if place == "memory:" else parse(place)
+    copy(source, destination, progress=watching)
+    blobs = (*source.manifest.layers, source.manifest.config)
+    taken = blobs[:3] if place.startswith("docker") else blobs
+    assert sum(blob.size for blob in taken) == watching.total == sum(watching.steps)
+    if place != "memory:":  # which reads a blob as one
+        assert max(watching.steps) <= 1 << 20
+
+
+def test_what_is_there_counts_as_done(tmp_path: Path) -> None:
+    watching, source = Watching(), image()
+    copy(source, f"oci:{tmp_path}/out")
+    copy(source, f"oci:{tmp_path}/out", progress=watching)
+    assert watching.total == sum(watching.steps)

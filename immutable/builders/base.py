@@ -42,7 +42,8 @@ class Foundation:
 class Scope:
     """Where a spec is looked at: its folder, this machine's settings, the store.
 
-    `foundation` plans another spec, by its path, as something to build upon.
+    `foundation` plans another spec, by its path, as something to build upon. What is pinned and
+    not in the store may be in `sources`, another one; with `offline` nothing is fetched.
     """
 
     folder: Path
@@ -51,6 +52,8 @@ class Scope:
     store: AbstractStore
     progress: Progress
     foundation: Callable[[Path], Mapping[Platform, Foundation]]
+    sources: AbstractStore | None = None
+    offline: bool = False
 
 
 @frozen

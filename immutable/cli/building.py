@@ -7,21 +7,30 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from immutable.cli import destinations, output, reports
-from immutable.cli.params import complete_files, load_spec, parse_platforms, parse_tags
-from immutable.cli.shell import Command, Shell, pass_shell
+from immutable.cli import output, reports
+from immutable.cli.params import (
+    complete_files,
+    load_spec,
+    parse_platforms,
+    parse_tags,
+    replace_option,
+)
+from immutable.cli.shell import RegistryCommand, Shell, pass_shell
 from immutable.platforms import Platform
 from immutable.spec import Spec
+from immutable.transports import destinations
 
 if TYPE_CHECKING:
     from immutable.build import Image
+    from immutable.cache import RemoteCache
+    from immutable.config import Config
     from immutable.progress import Progress
     from immutable.store import AbstractStore
 
 DIFFERENT: Final = 3
 
 
-@click.command(cls=Command)
+@click.command(cls=RegistryCommand)
 @click.argument("specs", metavar="SPEC...", shell_complete=complete_files, nargs=-1, required=True)
 @click.option(
     "-o",
@@ -30,8 +39,8 @@ DIFFERENT: Final = 3
     multiple=True,
     metavar="DEST",
     help="Also put the image there: oci:DIR[:REF], oci-archive:FILE[:REF], "
-    "docker-archive:FILE[:NAME:TAG], docker-daemon:[NAME:TAG]. What is left out of the name is "
-    "the image's own, with its first tag.",
+    "docker-archive:FILE[:NAME:TAG], docker-daemon:[NAME:TAG], docker://HOST[/NAME[:TAG]]. What "
+    "is left out of the name is the image's own, with its first tag; in a registry, with all.",
 )
 @click.option(
     "-t",
@@ -51,6 +60,21 @@ DIFFERENT: Final = 3
     help="Build for this one, say linux/arm64, not for all that the spec names.",
 )
 @click.option("--offline", is_flag=True, help="Fetch nothing: what is missing is an error.")
+@click.option(
+    "--cache-from",
+    "cache_from",
+    multiple=True,
+    metavar="CACHE",
+    help="Fetch layers that docker://HOST/NAME has, signed by a trusted key, instead of building "
+    "them.",
+)
+@click.option(
+    "--cache-to",
+    "cache_to",
+    metavar="CACHE",
+    help="Share the layers in docker://HOST/NAME, signed with this user's own key.",
+)
+@replace_option
 @pass_shell
 def build(
     shell: Shell,
@@ -59,16 +83,23 @@ def build(
     tags: tuple[str, ...],
     platforms: tuple[Platform, ...],
     offline: bool,
+    cache_from: tuple[str, ...],
+    cache_to: str | None,
+    replace_tag: bool,
 ) -> None:
     """Build the image of each SPEC.
 
-    It becomes the newest generation of its name in the store, and is written to each DEST.
+    It becomes the newest generation of its name in the store, and is written to each DEST. Its
+    tags move to it in the store, but not in a registry: there they stay on what they name.
     With --json the document is an object for one SPEC, and an array of such for several. With
     --quiet only the digests are printed, one a line.
     """
     from immutable.build import build as build_image
 
+    if offline and (cache_from or cache_to):
+        raise click.UsageError("--offline fetches nothing, and a cache is elsewhere")
     config = shell.config()
+    caches, sharing = _caches(cache_from, cache_to, config)
     loaded = [load_spec(path) for path in specs]
     documents = []
     with shell.open_store(config) as store:
@@ -82,16 +113,33 @@ def build(
                     platforms=platforms,
                     tags=tags,
                     offline=offline,
+                    cache_from=caches,
+                    cache_to=sharing,
                     progress=progress,
                 )
-                written = [_deliver(image, output_, progress) for output_ in outputs]
-            document = reports.built(image, written)
+                written = [
+                    _deliver(image, output_, config, progress, replace_tag=replace_tag)
+                    for output_ in outputs
+                ]
+            document = reports.built(image, [one for places in written for one in places])
             documents.append(document)
             if not shell.json:
                 output.say(document["digest"] if shell.quiet else reports.built_text(document))
-                _say_how_to_run(shell, image, written)
+                _say_how_to_run(shell, image, [places[0] for places in written])
     if shell.json:
         output.say_json(documents if len(specs) > 1 else documents[0])
+
+
+def _caches(
+    sources: Sequence[str], destination: str | None, config: Config
+) -> tuple[list[RemoteCache], RemoteCache | None]:
+    """Return the caches that the command line names."""
+    if not sources and destination is None:
+        return [], None
+    from immutable.cache import RemoteCache
+
+    parsed = [RemoteCache.parse(source, config) for source in sources]
+    return parsed, None if destination is None else RemoteCache.parse(destination, config)
 
 
 def _check_outputs(
@@ -111,16 +159,24 @@ def _check_outputs(
             )
 
 
-def _deliver(image: Image, destination: str, progress: Progress) -> str:
-    """Copy a built image out of the store; return the whole reference."""
+def _deliver(
+    image: Image, destination: str, config: Config, progress: Progress, *, replace_tag: bool
+) -> tuple[str, ...]:
+    """Copy a built image out of the store; return the whole references."""
     from immutable import transports
     from immutable.transports.store import StoreImage
 
-    reference = destinations.completed(destination, image.name, next(iter(image.tags), None))
+    place = destinations.place(
+        destination,
+        image.name,
+        image.tags,
+        store=image.store,
+        registries=config.registries,
+        replace_tag=replace_tag,
+    )
     source = StoreImage(f"{image.name}@{image.generation.number}", image.store)
-    place = transports.parse(reference, store=image.store)
     transports.copy(source, place, progress=progress)
-    return str(place)
+    return destinations.references(place)
 
 
 def _say_how_to_run(shell: Shell, image: Image, written: Sequence[str]) -> None:
@@ -133,7 +189,7 @@ def _say_how_to_run(shell: Shell, image: Image, written: Sequence[str]) -> None:
         shell.hint(f"to Docker: immutable copy {image.name} docker-daemon:{name}")
 
 
-class LockCommand(Command):
+class LockCommand(RegistryCommand):
     """The command whose ``--upgrade`` may have a value, but only one that is joined to it.
 
     Otherwise ``lock --upgrade web.toml`` would take the spec for a layer.
@@ -214,7 +270,7 @@ def _lock(shell: Shell, spec: Spec, upgrade: bool | tuple[str, ...]) -> int:
     return 0
 
 
-@click.command(cls=Command)
+@click.command(cls=RegistryCommand)
 @click.argument("spec", metavar="SPEC", shell_complete=complete_files)
 @pass_shell
 def verify(shell: Shell, spec: str) -> int:

@@ -6,7 +6,7 @@ import difflib
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -15,8 +15,34 @@ from immutable.errors import ImmutableError, SpecError
 from immutable.notation import checked_tag
 from immutable.platforms import Platform
 from immutable.spec import Spec
+from immutable.store.names import Reference
+from immutable.tags import checked_version
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+replace_option: Final = click.option(
+    "--replace-tag",
+    is_flag=True,
+    help="Move a tag that is on another image.",
+)
+digest_option: Final = click.option(
+    "--digest-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the digest into FILE at the end, and a newline.",
+)
+
+
+def platform_option(does: str) -> Callable[[F], F]:
+    """Return the option ``--platform`` of a command that `does` something to images."""
+    return click.option(
+        "--platform",
+        callback=parse_platforms,
+        metavar="PLATFORM",
+        help=f"{does} only the image for this one, say linux/arm64.",
+    )
 
 
 def parse_platforms(
@@ -29,6 +55,25 @@ def parse_platforms(
 def parse_tags(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Any:
     """Return an option's tags if an image can have them: ``1.4.0``."""
     return _parsed(checked_tag, ctx, param, value)
+
+
+def parse_versions(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Any:
+    """Return tags that are written out: ``1.4.0``, and nothing for git to fill in."""
+    return _parsed(checked_version, ctx, param, value)
+
+
+def parse_name(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+    """Return the name, or the name with a tag, to keep an image under."""
+    return _parsed(_storable, ctx, param, value)
+
+
+def _storable(text: str) -> Reference:
+    reference = Reference.parse(text)
+    if reference is None or reference.number is not None or reference.digest is not None:
+        raise ValueError(f"{text!r}: expected NAME or NAME:TAG, the name in lower case")
+    if reference.tag is not None:
+        checked_version(reference.tag)
+    return reference
 
 
 def complete_files(

@@ -39,6 +39,8 @@ def how_to_run(reference: str, image: Image) -> list[str]:
     options = " ".join(["--rm", *(f"-p {port}:{port}" for port in ports)])
     if transport == "docker-daemon":
         return [f"docker run {options} {place}"]
+    if transport == "docker":
+        return [f"docker run {options} {place.removeprefix('//')}"]
     if transport == "docker-archive":
         path, _, name = place.partition(":")
         return [f"docker load -i {path} && docker run {options} {name}"] if name else []

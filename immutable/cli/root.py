@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
 from immutable import __version__
 from immutable.cli.building import build, lock, verify
 from immutable.cli.completing import completion
+from immutable.cli.keeping import load, tag
+from immutable.cli.keys import key
 from immutable.cli.moving import copy
+from immutable.cli.pushing import pull, push
 from immutable.cli.shell import Group
 from immutable.cli.showing import images, inspect
 from immutable.cli.starter import init
@@ -26,5 +31,9 @@ def root() -> None:
     """
 
 
-for command in (init, lock, build, images, inspect, copy, verify, store, completion):
+_COMMANDS: Final = (
+    *(init, lock, build, images, inspect, tag),
+    *(push, pull, copy, load, verify, store, key, completion),
+)
+for command in _COMMANDS:
     root.add_command(command)

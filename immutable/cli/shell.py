@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from attrs import define, evolve, field
@@ -28,6 +28,8 @@ class Shell:
     store: Path | None = None
     mirror: list[str] = field(factory=list)
     jobs: int | None = None
+    tls_verify: bool = True
+    ca_file: Path | None = None
     json: bool = False
     quiet: bool = False
     debug: bool = False
@@ -35,7 +37,11 @@ class Shell:
     def config(self) -> Config:
         """Return the machine's settings, with those of the command line."""
         config = Config.load(store=self.store, mirrors=self.mirror)
-        return config if self.jobs is None else evolve(config, jobs=self.jobs)
+        registries = config.registries.with_options(
+            tls_verify=self.tls_verify, ca_file=self.ca_file
+        )
+        jobs = config.jobs if self.jobs is None else self.jobs
+        return evolve(config, jobs=jobs, registries=registries)
 
     def open_store(self, config: Config | None = None) -> AbstractStore:
         """Open the store, making it if need be."""
@@ -76,6 +82,30 @@ class Command(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's own options, then the global ones."""
         write_options(self, ctx, formatter)
+
+
+class RegistryCommand(Command):
+    """A command that talks to registries, and takes the options that say whom to trust there.
+
+    What they say is in the shell's `config`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        own = len(self.params) - len(global_options())
+        self.params = [*self.params[:own], *registry_options(), *self.params[own:]]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take ``--tls-verify=false`` too, as skopeo and podman write it."""
+        end = args.index("--") if "--" in args else len(args)
+        written = [_VERIFYING.get(arg, arg) for arg in args[:end]]
+        return super().parse_args(ctx, [*written, *args[end:]])
+
+
+_VERIFYING: Final = {
+    "--tls-verify=true": "--tls-verify",
+    "--tls-verify=false": "--no-tls-verify",
+}
 
 
 class Group(click.Group):
@@ -135,6 +165,23 @@ def global_options() -> list[click.Option]:
     ]
 
 
+def registry_options() -> list[click.Option]:
+    """Return the options of commands that talk to registries."""
+    return [
+        _option(
+            "--tls-verify/--no-tls-verify",
+            default=True,
+            help="Without, take any certificate, or none at all, of the registries named here.",
+        ),
+        _option(
+            "--ca-file",
+            type=click.Path(exists=True, path_type=Path),
+            metavar="FILE",
+            help="Trust the certificates in FILE too when talking to registries.",
+        ),
+    ]
+
+
 def write_options(
     command: click.Command, ctx: click.Context, formatter: click.HelpFormatter
 ) -> None:
@@ -159,7 +206,9 @@ def _option(*declarations: str, **settings: Any) -> click.Option:
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     """Put an option's value into the shell; one after the command's name wins."""
     shell = ctx.find_object(Shell)
-    if shell is None or param.name is None or value in (None, False):
+    if shell is None or param.name is None or value is None:
+        return
+    if value is False and param.name != "tls_verify":
         return
     if param.name == "mirror":
         shell.mirror.extend(value)

@@ -12,7 +12,7 @@ import click
 
 from immutable.cli import output
 from immutable.cli.params import complete_images
-from immutable.cli.shell import Command, Shell, pass_shell
+from immutable.cli.shell import Command, RegistryCommand, Shell, pass_shell
 from immutable.errors import ImageNotFound, ImmutableError
 from immutable.store import AbstractStore, Generation
 
@@ -73,7 +73,7 @@ def _listing(documents: Sequence[dict[str, Any]]) -> str:
     return output.table([head, *rows], right={3, 4})
 
 
-@click.command(cls=Command)
+@click.command(cls=RegistryCommand)
 @click.argument("reference", metavar="REF", shell_complete=complete_images)
 @pass_shell
 def inspect(shell: Shell, reference: str) -> None:
@@ -81,15 +81,16 @@ def inspect(shell: Shell, reference: str) -> None:
 
     REF is a name in the store (NAME, NAME:TAG, NAME@3 for a generation, NAME@sha256:…), a
     digest (sha256:…), or an image elsewhere: oci:DIR[:REF], oci-archive:FILE,
-    docker-archive:FILE, docker-daemon:NAME:TAG.
+    docker-archive:FILE, docker-daemon:NAME:TAG, docker://HOST/NAME:TAG.
     """
     from immutable import transports
     from immutable.transports.store import StoreImage
     from immutable.transports.tree import gather
 
-    with shell.look_into_store() as store:
+    config = shell.config()
+    with shell.look_into_store(config) as store:
         _expect_image(reference, store)
-        place = transports.parse(reference, store=store)
+        place = transports.parse(reference, store=store, registries=config.registries)
         with place.open() as source:
             image = gather(source)
             found = (

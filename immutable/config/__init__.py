@@ -35,7 +35,14 @@ from immutable.config.apt import (
     read_apt_sources,
     system_keys,
 )
+from immutable.config.keys import Keys, read_keys
 from immutable.config.npm import Npm, read_npm
+from immutable.config.registries import (
+    Registries,
+    RegistryTable,
+    host_faults,
+    read_registries,
+)
 from immutable.errors import NoMirror, SignatureError, SpecError
 
 __all__ = [
@@ -44,7 +51,9 @@ __all__ = [
     "AptSource",
     "Config",
     "Keyring",
+    "Keys",
     "Mirrors",
+    "Registries",
     "read_apt_sources",
     "redact",
 ]
@@ -72,7 +81,9 @@ class Config:
     `mirrors` and `snapshots` are (archive, URLs) pairs sorted by archive; a snapshot's URL
     holds ``{date}``. `keyring` is the user's own choice of Debian keys, `trusted` the files
     that the system would use. `machine` is what ``uname -m`` says. `source_date_epoch` is only
-    recorded: whether it counts is for a spec to say. `npm` is what npm's own files say.
+    recorded: whether it counts is for a spec to say. `npm` is what npm's own files say;
+    `registries` is how images get to and from registries, and `keys` whose word counts for layers
+    that others built.
     """
 
     store: Path
@@ -88,6 +99,8 @@ class Config:
     apt: tuple[AptSource, ...] = ()
     user_file: Path = Path("config.toml")
     npm: Npm = field(factory=Npm)
+    registries: Registries = field(factory=Registries)
+    keys: Keys = field(factory=Keys)
 
     @classmethod
     def load(
@@ -132,6 +145,8 @@ class Config:
             apt=tuple(read_apt_sources(apt)),
             user_file=user_file,
             npm=read_npm(env),
+            registries=read_registries(env, user.registries),
+            keys=read_keys(env, user_file.parent),
         )
 
     def mirrors_of(self, archive: str, suite: str | None = None) -> Mirrors:
@@ -286,6 +301,7 @@ class _UserFile:
     debian_keyring: str = ""
     mirrors: Mapping[str, Any] = field(factory=dict)
     snapshots: Mapping[str, Any] = field(factory=dict)
+    registries: RegistryTable = field(factory=RegistryTable)
 
 
 def _read_user_file(path: Path) -> _UserFile:
@@ -303,6 +319,7 @@ def _read_user_file(path: Path) -> _UserFile:
         faults.append(f"jobs: expected a number from 1 to 9999, found {user.jobs}")
     mirrors = _table_urls("mirrors", user.mirrors, faults)
     snapshots = _table_urls("snapshots", user.snapshots, faults, dated=True)
+    faults += [f"registries.insecure: {f}" for f in host_faults(user.registries.insecure)]
     if faults:
         raise SpecError(where, faults)
     return evolve(
@@ -312,6 +329,7 @@ def _read_user_file(path: Path) -> _UserFile:
         debian_keyring=_beside(path, user.debian_keyring),
         mirrors=mirrors,
         snapshots=snapshots,
+        registries=evolve(user.registries, ca_file=_beside(path, user.registries.ca_file)),
     )
 
 

@@ -46,7 +46,8 @@ class Run:
             raise HaltedError
 
     def wait(self, seconds: float) -> None:
-        """Wait, or raise HaltedError when meanwhile the work is given up."""
+        """Wait, or raise HaltedError when the work is given up before or meanwhile."""
+        self.check()
         if self._sleep is None:
             self._halt.wait(seconds)
         else:
@@ -110,19 +111,24 @@ def in_threads(
                 thread.join(2.0)
 
 
-def attempts(attempt: Callable[[], T], run: Run) -> T:
-    """Call `attempt` until it succeeds, fails for good, or has failed ATTEMPTS times."""
-    for number in range(1, ATTEMPTS + 1):
+def attempts(attempt: Callable[[], T], run: Run, most: int = ATTEMPTS) -> T:
+    """Call `attempt` until it succeeds, fails for good, or has failed `most` times."""
+    for number in range(1, most + 1):
         run.check()
         try:
             return attempt()
         except FailedError as failed:
-            if not failed.again or number == ATTEMPTS:
+            if not failed.again or number == most:
                 raise
-            # Spread out, or all machines that a mirror refused come back at once.
-            delay = max(2.0 ** (number - 1) * random.uniform(0.5, 1.0), failed.after)  # noqa: S311
-            run.wait(min(delay, LONGEST_DELAY))
+            run.wait(delay(number, failed.after))
     raise AssertionError("unreachable")
+
+
+def delay(number: int, after: float) -> float:
+    """Return the seconds to wait after the attempt `number`; `after` is what was asked for."""
+    # Spread out, or all machines that a mirror refused come back at once.
+    seconds = 2.0 ** (number - 1) * random.uniform(0.5, 1.0)  # noqa: S311
+    return min(max(seconds, after), LONGEST_DELAY)
 
 
 def _shut(raw: object) -> None:

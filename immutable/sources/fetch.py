@@ -381,11 +381,11 @@ def _check_status(response: requests.Response) -> None:
     if status == 200:
         return
     text = f"the server answered {status} {response.reason or ''}".rstrip()
-    after = _retry_after(response.headers.get("Retry-After", ""))
+    after = retry_after(response.headers.get("Retry-After", ""))
     raise FailedError(text, again=status in _PASSING, absent=status in (404, 410), after=after)
 
 
-def _retry_after(value: str) -> float:
+def retry_after(value: str) -> float:
     """Return the seconds that a Retry-After header asks for (RFC 9110, 10.2.3); 0 for nonsense."""
     if value.isascii() and value.isdigit() and len(value) < 10:
         return float(value)
@@ -399,17 +399,17 @@ def _network_failure(error: Exception) -> FailedError:
     import requests
 
     if isinstance(error, requests.exceptions.SSLError):
-        return FailedError(f"TLS failed: {_innermost(error)}")
+        return FailedError(f"TLS failed: {innermost(error)}")
     wrong = (
         requests.exceptions.InvalidURL,
         requests.exceptions.InvalidSchema,
         requests.exceptions.MissingSchema,
         requests.exceptions.TooManyRedirects,
     )
-    return FailedError(_innermost(error), again=not isinstance(error, wrong))
+    return FailedError(innermost(error), again=not isinstance(error, wrong))
 
 
-def _innermost(error: BaseException) -> str:
+def innermost(error: BaseException) -> str:
     """Return the cause at the bottom of what the HTTP libraries wrap, in one line."""
     seen: BaseException = error
     for _ in range(8):

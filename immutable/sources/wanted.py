@@ -29,7 +29,7 @@ class Wanted:
     `name` is for people; `urls` are tried in order; `absent` is the advice to give when every
     one of them answers that it has no such file. What only another program's settings can find
     has no URLs, but `through`, which runs that. With `settings`, npm's credentials, certificates
-    and proxies count.
+    and proxies count. What is `local` needs no network to be had.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Wanted:
     absent: str = ""
     through: Through | None = field(default=None, eq=False, repr=False)
     settings: Npm | None = field(default=None, eq=False, repr=False)
+    local: bool = False
 
 
 @frozen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from attrs import frozen
 from immutable import canonical, oci
 from immutable.derivation import Realisation
 from immutable.digest import Digest
-from immutable.errors import ImageNotFound, StoreError
+from immutable.errors import ImageNotFound, StoreError, TagTaken
 from immutable.oci import Descriptor
 from immutable.store.names import Reference, check_name, check_tag, not_found
 from immutable.store.streams import Ingest
@@ -199,14 +199,20 @@ class AbstractStore(abc.ABC):
 
     @abc.abstractmethod
     def commit_generation(
-        self, name: str, descriptor: Descriptor, *, tags: Sequence[str] = (), created: datetime
+        self,
+        name: str,
+        descriptor: Descriptor,
+        *,
+        tags: Sequence[str] = (),
+        created: datetime,
+        replace_tags: bool = True,
     ) -> Generation:
         """Make `descriptor` the current generation of `name`, and put `tags` on it.
 
         The digest that is current already makes no new generation, but its tags still move.
         Numbers start at 1 and are never given again. Raises BlobMissing if the manifest is
         not there, StoreError for names and tags that cannot be, ValueError for a `created`
-        without a time zone.
+        without a time zone; without `replace_tags` TagTaken for tags of another digest.
         """
 
     @abc.abstractmethod
@@ -222,8 +228,20 @@ class AbstractStore(abc.ABC):
         """Make generation `number` of `name` the current one; raise ImageNotFound."""
 
     @abc.abstractmethod
-    def tag(self, name: str, tag: str, digest: Digest) -> Generation:
-        """Put `tag` on the newest generation of `name` with `digest`; raise ImageNotFound."""
+    def tag(self, name: str, tag: str, digest: Digest, *, replace: bool = True) -> Generation:
+        """Put `tag` on the newest generation of `name` with `digest`; raise ImageNotFound.
+
+        Without `replace`, raises TagTaken for a tag of another digest.
+        """
+
+    def expect_tags(self, name: str, tags: Collection[str], digest: Digest) -> None:
+        """Raise TagTaken if one of `tags` of `name` is on another digest than `digest`."""
+        try:
+            generations = self.generations(name)
+        except ImageNotFound:
+            return
+        held = {tag: one.descriptor.digest for one in generations for tag in one.tags}
+        expect_free(name, held, tags, digest)
 
     @abc.abstractmethod
     def references(self) -> dict[str, Descriptor]:
@@ -344,6 +362,16 @@ def in_utc(created: datetime) -> datetime:
     if created.tzinfo is None:
         raise ValueError(f"created: expected a time with a time zone, found {created.isoformat()}")
     return created.astimezone(UTC)
+
+
+def expect_free(
+    name: str, held: Mapping[str, Digest], tags: Collection[str], digest: Digest
+) -> None:
+    """Raise TagTaken if one of `tags` is on another digest than `digest`, by what `held` says."""
+    for tag in tags:
+        if held.get(tag, digest) != digest:
+            reference = f"store:{Reference(name, tag=tag)}"
+            raise TagTaken(reference, holds=held[tag], wanted=digest)
 
 
 def check_commit(name: str, tags: Sequence[str], created: datetime) -> None:

@@ -24,6 +24,7 @@ from immutable.store.base import (
     StoreInfo,
     bare,
     check_commit,
+    expect_free,
 )
 from immutable.store.database import Database, is_refused
 from immutable.store.layout import Layout, make_root
@@ -233,7 +234,13 @@ class Store(AbstractStore):
     # Images
 
     def commit_generation(  # noqa: D102
-        self, name: str, descriptor: Descriptor, *, tags: Sequence[str] = (), created: datetime
+        self,
+        name: str,
+        descriptor: Descriptor,
+        *,
+        tags: Sequence[str] = (),
+        created: datetime,
+        replace_tags: bool = True,
     ) -> Generation:
         check_commit(name, tags, created)
         self._expect_blob(descriptor)
@@ -246,6 +253,8 @@ class Store(AbstractStore):
         # Whoever stored them may not have come to this yet; a name must not outlive a blob.
         self._layout.sync()
         with self._naming() as profiles:
+            if not replace_tags:
+                expect_free(name, profiles.tags(name), tags, descriptor.digest)
             return profiles.commit(name, descriptor, tags, created)
 
     def generations(self, name: str) -> tuple[Generation, ...]:  # noqa: D102
@@ -260,10 +269,14 @@ class Store(AbstractStore):
         with self._naming() as profiles:
             return profiles.set_current(name, number)
 
-    def tag(self, name: str, tag: str, digest: Digest) -> Generation:  # noqa: D102
+    def tag(  # noqa: D102
+        self, name: str, tag: str, digest: Digest, *, replace: bool = True
+    ) -> Generation:
         check_tag(tag)
         with self._naming() as profiles:
             generation = profiles.with_digest(name, digest)
+            if not replace:
+                expect_free(name, profiles.tags(name), (tag,), digest)
             profiles.set_tag(name, tag, generation.descriptor)
             return profiles.generation(name, generation.number)
 

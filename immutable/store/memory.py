@@ -26,6 +26,7 @@ from immutable.store.base import (
     StoreInfo,
     bare,
     check_commit,
+    expect_free,
     in_utc,
 )
 from immutable.store.names import Reference, check_tag, not_found
@@ -45,6 +46,10 @@ class _Image:
         digest = generation.descriptor.digest
         tags = sorted(tag for tag, target in self.tags.items() if target.digest == digest)
         return evolve(generation, tags=tuple(tags), current=generation.number == self.current)
+
+    def held(self) -> dict[str, Digest]:
+        """Return what each tag is on."""
+        return {tag: descriptor.digest for tag, descriptor in self.tags.items()}
 
     def add(self, name: str, descriptor: Descriptor, created: datetime) -> None:
         self.current = len(self.generations) + 1
@@ -126,12 +131,20 @@ class MemoryStore(AbstractStore):
     # Images
 
     def commit_generation(  # noqa: D102
-        self, name: str, descriptor: Descriptor, *, tags: Sequence[str] = (), created: datetime
+        self,
+        name: str,
+        descriptor: Descriptor,
+        *,
+        tags: Sequence[str] = (),
+        created: datetime,
+        replace_tags: bool = True,
     ) -> Generation:
         check_commit(name, tags, created)
         self._expect_blob(descriptor)
         descriptor = bare(descriptor)
         with self._lock:
+            if not replace_tags and name in self._images:
+                expect_free(name, self._images[name].held(), tags, descriptor.digest)
             image = self._images.setdefault(name, _Image())
             if not image.current or self._at(image).descriptor != descriptor:
                 image.add(name, descriptor, created)
@@ -157,12 +170,16 @@ class MemoryStore(AbstractStore):
             image.current = number
             return image.told(self._at(image))
 
-    def tag(self, name: str, tag: str, digest: Digest) -> Generation:  # noqa: D102
+    def tag(  # noqa: D102
+        self, name: str, tag: str, digest: Digest, *, replace: bool = True
+    ) -> Generation:
         check_tag(tag)
         with self._lock:
             image = self._image(name)
             for generation in reversed(image.generations):
                 if generation.descriptor.digest == digest:
+                    if not replace:
+                        expect_free(name, image.held(), (tag,), digest)
                     image.tags[tag] = generation.descriptor
                     return image.told(generation)
         raise ImageNotFound(f"{name}@{digest}: in no generation of {name}")

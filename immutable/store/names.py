@@ -15,12 +15,12 @@ from attrs import frozen
 
 from immutable.digest import Digest
 from immutable.errors import ImageNotFound, StoreError
+from immutable.tags import checked_version, is_tag
 
-# OCI distribution-spec, "Pulling manifests": <name> and <reference> as a tag.
+# OCI distribution-spec, "Pulling manifests": <name>.
 _NAME: Final = re.compile(
     r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*", re.ASCII
 )
-_TAG: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", re.ASCII)
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 
 
@@ -46,7 +46,7 @@ class Reference:
                 return None
         else:
             name, colon, tag = text.partition(":")
-            if colon and not _TAG.fullmatch(tag):
+            if colon and not is_tag(tag):
                 return None
             result = cls(name, tag=tag if colon else None)
         return result if is_name(name) else None
@@ -73,12 +73,11 @@ def check_name(name: str) -> None:
 
 
 def check_tag(tag: str) -> None:
-    """Raise StoreError unless `tag` can be an image's tag."""
-    if not _TAG.fullmatch(tag):
-        raise StoreError(
-            f"{tag!r}: expected a tag of at most 128 of a-z A-Z 0-9 _ . - that starts with "
-            "neither . nor -"
-        )
+    """Raise StoreError unless `tag` can be an image's tag; `latest`, for one, cannot."""
+    try:
+        checked_version(tag)
+    except ValueError as error:
+        raise StoreError(str(error)) from None
 
 
 def not_found(wanted: str, known: Iterable[str], kind: str = "image") -> ImageNotFound:

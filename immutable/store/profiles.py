@@ -89,6 +89,11 @@ class Profiles:
             (name, tag, *_columns(descriptor)),
         )
 
+    def tags(self, name: str) -> dict[str, Digest]:
+        """Return the tags of `name`, and what each is on."""
+        rows = self._connection.execute("SELECT tag, digest FROM tag WHERE name = ?", (name,))
+        return {tag: parsed(digest) for tag, digest in rows}
+
     def with_digest(self, name: str, digest: Digest) -> Generation:
         """Return the newest generation of `name` with `digest`; raise ImageNotFound."""
         for generation in reversed(self.generations(name)):

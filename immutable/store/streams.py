@@ -120,8 +120,13 @@ class VerifiedReader(io.RawIOBase):
     def _expect_end(self) -> None:
         more = self._file.read(1)
         if more or self._count > (self._size or 0):
+            # Also where the digest is right: what was given is not all of it.
             self._hash.update(more)
-            self._name += f": longer than its {self._size} bytes"
+            raise DigestMismatch(
+                f"{self._name}: longer than its {self._size} bytes",
+                expected=self._expected,
+                actual=Digest(self._hash.hexdigest()),
+            )
         self._finish()
 
     def _finish(self) -> None:

@@ -1,31 +1,37 @@
 """Where an image goes or comes from, spelt as in containers-transports(5); and `copy`.
 
-======================================  ====================================================
+======================================  =========================================================
 ``oci:DIR[:REF]``                       an image-layout directory
 ``oci-archive:FILE[:REF]``              the same in a tar file
 ``docker-archive:FILE[:NAME:TAG]``      what ``docker load`` and ``docker save`` know
 ``docker-daemon:NAME:TAG``              a Docker engine
+``docker://HOST[:PORT]/NAME:TAG``       a registry; also ``NAME@sha256:…``, ``NAME:TAG@sha256:…``
 ``store:NAME[:TAG]``, ``NAME[:TAG]``    our own store; as a source also ``NAME@sha256:…``
-======================================  ====================================================
+======================================  =========================================================
 
-A path ends at the first colon.
+A path ends at the first colon. No registry and no tag is assumed where none is written, and nothing
+is written as ``latest``. Tags in registries and in the store do not move unless that is asked for.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from attrs import frozen
+
+from immutable.config import Registries
 from immutable.errors import TransportError
 from immutable.oci import Descriptor
 from immutable.platforms import Platform
 from immutable.progress import SILENT, Progress
 from immutable.store import AbstractStore
 from immutable.store.names import Reference
-from immutable.transports.base import Image, Source, Transport
+from immutable.transports.base import Image, Source, Transport, expect_version
 from immutable.transports.members import Scratch, temporary
 from immutable.transports.tree import expect_platform, gather
 
@@ -38,17 +44,27 @@ def copy(
     *,
     platform: Platform | None = None,
     store: AbstractStore | None = None,
+    registries: Registries | None = None,
+    replace_tag: bool = False,
     progress: Progress = SILENT,
 ) -> Descriptor:
     """Copy an image; return the descriptor of what was copied.
 
-    References are parsed with `store` as the one whose names they may be. With `platform`, or
-    for a destination that takes one platform only, one manifest of an index is copied, else the
-    index with everything in it. All bytes are verified on the way, their names come last: on an
-    error the destination has nothing new by its name. Raises ImmutableError.
+    References are parsed with `store`, `registries` and `replace_tag`, as `parse` does it. With
+    `platform`, or for a destination that takes one platform only, one manifest of an index is
+    copied, else the index with everything in it. All bytes are verified on the way, their names
+    come last: on an error the destination has nothing new by its name. Raises ImmutableError:
+    TagTaken for a tag of another image in a registry or a store, TransportError for `latest` as
+    a destination's tag.
     """
-    given = parse(source, store=store) if isinstance(source, str) else source
-    taken = parse(destination, store=store) if isinstance(destination, str) else destination
+
+    def place(named: Transport | str) -> Transport:
+        if not isinstance(named, str):
+            return named
+        return parse(named, store=store, registries=registries, replace_tag=replace_tag)
+
+    given, taken = place(source), place(destination)
+    expect_version(taken.called(), taken)
     wanted = platform or taken.takes()
     with given.open() as opened:
         image = gather(opened, wanted)
@@ -58,79 +74,119 @@ def copy(
     return image.root
 
 
-def parse(reference: str, *, store: AbstractStore | None = None) -> Transport:
+def parse(
+    reference: str,
+    *,
+    store: AbstractStore | None = None,
+    registries: Registries | None = None,
+    replace_tag: bool = False,
+) -> Transport:
     """Return the place that `reference` writes.
 
-    One without a transport is a name in `store`; if that is None, in this user's own. Raises
-    TransportError for an unknown transport and for what cannot follow a known one.
+    One without a transport is a name in `store`; if that is None, in this user's own. What is
+    in a registry is reached by `registries`, or by this user's own settings. With `replace_tag`
+    what goes to a registry or a store takes tags away from other images. Raises TransportError
+    for an unknown transport and for what cannot follow a known one.
     """
+    around = _Around(store, registries, replace_tag)
     prefix, colon, rest = reference.partition(":")
     transport = _TRANSPORTS.get(prefix) if colon else None
+    if colon and prefix == "docker":
+        return _docker(rest, around)
     if transport is None:
         _refuse_unknown(reference, prefix if colon else "")
-        return _store(reference, store)
+        return _store(reference, around)
     try:
-        return transport(rest, store)
+        return transport(rest, around)
     except ValueError as error:
         raise TransportError(f"{reference}: {error}") from None
 
 
-def _oci(rest: str, _store: AbstractStore | None) -> Transport:
+@frozen
+class _Around:
+    """What a reference itself does not say."""
+
+    store: AbstractStore | None
+    registries: Registries | None
+    replace_tag: bool
+
+    @property
+    def scratch(self) -> Scratch:
+        """Where temporary files are had."""
+        return temporary if self.store is None else self.store.scratch
+
+
+def _oci(rest: str, _around: _Around) -> Transport:
     from immutable.transports.oci import LayoutDirectory
 
     path, ref = _path(rest)
     return LayoutDirectory(path, ref)
 
 
-def _oci_archive(rest: str, store: AbstractStore | None) -> Transport:
+def _oci_archive(rest: str, around: _Around) -> Transport:
     from immutable.transports.oci_archive import OciArchive
 
     path, ref = _path(rest)
-    return OciArchive(path, ref, _scratch(store))
+    return OciArchive(path, ref, around.scratch)
 
 
-def _docker_archive(rest: str, store: AbstractStore | None) -> Transport:
+def _docker_archive(rest: str, around: _Around) -> Transport:
     from immutable.transports.docker_archive import DockerArchive
     from immutable.transports.docker_names import DockerName
 
     path, name = _path(rest)
-    return DockerArchive(path, DockerName.parse(name) if name else None, _scratch(store))
+    return DockerArchive(path, DockerName.parse(name) if name else None, around.scratch)
 
 
-def _docker_daemon(rest: str, store: AbstractStore | None) -> Transport:
+def _docker_daemon(rest: str, around: _Around) -> Transport:
     # The Docker SDK takes a tenth of a second to import.
     from immutable.transports.docker_daemon import DockerDaemon
     from immutable.transports.docker_names import DockerName
 
-    return DockerDaemon(DockerName.parse(rest), scratch=_scratch(store))
+    return DockerDaemon(DockerName.parse(rest), scratch=around.scratch)
 
 
-def _store(rest: str, store: AbstractStore | None) -> Transport:
+def _docker(rest: str, around: _Around) -> Transport:
+    # `requests` takes a tenth of a second to import.
+    from immutable.transports.registry.names import RegistryName
+    from immutable.transports.registry.transport import RegistryImage
+
+    if not rest.startswith("//"):
+        raise TransportError(
+            f"docker:{rest}: expected docker://HOST/NAME:TAG for an image in a registry; one in "
+            f"the Docker engine is docker-daemon:NAME:TAG, one in the store store:docker:{rest}"
+        )
+    try:
+        return RegistryImage(
+            RegistryName.parse(rest[2:]), around.registries, replace_tag=around.replace_tag
+        )
+    except ValueError as error:
+        shown = _USER.sub("//", rest)
+        raise TransportError(f"docker:{shown}: {error}") from None
+
+
+def _store(rest: str, around: _Around) -> Transport:
     from immutable.transports.store import StoreImage
 
     if not rest:
         raise ValueError("expected a name")
-    return StoreImage(rest, store)
+    return StoreImage(rest, around.store, replace_tag=around.replace_tag)
 
 
-_TRANSPORTS: Final[Mapping[str, Callable[[str, AbstractStore | None], Transport]]] = (
-    MappingProxyType(
-        {
-            "oci": _oci,
-            "oci-archive": _oci_archive,
-            "docker-archive": _docker_archive,
-            "docker-daemon": _docker_daemon,
-            "store": _store,
-        }
-    )
+_TRANSPORTS: Final[Mapping[str, Callable[[str, _Around], Transport]]] = MappingProxyType(
+    {
+        "oci": _oci,
+        "oci-archive": _oci_archive,
+        "docker-archive": _docker_archive,
+        "docker-daemon": _docker_daemon,
+        "store": _store,
+    }
 )
 # Others of containers-transports(5). A name in the store may look the same, but is hardly meant.
-_FOREIGN: Final = ("containers-storage", "dir", "docker", "ostree", "sif", "tarball")
+_FOREIGN: Final = ("containers-storage", "dir", "ostree", "sif", "tarball")
+# A password, which has no place in a reference, but may stand there.
+_USER: Final = re.compile(r"//.*@(?!sha256:)", re.DOTALL)
 _LIKENESS: Final = 0.75
-
-
-def _scratch(store: AbstractStore | None) -> Scratch:
-    return temporary if store is None else store.scratch
 
 
 def _path(rest: str) -> tuple[Path, str]:
@@ -160,9 +216,11 @@ def _refuse_unknown(reference: str, prefix: str) -> None:
         )
     near = near or difflib.get_close_matches(prefix, _TRANSPORTS, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}:?" if near else f"there is {_known()}"
+    if reference.removeprefix(prefix).startswith("://"):
+        hint = "a registry is docker://HOST/NAME:TAG"
     name = f"; an image of that name is store:{reference}" if is_name else ""
     raise TransportError(f"{reference}: unknown transport {prefix!r}; {hint}{name}")
 
 
 def _known() -> str:
-    return ", ".join(f"{name}:" for name in _TRANSPORTS)
+    return ", ".join([*(f"{name}:" for name in _TRANSPORTS), "docker://"])

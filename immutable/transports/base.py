@@ -5,17 +5,23 @@ A source gives blobs by descriptor, a destination takes an `Image`. Neither know
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import BinaryIO, Final, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, Self, cast
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
-from immutable.errors import ImageError
+from immutable.digest import Digest
+from immutable.errors import ImageError, TransportError
 from immutable.oci import Descriptor, Index, Manifest
 from immutable.platforms import Platform
 from immutable.progress import Progress
 from immutable.store.streams import verifying
+from immutable.tags import LATEST, NO_VERSION
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 MAX_DOCUMENT: Final = 4 << 20  # bytes of a manifest, index or config, as registries have it
 PIECE: Final = 1 << 20
@@ -39,8 +45,35 @@ class Source(Protocol):
         """
 
 
+@frozen
+class Called:
+    """What an image is called somewhere: a name without a host, and a tag; both may be empty."""
+
+    name: str = ""
+    tag: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return what ``[HOST/]NAME[:TAG]`` or ``NAME@…`` calls an image.
+
+        A lone ``latest`` is a tag: as a name it would say as little.
+        """
+        name, colon, tag = text.rpartition(":")
+        if not colon or "/" in tag:
+            name, tag = text, ""
+        if name == LATEST and not tag:
+            name, tag = "", name
+        host, slash, rest = name.partition("/")
+        if slash and (host == "localhost" or {".", ":"} & {*host}):
+            name = rest
+        return cls(name.partition("@")[0], tag)
+
+
 class Transport(Protocol):
     """A place that a reference names; its ``str()`` is the reference."""
+
+    def called(self) -> Called:
+        """Return what the reference calls the image."""
 
     def open(self) -> AbstractContextManager[Source]:
         """Open the image that is there.
@@ -95,6 +128,75 @@ class Image:
     def read(self, descriptor: Descriptor) -> bytes:
         """Return the verified bytes of a small blob; raise ImageError if it is no small one."""
         return read(self.source, descriptor)
+
+    def counted(self, advance: Callable[[int], object]) -> Self:
+        """Return the image with `advance` told of each byte that is read, once."""
+        return evolve(self, source=_Counting(self.source, advance))
+
+
+@frozen
+class _Counting:
+    """A source whose blobs tell of their bytes, but of none again if a blob is read again."""
+
+    source: Source
+    advance: Callable[[int], object]
+    told: dict[Digest, int] = field(factory=dict)
+
+    @property
+    def where(self) -> str:
+        return self.source.where
+
+    @property
+    def root(self) -> Descriptor:
+        return self.source.root
+
+    @property
+    def remote(self) -> bool:
+        return is_remote(self.source)
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        file = self.source.open(descriptor)
+        return cast("BinaryIO", _Counted(file, self, descriptor.digest))
+
+    def reached(self, digest: Digest, count: int) -> None:
+        """Tell of what was read of a blob beyond what was told already."""
+        new = count - self.told.get(digest, 0)
+        if new > 0:
+            self.told[digest] = count
+            self.advance(new)
+
+
+class _Counted(io.RawIOBase):
+    """A file that says how far it was read."""
+
+    def __init__(self, file: BinaryIO, counting: _Counting, digest: Digest) -> None:
+        super().__init__()
+        self._file, self._counting, self._digest = file, counting, digest
+        self._count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        count = cast("io.RawIOBase", self._file).readinto(buffer) or 0
+        self._count += count
+        self._counting.reached(self._digest, self._count)
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def is_remote(source: Source) -> bool:
+    """Whether wrong bytes of `source` may come right the next time."""
+    return getattr(source, "remote", False)
+
+
+def expect_version(called: Called, where: object) -> None:
+    """Raise TransportError for a name that images do not get: with the tag `latest`."""
+    if called.tag == LATEST:
+        raise TransportError(f"{where}: {NO_VERSION}")
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +25,7 @@ from immutable.platforms import Platform
 from immutable.progress import Progress
 from immutable.store.files import Draft
 from immutable.transports import docker_saved, members
-from immutable.transports.base import Image, pieces
+from immutable.transports.base import Called, Image, pieces
 from immutable.transports.docker_names import DockerName
 from immutable.transports.docker_saved import SavedSource
 from immutable.transports.members import Scratch, temporary
@@ -47,6 +47,10 @@ class DockerArchive:
 
     def __str__(self) -> str:
         return f"docker-archive:{self.path}" + (f":{self.name}" if self.name else "")
+
+    def called(self) -> Called:
+        """Return what the reference calls the image."""
+        return Called() if self.name is None else Called.parse(str(self.name))
 
     @contextmanager
     def open(self) -> Iterator[SavedSource]:
@@ -161,12 +165,12 @@ def distinct(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     return tuple({layer.diff_id: layer for layer in reversed(layers)}.values())[::-1]
 
 
-def counting(
-    layers: tuple[Layer, ...], image: Image, progress: Progress
-) -> AbstractContextManager[Callable[[int], None]]:
-    """Begin the task of copying `layers`, counted in their stored bytes."""
+@contextmanager
+def counting(layers: tuple[Layer, ...], image: Image, progress: Progress) -> Iterator[Image]:
+    """Give `image` to copy `layers` from, counted in their stored bytes."""
     total = sum(layer.blob.size for layer in layers)
-    return progress.task(f"copying {image.source.where}", total)
+    with progress.task(f"copying {image.source.where}", total) as advance:
+        yield image.counted(advance)
 
 
 def _write(
@@ -177,10 +181,9 @@ def _write(
         draft.write(piece)
         offset += len(piece)
     layers = distinct(parts.layers)
-    with counting(layers, image, progress) as advance:
+    with counting(layers, image, progress) as counted:
         for layer in layers:
-            offset += _write_layer(draft, offset, image, layer)
-            advance(layer.blob.size)
+            offset += _write_layer(draft, offset, counted, layer)
     draft.write(tar.END)
 
 

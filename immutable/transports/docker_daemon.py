@@ -15,7 +15,7 @@ from immutable.errors import TransportError
 from immutable.platforms import Platform
 from immutable.progress import Progress
 from immutable.transports import docker_saved, engine, members
-from immutable.transports.base import Image, pieces
+from immutable.transports.base import Called, Image, pieces
 from immutable.transports.docker_archive import (
     Layer,
     Parts,
@@ -46,6 +46,10 @@ class DockerDaemon:
 
     def __str__(self) -> str:
         return f"docker-daemon:{self.name}"
+
+    def called(self) -> Called:
+        """Return what the reference calls the image."""
+        return Called.parse(str(self.name))
 
     @contextmanager
     def open(self) -> Iterator[SavedSource]:
@@ -86,10 +90,9 @@ def _archive(
     """Yield a docker archive without the `known` lowest layers."""
     yield from documents(parts, name)
     layers = distinct(parts.layers[known:])
-    with counting(layers, image, progress) as advance:
+    with counting(layers, image, progress) as counted:
         for layer in layers:
-            yield from _layer(image, layer)
-            advance(layer.blob.size)
+            yield from _layer(counted, layer)
     yield tar.END
 
 

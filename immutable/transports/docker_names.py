@@ -7,10 +7,11 @@ from typing import Final, Self
 
 from attrs import frozen
 
+from immutable.tags import is_tag
+
 _HOST: Final = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?/)?"
 _PART: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY: Final = re.compile(rf"{_HOST}{_PART}(?:/{_PART})*", re.ASCII)
-_TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 # What tells a host from the first part of a path: a dot, a port, or being this very machine.
 _PREFIX: Final = re.compile(r"(?:[^/]*[.:][^/]*|localhost)/(?:library/)?")
 
@@ -28,7 +29,7 @@ class DockerName:
         repository, colon, tag = text.rpartition(":")
         if not colon or "/" in tag:
             raise ValueError(f"{text!r}: expected NAME:TAG; say which tag, none is assumed")
-        if not _REPOSITORY.fullmatch(repository) or not _TAG.fullmatch(tag):
+        if not _REPOSITORY.fullmatch(repository) or not is_tag(tag):
             raise ValueError(f"{text!r}: expected [HOST[:PORT]/]NAME:TAG, NAME in lower case")
         return cls(repository, tag)
 

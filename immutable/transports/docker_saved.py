@@ -56,7 +56,16 @@ def source(archive: Members, name: DockerName | None, where: str) -> SavedSource
     none, ImageError for documents that do not hold, DigestMismatch for bytes that are not those
     of the name or the diffID.
     """
-    chosen = _choose(_listing(archive), name, where)
+    return _source(archive, _choose(_listing(archive), name, where), where)
+
+
+def sources(archive: Members, where: str) -> Iterator[tuple[SavedSource, tuple[str, ...]]]:
+    """Yield every image in `archive`, with its names as Docker writes them; raise as `source`."""
+    for saved in _listing(archive):
+        yield _source(archive, saved, where), saved.tags
+
+
+def _source(archive: Members, chosen: _Saved, where: str) -> SavedSource:
     config_path = archive.follow(chosen.config)
     data = archive.read(config_path, MAX_DOCUMENT)
     digest = Digest.of(data)

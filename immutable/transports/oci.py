@@ -15,7 +15,7 @@ from immutable.oci import REF_NAME, Descriptor, Index
 from immutable.platforms import Platform
 from immutable.progress import Progress
 from immutable.store.layout import Layout
-from immutable.transports.base import Image
+from immutable.transports.base import Called, Image
 from immutable.transports.sending import ingest, send
 
 # image-spec 1.1, annotations.md, "org.opencontainers.image.ref.name"
@@ -72,11 +72,16 @@ class LayoutDirectory:
     def __str__(self) -> str:
         return f"oci:{self.path}" + (f":{self.ref}" if self.ref else "")
 
+    def called(self) -> Called:
+        """Return what the reference calls the image."""
+        return Called.parse(self.ref)
+
     @contextmanager
-    def open(self) -> Iterator[LayoutSource]:
-        """Open the image that is there."""
+    def open(self, root: Descriptor | None = None) -> Iterator[LayoutSource]:
+        """Open the image that is there, or the one of `root`, whatever has a name now."""
         layout = Layout.open(self.path)
-        yield LayoutSource(str(self), choose(layout.index(), self.ref, str(self)), layout)
+        root = root or choose(layout.index(), self.ref, str(self))
+        yield LayoutSource(str(self), root, layout)
 
     def takes(self) -> Platform | None:
         """Take all platforms."""

@@ -16,7 +16,7 @@ from immutable.platforms import Platform
 from immutable.progress import Progress
 from immutable.store.layout import VERSION
 from immutable.transports import members
-from immutable.transports.base import MAX_DOCUMENT, Image, pieces
+from immutable.transports.base import MAX_DOCUMENT, Called, Image, pieces
 from immutable.transports.members import Members, Scratch, temporary
 from immutable.transports.oci import check_ref, choose, named
 
@@ -42,14 +42,17 @@ class OciArchive:
     def __str__(self) -> str:
         return f"oci-archive:{self.path}" + (f":{self.ref}" if self.ref else "")
 
+    def called(self) -> Called:
+        """Return what the reference calls the image."""
+        return Called.parse(self.ref)
+
     @contextmanager
-    def open(self) -> Iterator[ArchiveSource]:
-        """Open the image that is there."""
+    def open(self, root: Descriptor | None = None) -> Iterator[ArchiveSource]:
+        """Open the image that is there, or the one of `root`, whatever has a name now."""
         with members.opened(self.path, self.scratch) as archive:
-            _check_marker(archive)
-            data = archive.read("index.json", MAX_DOCUMENT)
-            index = oci.decode_index(data, f"{self.path}: index.json")
-            yield ArchiveSource(str(self), choose(index, self.ref, str(self)), archive)
+            index = listing(archive)
+            root = root or choose(index, self.ref, str(self))
+            yield ArchiveSource(str(self), root, archive)
 
     def takes(self) -> Platform | None:
         """Take all platforms."""
@@ -73,6 +76,13 @@ class ArchiveSource:
     def open(self, descriptor: Descriptor) -> BinaryIO:
         """Open a blob."""
         return self.archive.open(_blob_path(descriptor), descriptor.size)
+
+
+def listing(archive: Members) -> Index:
+    """Return the index of an archived layout; raise ImageError if it is none."""
+    _check_marker(archive)
+    data = archive.read("index.json", MAX_DOCUMENT)
+    return oci.decode_index(data, f"{archive.name}: index.json")
 
 
 def _blob_path(descriptor: Descriptor) -> str:
@@ -104,10 +114,10 @@ def _archive(image: Image, ref: str, progress: Progress) -> Iterator[bytes]:
         yield from _blob(document.descriptor, (document.data,))
     total = sum(blob.size for blob in image.blobs)
     with progress.task(f"copying {image.source.where}", total) as advance:
+        counted = image.counted(advance)
         for blob in image.blobs:
-            with image.open(blob) as stream:
+            with counted.open(blob) as stream:
                 yield from _blob(blob, pieces(stream))
-            advance(blob.size)
     yield tar.END
 
 

@@ -14,9 +14,14 @@ from immutable.oci import Descriptor
 from immutable.platforms import Platform
 from immutable.progress import Progress
 from immutable.store import AbstractStore, Store
-from immutable.store.names import Reference
-from immutable.transports.base import Image
+from immutable.store.names import Reference, check_tag
+from immutable.transports.base import Called, Image
 from immutable.transports.sending import ingest, send
+
+
+def named(reference: str) -> Reference | None:
+    """Return a reference to an image of a store taken apart; None for one without a name."""
+    return None if reference.startswith("sha256:") else Reference.parse(reference)
 
 
 @frozen
@@ -24,14 +29,22 @@ class StoreImage:
     """The image that `reference` means in `store`, or in this user's store if that is None.
 
     As a destination it is a name, with a tag or without: the image becomes its newest
-    generation.
+    generation, with the tags `also` too. A tag that is on another digest is refused, or with
+    `replace_tag` moved.
     """
 
     reference: str
     store: AbstractStore | None = field(default=None, eq=False, repr=False)
+    also: tuple[str, ...] = ()
+    replace_tag: bool = False
 
     def __str__(self) -> str:
         return f"store:{self.reference}"
+
+    def called(self) -> Called:
+        """Return what the reference calls the image."""
+        name = named(self.reference)
+        return Called() if name is None else Called(name.name, name.tag or "")
 
     @contextmanager
     def open(self) -> Iterator[StoreSource]:
@@ -44,17 +57,26 @@ class StoreImage:
         return None
 
     def receive(self, image: Image, progress: Progress) -> None:
-        """Put the image's blobs there, then commit a generation."""
-        name = Reference.parse(self.reference)
+        """Put the image's blobs there, then commit a generation.
+
+        Raises TagTaken, and StoreError for a name or a tag that cannot be.
+        """
+        name = named(self.reference)
         if name is None or name.number is not None or name.digest is not None:
             raise TransportError(f"{self}: expected NAME or NAME:TAG to store an image under")
+        tags = dict.fromkeys((*filter(None, [name.tag]), *self.also))
+        for tag in tags:
+            check_tag(tag)
         with self._opened() as store, store.lease():
+            if not self.replace_tag:
+                store.expect_tags(name.name, tags, image.root.digest)
             send(image, _StoreSink(store), progress)
             store.commit_generation(
                 name.name,
                 image.root,
-                tags=() if name.tag is None else (name.tag,),
+                tags=tuple(tags),
                 created=datetime.now(UTC),
+                replace_tags=self.replace_tag,
             )
 
     @contextmanager

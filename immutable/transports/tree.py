@@ -77,9 +77,7 @@ def _children(source: Source, root: Document) -> list[Document]:
     for descriptor in root.value.manifests:
         family = oci.family(descriptor.media_type)
         if family == oci.INDEX:
-            raise ImageError(
-                f"{where}: holds the index {descriptor.digest}; expected manifests only"
-            )
+            raise _nested(where, descriptor)
         if family == oci.MANIFEST:
             found.setdefault(descriptor.digest, descriptor)
     total = sum(descriptor.size for descriptor in found.values())
@@ -90,10 +88,17 @@ def _children(source: Source, root: Document) -> list[Document]:
     return [_document(source, descriptor) for descriptor in found.values()]
 
 
+def _nested(where: str, descriptor: Descriptor) -> ImageError:
+    return ImageError(f"{where}: holds the index {descriptor.digest}; expected manifests only")
+
+
 def _choose(index: Index, platform: Platform, where: str) -> Descriptor:
     for descriptor in index.manifests:
         if descriptor.platform == platform and oci.family(descriptor.media_type) == oci.MANIFEST:
             return descriptor
+    for descriptor in index.manifests:
+        if oci.family(descriptor.media_type) == oci.INDEX:
+            raise _nested(where, descriptor)
     there = sorted({str(d.platform) for d in index.manifests if d.platform is not None})
     raise TransportError(
         f"{where}: nothing for {platform}; there is {', '.join(there) or 'no platform named'}"

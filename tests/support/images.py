@@ -23,7 +23,7 @@ from immutable.oci import Descriptor, ImageConfig, Index, Manifest
 from immutable.platforms import Platform
 from immutable.progress import Progress
 from immutable.transports import copy
-from immutable.transports.base import Image
+from immutable.transports.base import Called, Image
 from immutable.transports.sending import send
 
 AMD64 = Platform("linux", "amd64")
@@ -71,6 +71,9 @@ class MemoryTransport:
     def open(self) -> Iterator[MemorySource]:
         assert self.root is not None
         yield MemorySource("memory:", self.root, self.blobs)
+
+    def called(self) -> Called:
+        return Called()
 
     def takes(self) -> Platform | None:
         return self.platform

@@ -130,6 +130,7 @@ class NpmBuilder:
             [Command(*row) for row in options["commands"]],
             options["links"],
             project.hidden if options["lockfile"] else b"",
+            project.bundled,
         )
         yield _above(target, options, anything=bool(options["places"] or options["links"]))
 

@@ -1,0 +1,190 @@
+"""Layer kind ``image``: the layers of another image, as they are, to build upon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from attrs import field, frozen
+
+from immutable import oci
+from immutable.builders.base import Foundation, Inputs, LockScope, Scope
+from immutable.builders.image.pinned import Layer as PinnedLayer
+from immutable.builders.image.pinned import Pinned, PlatformBase, documents, read
+from immutable.builders.image.places import InRegistry, OnDisk, OtherSpec, Place, parse
+from immutable.derivation import Derivation, Facts, Read, Realisation, Snapshot
+from immutable.digest import Digest
+from immutable.entries import Entry
+from immutable.errors import BlobMissing, ImageError, RegistryError, SpecError, TransportError
+from immutable.image import Base
+from immutable.lock import LockedLayer, Pin
+from immutable.oci import Descriptor
+from immutable.platforms import Platform
+from immutable.sources.wanted import Wanted
+from immutable.spec import Layer
+from immutable.structure import parsed_by
+
+if TYPE_CHECKING:
+    from immutable.transports import Source
+
+AS_IS: Final = "as-is"  # what stands for the encoder in the record of an adopted layer
+
+
+@frozen
+class ImageOptions:
+    """An ``image`` layer: `from` is another spec's path, or says where an image is."""
+
+    from_: OtherSpec | OnDisk | InRegistry = field(metadata=parsed_by(parse))
+
+
+class ImageBuilder:
+    """Takes over the layers of a spec's image, or of one in a registry, a layout or an archive."""
+
+    kind: ClassVar[str] = "image"
+    version: ClassVar[int] = 1
+    options: ClassVar[type[Any]] = ImageOptions
+
+    def request(self, options: ImageOptions, read: Read) -> Mapping[str, Any] | None:  # noqa: ARG002
+        """Return the reference, without a host; a spec has a lock of its own."""
+        return None if isinstance(options.from_, OtherSpec) else {"from": options.from_.asked}
+
+    def paths(self, options: ImageOptions) -> tuple[str, ...]:  # noqa: ARG002
+        """Return nothing: an image is pinned, and a spec has inputs of its own."""
+        return ()
+
+    def beneath(self, options: ImageOptions) -> str | None:
+        """Return the path of the spec to build upon; None for anything else."""
+        return options.from_.path if isinstance(options.from_, OtherSpec) else None
+
+    def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
+        """Pin the digest of what the reference means now.
+
+        Where the lock only lacks a platform, the digest that is pinned stays if it has that.
+        Raises TransportError where there is no such image, or none for one of the platforms,
+        and ImageError for one that none can build upon.
+        """
+        place: Place = layer.options.from_
+        request = {"from": place.asked}
+        previous = given.previous
+        if previous is not None and not given.upgrade and dict(previous.request) == request:
+            with suppress(BlobMissing, ImageError, TransportError):
+                return _locked(layer, place, given, _root(previous))
+        return _locked(layer, place, given, None)
+
+    def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:
+        """Read the pinned manifests and configs, or plan the other spec."""
+        place = layer.options.from_
+        foundations: Mapping[Platform, Foundation]
+        if isinstance(place, OtherSpec):
+            foundations = scope.foundation(scope.folder / place.path)
+        else:
+            assert locked is not None  # noqa: S101 - a plan has a lock that is not stale
+            pinned = Pinned(place, _root(locked), scope)
+            foundations = {
+                platform: _foundation(base, pinned, layer.name)
+                for platform, base in pinned.platforms(scope.platforms).items()
+            }
+        digests = [layer.digest for found in foundations.values() for layer in found.layers]
+        return Snapshot(Digest.of(" ".join(map(str, digests)).encode()), foundations)
+
+    def foundation(self, snapshot: Snapshot, platform: Platform) -> Foundation:
+        """Return what the layer brings for `platform`."""
+        foundation: Foundation = snapshot.data[platform]
+        return foundation
+
+    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
+        """Return the other image's layers."""
+        if facts.below or facts.snapshot is None:
+            raise SpecError(
+                facts.spec.where,
+                [f'layer "{facts.layer.name}": an image to build upon has to be the first layer'],
+            )
+        return self.foundation(facts.snapshot, facts.platform).layers
+
+    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:  # noqa: ARG002
+        """Return the layer's blob."""
+        pinned, blob = _pinned(derivation), _layer(derivation).blob
+        name = f"{pinned.place.base_name} layer {blob.digest.short}"
+        local = pinned.place.local
+        return [Wanted(name, blob.digest, blob.size, (), through=pinned, local=local)]
+
+    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+        """Never called: layers are adopted."""
+        raise NotImplementedError
+
+    def adopt(self, derivation: Derivation, inputs: Inputs) -> Realisation:
+        """Check the layer's blob, which is in the store, against its digest and diffID."""
+        layer = _layer(derivation)
+        _pinned(derivation).expect(layer, inputs.store)
+        return Realisation(derivation.digest, AS_IS, layer.diff_id, layer.blob)
+
+
+def _root(locked: LockedLayer) -> Descriptor:
+    """Return the pinned descriptor; its media type is not known before its bytes are."""
+    pin = locked.pin[0]
+    return Descriptor("", pin.sha256, pin.size)
+
+
+def _locked(layer: Layer, place: Place, given: LockScope, root: Descriptor | None) -> LockedLayer:
+    """Return the answer that pins `root`, or what `place` means now."""
+    with documents(place, given.scope, root) as source:
+        platforms = tuple(p for p in given.platforms if _offers(source, p, given))
+        pin = Pin(
+            name=place.pin_name,
+            version="",
+            architecture="",
+            path="",
+            size=source.root.size,
+            sha256=source.root.digest,
+            why=("asked for",),
+        )
+    return LockedLayer(layer.name, layer.kind, {"from": place.asked}, platforms, (), (pin,))
+
+
+def _offers(source: Source, platform: Platform, given: LockScope) -> bool:
+    """Tell whether there is an image for `platform`; raise if one is needed and there is none."""
+    try:
+        read(source, platform)
+    except RegistryError:
+        raise
+    except (ImageError, TransportError):
+        # Others are what the lock was once made for, on another machine.
+        if platform in given.scope.platforms:
+            raise
+        return False
+    return True
+
+
+def _foundation(base: PlatformBase, pinned: Pinned, name: str) -> Foundation:
+    found = Base(pinned.place.base_name, base.manifest, base.config)
+    derivations = tuple(_derivation(layer, pinned, name) for layer in base.layers)
+    return Foundation(derivations, lambda _: found)
+
+
+def _derivation(layer: PinnedLayer, pinned: Pinned, name: str) -> Derivation:
+    return Derivation(
+        kind=ImageBuilder.kind,
+        version=ImageBuilder.version,
+        mtime=0,
+        options={
+            "media-type": oci.family(layer.blob.media_type),
+            "size": layer.blob.size,
+            "diff-id": str(layer.diff_id),
+        },
+        sources=(layer.blob.digest,),
+        name=name,
+        snapshot=Snapshot(layer.blob.digest, pinned),
+    )
+
+
+def _layer(derivation: Derivation) -> PinnedLayer:
+    options = derivation.options
+    blob = Descriptor(options["media-type"], derivation.sources[0], options["size"])
+    return PinnedLayer(blob, Digest.parse(options["diff-id"]))
+
+
+def _pinned(derivation: Derivation) -> Pinned:
+    assert derivation.snapshot is not None  # noqa: S101 - set by _derivation
+    pinned: Pinned = derivation.snapshot.data
+    return pinned

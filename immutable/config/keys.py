@@ -1,0 +1,159 @@
+"""Which keys this machine's user trusts, and which is the user's own.
+
+Part of `immutable.config`, which alone reads this machine's settings.
+
+========================  ====================================  =================================
+what                      file                                  variable
+========================  ====================================  =================================
+own secret key            ``~/.config/immutable/secret-key``    ``IMMUTABLE_SECRET_KEY_FILE``
+trusted public keys       ``~/.config/immutable/trusted-keys``  ``IMMUTABLE_TRUSTED_KEYS``
+========================  ====================================  =================================
+
+The first file holds one ``NAME:BASE64``, the second one a line, with ``#`` before comments. The
+variable holds keys apart by blanks, beside those of the file.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from attrs import frozen
+
+from immutable.errors import SpecError
+from immutable.signing import PublicKey, SecretKey
+
+_SECRET: Final = "IMMUTABLE_SECRET_KEY_FILE"  # noqa: S105 - the name of a variable
+_TRUSTED: Final = "IMMUTABLE_TRUSTED_KEYS"
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_MOST: Final = 1 << 20  # bytes of a file of keys
+
+
+@frozen
+class Keys:
+    """Where this user's keys are; the files need not be there.
+
+    `named` are trusted beside those in the file `trusted_file`.
+    """
+
+    secret_file: Path = Path("secret-key")
+    trusted_file: Path = Path("trusted-keys")
+    named: tuple[PublicKey, ...] = ()
+
+    def trusted(self) -> tuple[PublicKey, ...]:
+        """Return the keys whose word counts, the user's own among them.
+
+        Raises SpecError, naming file and line, for what is no key.
+        """
+        own = self._own()
+        found = (*self.named, *self._listed(), *((own.public,) if own else ()))
+        return tuple(dict.fromkeys(found))
+
+    def secret(self) -> SecretKey:
+        """Return the user's own key; raise SpecError, saying what to do, if there is none."""
+        own = self._own()
+        if own is None:
+            raise SpecError(
+                str(self.secret_file), ["there is no such key; run `immutable key generate NAME`"]
+            )
+        return own
+
+    def generate(self, name: str) -> PublicKey:
+        """Make the user's own key; raise SpecError if there is one, or the disk refuses."""
+        try:
+            key = SecretKey.generate(name)
+        except ValueError as error:
+            raise SpecError("NAME", [str(error)]) from None
+        try:
+            self.secret_file.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with open(os.open(self.secret_file, flags, 0o600), "w") as file:  # noqa: PTH123
+                file.write(f"{key.reveal()}\n")
+        except FileExistsError:
+            raise SpecError(
+                str(self.secret_file),
+                ["there is a key already; what it signed counts no more without it: move it away"],
+            ) from None
+        except OSError as error:
+            raise SpecError(
+                str(self.secret_file), [f"cannot be written: {error.strerror}"]
+            ) from None
+        return key.public
+
+    def trust(self, *keys: PublicKey) -> tuple[PublicKey, ...]:
+        """Add `keys` to the file; return those that were not trusted before."""
+        known = {key.raw for key in self.trusted()}
+        new = tuple(key for key in dict.fromkeys(keys) if key.raw not in known)
+        try:
+            self.trusted_file.parent.mkdir(parents=True, exist_ok=True)
+            with self.trusted_file.open("a", encoding="utf-8") as file:
+                file.writelines(f"{key}\n" for key in new)
+        except OSError as error:
+            raise SpecError(
+                str(self.trusted_file), [f"cannot be written: {error.strerror}"]
+            ) from None
+        return new
+
+    def _own(self) -> SecretKey | None:
+        text = _read(self.secret_file, private=True)
+        if text is None:
+            return None
+        try:
+            return SecretKey.parse(text)
+        except ValueError as error:
+            raise SpecError(str(self.secret_file), [str(error)]) from None
+
+    def _listed(self) -> Iterator[PublicKey]:
+        text = _read(self.trusted_file) or ""
+        faults = []
+        for number, line in enumerate(text.splitlines(), 1):
+            key = line.partition("#")[0].strip()
+            try:
+                if key:
+                    yield PublicKey.parse(key)
+            except ValueError as error:
+                faults.append(f"line {number}: {error}")
+        if faults:
+            raise SpecError(str(self.trusted_file), faults)
+
+
+def read_keys(env: Mapping[str, str], folder: Path) -> Keys:
+    """Return the settings of the environment, and those in the user's `folder`.
+
+    Raises SpecError for what is no key.
+    """
+    named, faults = [], []
+    for text in env.get(_TRUSTED, "").split():
+        try:
+            named.append(PublicKey.parse(text))
+        except ValueError as error:
+            faults.append(f"{error}, found {text[:80]!r}")
+    if faults:
+        raise SpecError(_TRUSTED, faults)
+    secret = env.get(_SECRET)
+    return Keys(
+        Path(secret).expanduser() if secret else folder / "secret-key",
+        folder / "trusted-keys",
+        tuple(named),
+    )
+
+
+def _read(path: Path, *, private: bool = False) -> str | None:
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            data = file.read(_MOST)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise SpecError(str(path), [f"cannot be read: {error.strerror}"]) from None
+    if private and mode & _OTHERS:
+        found = f"found mode {stat.S_IMODE(mode):04o}; run `chmod 600 {path}`"
+        raise SpecError(str(path), [f"expected a file for its owner alone, {found}"])
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise SpecError(str(path), ["expected text in UTF-8"]) from None

@@ -1,0 +1,88 @@
+"""Where this user's keys are."""
+
+from pathlib import Path
+
+import pytest
+
+from immutable.config.keys import Keys, read_keys
+from immutable.errors import SpecError
+from immutable.signing import SecretKey
+from tests.support.command import Shell
+
+CI, OTHER = (SecretKey.generate(name).public for name in ("ci", "other"))
+
+
+def keys(folder: Path) -> Keys:
+    return read_keys({}, folder)
+
+
+def test_a_generated_key_is_for_its_owner_alone_and_trusted(tmp_path: Path) -> None:
+    made = keys(tmp_path / "config").generate("laptop")
+    path = tmp_path / "config" / "secret-key"
+    assert 0o600 == path.stat().st_mode & 0o777
+    assert made == keys(tmp_path / "config").secret().public
+    assert (made,) == keys(tmp_path / "config").trusted()
+
+
+def test_a_key_is_never_replaced(tmp_path: Path) -> None:
+    keys(tmp_path).generate("one")
+    before = (tmp_path / "secret-key").read_bytes()
+    with pytest.raises(SpecError, match="there is a key already"):
+        keys(tmp_path).generate("two")
+    assert before == (tmp_path / "secret-key").read_bytes()
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
+def test_a_key_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+    keys(tmp_path).generate("ci")
+    (tmp_path / "secret-key").chmod(mode)
+    with pytest.raises(SpecError, match=f"found mode {mode:04o}; run `chmod 600"):
+        keys(tmp_path).secret()
+
+
+def test_trust_adds_once_and_says_what_is_new(tmp_path: Path) -> None:
+    assert (CI,) == keys(tmp_path).trust(CI, CI)
+    assert (OTHER,) == keys(tmp_path).trust(CI, OTHER)
+    assert (CI, OTHER) == keys(tmp_path).trusted()
+
+
+def test_comments_and_faults_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "trusted-keys"
+    path.write_text(f"# ours\n\n{CI}  # the build machine\n")
+    assert (CI,) == keys(tmp_path).trusted()
+    path.write_text(f"{CI}\nnothing\nci:AAAA\n")
+    with pytest.raises(SpecError, match=r"(?s)line 2: expected a public key.*line 3: expected"):
+        keys(tmp_path).trusted()
+
+
+def test_keys_of_the_environment(tmp_path: Path) -> None:
+    assert (CI, OTHER) == read_keys({"IMMUTABLE_TRUSTED_KEYS": f"{CI} {OTHER}"}, tmp_path).trusted()
+    with pytest.raises(SpecError, match="IMMUTABLE_TRUSTED_KEYS: expected a public key"):
+        read_keys({"IMMUTABLE_TRUSTED_KEYS": "nothing"}, tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    made = Keys(elsewhere).generate("ci")
+    own = read_keys({"IMMUTABLE_SECRET_KEY_FILE": str(elsewhere)}, tmp_path).secret()
+    assert made == own.public
+
+
+def test_a_secret_in_no_message(tmp_path: Path) -> None:
+    path = tmp_path / "secret-key"
+    secret = SecretKey.generate("ci").reveal()
+    path.touch(0o600)
+    path.write_text(secret + "AAAA")
+    with pytest.raises(SpecError) as caught:
+        keys(tmp_path).secret()
+    assert secret.partition(":")[2] not in str(caught.value)
+
+
+def test_the_commands(shell: Shell) -> None:
+    made = shell.run("key", "generate", "laptop").out.strip()
+    assert made.startswith("laptop:")
+    assert "1 key added" in shell.run("key", "trust", CI).out
+    assert [str(CI), made] == shell.run("key", "list").out.split()
+    assert {"keys": [str(CI), made]} == shell.run("key", "list", "--json").json
+    again = shell.run("key", "generate", "again")
+    assert 1 == again.status
+    assert "there is a key already" in again.err
+    assert 2 == shell.run("key", "trust", "nothing").status
+    assert 2 == shell.run("key", "generate", "a b").status
