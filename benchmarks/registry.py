@@ -21,7 +21,7 @@ _SKOPEO = ["skopeo", "--insecure-policy", "copy", "--all", "--quiet"]
 
 
 def main() -> None:
-    """Build the image once, hold the three contests, and print the peak of one large push."""
+    """Build the image once, hold the three contests, and print the peaks of one large blob."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--large", type=int, default=2000, help="MB of the blob in the large push")
@@ -36,7 +36,10 @@ def main() -> None:
             hold("Pulling it into a new layout", pulling(work, image, place), given.rounds)
             large = build(work, "large", (given.large,))
             empty(work / "image")
-            report(large, place, given.large)
+            there = f"{place}/large:1"
+            print()
+            report("push", given.large, ours(large, there))
+            report("pull", given.large, ours(there, f"oci:{work / 'back'}:1"))
 
 
 def pushing(work: Path, image: str, place: str) -> list[Contestant]:
@@ -73,11 +76,11 @@ def pulling(work: Path, image: str, place: str) -> list[Contestant]:
     ]
 
 
-def report(image: str, place: str, size: int) -> None:
-    """Print the most memory that a push of one blob takes."""
-    done = run(sys.executable, "-c", _MEASURE, *ours(image, f"{place}/large:1"))
+def report(what: str, size: int, command: list[str]) -> None:
+    """Print the most memory that it takes to move one blob of `size` MB."""
+    done = run(sys.executable, "-c", _MEASURE, *command)
     peak = int(done.stdout) / 1024
-    print(f"\n  a push of one blob of {size} MB: peak {peak:.1f} MiB of 143.1 (150 MB)")
+    print(f"  a {what} of one blob of {size} MB: peak {peak:.1f} MiB of 143.1 (150 MB)")
 
 
 _MEASURE = """

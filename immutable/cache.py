@@ -12,12 +12,12 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, BinaryIO, Final
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from immutable import canonical, oci
 from immutable.archives import layers
@@ -28,14 +28,17 @@ from immutable.errors import BlobMissing, ImmutableError, RegistryError, StoreEr
 from immutable.oci import Descriptor, Manifest
 from immutable.progress import Progress
 from immutable.signing import PublicKey, SecretKey
+from immutable.sources.attempts import Run, in_threads
 from immutable.store import AbstractStore
 from immutable.transports.registry.client import Client
 from immutable.transports.registry.transport import RegistryImage
+from immutable.transports.sending import WORKERS, Locked
 
 RECORD: Final = "application/vnd.immutable.realisation.v1+json"
 SIGNATURES: Final = "immutable.signatures"  # "NAME:BASE64", several apart by blanks
 _MOST_SIGNATURES: Final = 32
-_WORKERS: Final = 4
+# Answers that say nothing about other entries; after any else the cache is asked no more.
+_OF_ONE_ENTRY: Final = frozenset({400, 404, 410})
 
 
 @frozen
@@ -58,16 +61,16 @@ class RemoteCache:
         return str(self.place)
 
     @contextmanager
-    def reading(self, trusted: Iterable[PublicKey]) -> Iterator[CacheReader]:
-        """Give the cache to take from, on the word of `trusted`."""
-        with self.place.client() as client:
-            yield CacheReader(client, tuple(trusted))
+    def reading(self, trusted: Iterable[PublicKey], run: Run) -> Iterator[CacheReader]:
+        """Give the cache to take from, on the word of `trusted`, until `run` is given up."""
+        with self.place.client() as client, client.ending_with(run) as ending:
+            yield CacheReader(ending, tuple(trusted))
 
     @contextmanager
-    def writing(self, key: SecretKey) -> Iterator[CacheWriter]:
-        """Give the cache to put into, signed with `key`."""
-        with self.place.client("pull,push") as client:
-            yield CacheWriter(client, key)
+    def writing(self, key: SecretKey, run: Run) -> Iterator[CacheWriter]:
+        """Give the cache to put into, signed with `key`, until `run` is given up."""
+        with self.place.client("pull,push") as client, client.ending_with(run) as ending:
+            yield CacheWriter(ending, key)
 
 
 @frozen
@@ -110,7 +113,7 @@ class CacheReader:
             self.client.open_blob(blob) as raw,
             store.ingest() as into,
         ):
-            layers.take(raw, into, blob, realisation.diff_id, advance)
+            layers.take(raw, into, blob, realisation.diff_id, self.client.where, advance)
         store.record_realisation(realisation)
 
 
@@ -121,21 +124,30 @@ class CacheWriter:
     client: Client
     key: SecretKey
 
-    def offer(self, realisation: Realisation, store: AbstractStore) -> bool:
+    def offer(
+        self,
+        realisation: Realisation,
+        store: AbstractStore,
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> bool:
         """Put a realisation there with its layer, unless it is there; say whether it was not.
 
-        An entry that says otherwise, or is not signed by this key, is replaced. Raises
-        ImmutableError.
+        An entry that says otherwise, or is not signed by this key, is replaced. `advance` is told
+        of the layer's bytes. Raises ImmutableError.
         """
         tag = _tag(realisation.derivation, realisation.encoder)
         if self._has(tag, realisation):
+            advance(realisation.blob.size)
             return False
         record = canonical.encode(_plain(realisation))
         config = Descriptor(RECORD, Digest.of(record), len(record))
         source = _Blobs(f"{self.client.where}:{tag}", store, {config.digest: record})
-        for blob in (realisation.blob, config):
-            if not self.client.has_blob(blob):
-                self.client.upload(source, blob)
+        if self.client.has_blob(realisation.blob):
+            advance(realisation.blob.size)
+        else:
+            self.client.upload(source, realisation.blob, advance)
+        if not self.client.has_blob(config):
+            self.client.upload(source, config)
         signature = base64.b64encode(self.key.sign(realisation)).decode()
         manifest = Manifest(
             config, (realisation.blob,), {SIGNATURES: f"{self.key.name}:{signature}"}
@@ -194,17 +206,19 @@ def take_all(
     if not trusted:
         progress.warn("no key is trusted, so nothing is taken from a cache; see `key trust`")
         return {}
-    with ThreadPoolExecutor(_WORKERS, "cache") as pool, ExitStack() as stack:
-        readers = [stack.enter_context(cache.reading(trusted)) for cache in caches]
+    run = Run()
+    taken: dict[Digest, Realisation] = {}
+    with ExitStack() as stack:
+        readers = [stack.enter_context(cache.reading(trusted, run)) for cache in caches]
         asked = _Asked(readers, store, progress)
-        found = {d: pool.submit(asked.take, d, encoder) for d, encoder in wanted.items()}
-        try:
-            taken = {derivation: future.result() for derivation, future in found.items()}
-        except BaseException:
-            for future in found.values():
-                future.cancel()
-            raise
-    return {derivation: one for derivation, one in taken.items() if one is not None}
+
+        def work(item: tuple[Digest, str], _: Run) -> None:
+            found = asked.take(*item)
+            if found is not None:
+                taken[found.derivation] = found
+
+        in_threads(work, [*wanted.items()], min(WORKERS, len(wanted)), run)
+    return taken
 
 
 def offer_all(
@@ -220,25 +234,22 @@ def offer_all(
     """
     key = config.keys.secret()
     unique = {one.derivation: one for one in realisations}
-    label = f"sharing layers with {cache}"
+    if not unique:
+        return 0
+    run, new = Run(), list[Digest]()
+    total = sum(one.blob.size for one in unique.values())
     with (
-        ThreadPoolExecutor(_WORKERS, "cache") as pool,
-        progress.task(label, len(unique), unit="layers") as advance,
-        cache.writing(key) as writer,
+        progress.task(f"sharing layers with {cache}", total) as advance,
+        cache.writing(key, run) as writer,
     ):
+        told = Locked(advance)
 
-        def offer(realisation: Realisation) -> bool:
-            new = writer.offer(realisation, store)
-            advance(1)
-            return new
+        def work(realisation: Realisation, _: Run) -> None:
+            if writer.offer(realisation, store, told):
+                new.append(realisation.derivation)
 
-        futures = [pool.submit(offer, one) for one in unique.values()]
-        try:
-            return sum(future.result() for future in futures)
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            raise
+        in_threads(work, [*unique.values()], min(WORKERS, len(unique)), run)
+    return len(new)
 
 
 @define
@@ -248,6 +259,7 @@ class _Asked:
     readers: list[CacheReader]
     store: AbstractStore
     progress: Progress
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
     def take(self, derivation: Digest, encoder: str) -> Realisation | None:
         for reader in tuple(self.readers):
@@ -263,12 +275,14 @@ class _Asked:
         return None
 
     def _told(self, reader: CacheReader, error: ImmutableError) -> None:
-        unreachable = isinstance(error, RegistryError) and not error.status
-        if unreachable and reader not in self.readers:
-            return  # said already, by another thread
-        self.progress.warn(f"the cache is not used for a layer: {error}")
-        if unreachable and reader in self.readers:
-            self.readers.remove(reader)
+        if isinstance(error, RegistryError) and error.status not in _OF_ONE_ENTRY:
+            with self._lock:
+                if reader not in self.readers:
+                    return  # said already, by another thread
+                self.readers.remove(reader)
+            self.progress.warn(f"the cache is asked no more: {error}")
+        else:
+            self.progress.warn(f"the cache is not used for a layer: {error}")
 
 
 def _tag(derivation: Digest, encoder: str) -> str:

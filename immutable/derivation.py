@@ -7,16 +7,18 @@ this machine, are no part of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from attrs import evolve, field, frozen
 
 from immutable import canonical
 from immutable.digest import Digest
-from immutable.lock import IndexPin, Lock, Pin
 from immutable.oci import Descriptor
 from immutable.platforms import Platform
-from immutable.spec import Layer, LayerName, Spec
+
+if TYPE_CHECKING:
+    from immutable.lock import IndexPin, Lock, Pin
+    from immutable.spec import Layer, Spec
 
 
 @frozen
@@ -248,6 +250,8 @@ def instantiate(
     the last layer, which adds the spec's users and groups. `mtime` is in seconds since the
     epoch.
     """
+    from immutable.spec import Layer, LayerName
+
     columns = []
     for platform in platforms:
         below: tuple[Derivation, ...] = ()

@@ -11,12 +11,12 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from immutable import lock as locks
 from immutable.builders.base import Foundation, LockScope, Scope
 from immutable.config import Config
 from immutable.derivation import Divisible, parts_of
 from immutable.errors import SpecError, StoreError
-from immutable.lock import Lock, LockedLayer, Pin
+from immutable.lock import Lock, LockedLayer, Pin, dumps
+from immutable.lock import stale as stale_because
 from immutable.plan import (
     builders,
     load,
@@ -71,7 +71,7 @@ def check(spec: Spec | str | Path, *, config: Config | None = None) -> tuple[str
     locked = load_lock(spec)
     if locked is None:
         return (f"{lock_path(spec)}: there is no lock",) if requests else ()
-    return locks.stale(locked, requests, platforms_of(spec, config))
+    return stale_because(locked, requests, platforms_of(spec, config))
 
 
 def lock(
@@ -120,7 +120,7 @@ def lock(
     path = lock_path(spec)
     written = new != old or (bool(requests) and not path.exists())
     if written:
-        _write(path, locks.dumps(new).encode())
+        _write(path, dumps(new).encode())
     return Locked(path, new, _changes(old, new), written=written)
 
 
@@ -151,7 +151,7 @@ def _answer(
     if previous is not None and not given.upgrade:
         only = {str(layer.name): requests[layer.name]}
         beneath = _of_kind(layer.kind, old.layer[: old.layer.index(previous)])
-        stale = locks.stale(Lock(layer=(previous,)), only, given.scope.platforms)
+        stale = stale_because(Lock(layer=(previous,)), only, given.scope.platforms)
         if not stale and _of_kind(layer.kind, answered) == beneath:
             return previous
     kind = builders()[layer.kind]

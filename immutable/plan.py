@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from attrs import evolve, frozen
 
-from immutable import canonical, derivation, image, lock
+from immutable import canonical, derivation, image
 from immutable import spec as specs
 from immutable.builders.accounts import AccountsBuilder
 from immutable.builders.base import Adopter, Builder, Foundation, Scope
@@ -21,7 +21,8 @@ from immutable.derivation import Graph, Read, Realisation, Snapshot
 from immutable.digest import Digest
 from immutable.errors import LockMissing, LockStale, SpecError
 from immutable.image import Base, PlatformImage
-from immutable.lock import Lock, LockedLayer
+from immutable.lock import Lock, LockedLayer, stale
+from immutable.lock import parse as parse_lock
 from immutable.platforms import Platform
 from immutable.progress import Progress
 from immutable.sources import git
@@ -184,7 +185,7 @@ def load_lock(spec: Spec) -> Lock | None:
     path = lock_path(spec)
     if not path.exists():
         return None
-    return lock.parse(read_small(path, str(path)), str(path))
+    return parse_lock(read_small(path, str(path)), str(path))
 
 
 def read_small(path: Path, where: str) -> bytes:
@@ -340,7 +341,7 @@ def _usable_lock(spec: Spec, platforms: Sequence[Platform]) -> Lock:
     locked = load_lock(spec)
     if locked is None:
         return _no_lock(spec, requests)
-    reasons = lock.stale(locked, requests, platforms)
+    reasons = stale(locked, requests, platforms)
     if reasons:
         where = lock_path(spec)
         lines = "\n".join(f"{where}: stale: {reason}" for reason in reasons)

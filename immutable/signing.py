@@ -10,12 +10,14 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from attrs import field, frozen
 
 from immutable import canonical
-from immutable.derivation import Realisation
+
+if TYPE_CHECKING:
+    from immutable.derivation import Realisation
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _LENGTH: Final = 32  # of a key; RFC 8032, 5.1.5

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,11 +28,14 @@ from immutable.store.memory import MemoryStore
 from immutable.transports.registry.client import Client
 from immutable.verify import verify
 from tests.support import distribution, needs, specs
+from tests.support.command import PATIENCE, Shell
 from tests.support.distribution import Distribution
+from tests.support.registry import Answer, Asked, FakeRegistry
 from tests.support.specs import CONFIG, Notes
 
 pytestmark = [pytest.mark.tools, needs.tool("docker-registry")]
 
+PROMPT = 10.0  # seconds from an interrupt to the end, on a busy machine
 TRUSTED, STRANGER = SecretKey.generate("ci"), SecretKey.generate("stranger")
 
 
@@ -53,7 +59,8 @@ class Place:
 
     @property
     def cache(self) -> RemoteCache:
-        return RemoteCache.parse(f"docker://{self.registry.host}/{self.repository}", CONFIG)
+        parsed = RemoteCache.parse(f"docker://{self.registry.host}/{self.repository}", CONFIG)
+        return RemoteCache(evolve(parsed.place, sleep=lambda _: None))
 
     def config(self, *trusted: SecretKey) -> Config:
         nowhere = self.folder / "nowhere"
@@ -166,17 +173,48 @@ def test_an_empty_cache(place: Place) -> None:
 
 def test_a_cache_that_cannot_be_reached_is_told_of_once(place: Place) -> None:
     gone = evolve(place, registry=Distribution(f"127.0.0.1:{distribution.free_port()}"))
-    cache = evolve(gone.cache, place=evolve(gone.cache.place, sleep=lambda _: None))
-    notes = Notes()
-    image = immutable.build(
-        place.spec,
-        MemoryStore(),
-        config=place.config(TRUSTED),
-        cache_from=[cache],
-        progress=notes,
-    )
-    assert [False, False] == fetched(image)
-    assert 1 == len(notes.notes)
+    here, notes = gone.build(TRUSTED)
+    assert [False, False] == fetched(here)
+    assert 1 == len(notes)
+    assert "the cache is asked no more" in notes[0]
+
+
+@pytest.mark.parametrize("status", [401, 403, 503])
+def test_a_cache_that_refuses_is_told_of_once(place: Place, status: int) -> None:
+    fake = FakeRegistry()
+    for _ in range(20):
+        fake.plan("GET", "/manifests/", Answer(status))
+    with fake.serve() as host:
+        here, notes = evolve(place, registry=Distribution(host)).build(TRUSTED)
+    assert [False, False] == fetched(here)
+    assert 1 == len(notes)
+    assert "the cache is asked no more" in notes[0]
+
+
+@pytest.mark.parametrize("option", ["--cache-from", "--cache-to"])
+def test_an_interrupt_ends_it_at_once(shell: Shell, option: str) -> None:
+    fake, asked, release = FakeRegistry(), threading.Event(), threading.Event()
+
+    def stall(_: Asked) -> None:
+        asked.set()
+        release.wait(PATIENCE)
+
+    spec = shell.hello()
+    assert 0 == shell.run("key", "generate", "ci").status
+    with fake.serve() as host:
+        if option == "--cache-from":
+            there = ("--store", shell.folder / "there")
+            assert 0 == shell.run("build", spec, "--cache-to", f"docker://{host}/c", *there).status
+        fake.plan("GET" if option == "--cache-from" else "POST", "/blobs/", stall)
+        try:
+            with shell.start("build", spec, option, f"docker://{host}/c") as process:
+                assert asked.wait(PATIENCE)
+                os.killpg(process.pid, signal.SIGINT)
+                out, err = process.communicate(timeout=PROMPT)
+        finally:
+            release.set()
+    assert (130, "", "interrupted\n") == (process.returncode, out, err)
+    assert [] == shell.drafts()
 
 
 # Entries that are wrong

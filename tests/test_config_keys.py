@@ -1,5 +1,6 @@
 """Where this user's keys are."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,36 @@ def test_trust_adds_once_and_says_what_is_new(tmp_path: Path) -> None:
     assert (CI,) == keys(tmp_path).trust(CI, CI)
     assert (OTHER,) == keys(tmp_path).trust(CI, OTHER)
     assert (CI, OTHER) == keys(tmp_path).trusted()
+
+
+def test_a_key_does_not_end_up_on_the_line_of_another(tmp_path: Path) -> None:
+    one, two = SecretKey.generate("one").public, SecretKey.generate("two").public
+    keys = Keys(tmp_path / "secret-key", tmp_path / "trusted-keys")
+    keys.trusted_file.write_text(f"# by hand\n{one}")
+    assert (two,) == keys.trust(two)
+    assert f"# by hand\n{one}\n{two}\n" == keys.trusted_file.read_text()
+    assert (one, two) == keys.trusted()
+
+
+def test_a_list_that_everybody_may_write_is_refused(tmp_path: Path) -> None:
+    keys = Keys(tmp_path / "secret-key", tmp_path / "trusted-keys")
+    keys.trust(SecretKey.generate("one").public)
+    keys.trusted_file.chmod(0o666)
+    with pytest.raises(SpecError, match="not everybody may write, found mode 0666; run `chmod"):
+        keys.trusted()
+
+
+def test_a_full_disk_leaves_no_half_of_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    keys = Keys(tmp_path / "secret-key", tmp_path / "trusted-keys")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(SpecError, match="cannot be written: No space left"):
+        keys.generate("one")
+    assert [] == [*tmp_path.iterdir()]
 
 
 def test_comments_and_faults_of_the_file(tmp_path: Path) -> None:

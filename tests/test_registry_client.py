@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -306,6 +307,13 @@ def test_manifests_by_tag_and_by_digest() -> None:
             client.delete_blob(Digest.of(SMALL))
 
 
+def test_a_tag_that_is_not_there_is_asked_for_once() -> None:
+    fake = FakeRegistry()
+    with connected(fake) as client:
+        assert None is client.head_manifest("1")
+    assert ["HEAD"] == [asked.method for asked in fake.asked if "manifests" in asked.path]
+
+
 def test_a_head_that_names_no_digest_is_followed_by_a_look() -> None:
     fake = FakeRegistry()
     digest = fake.put("web", MANIFEST, oci.MANIFEST, "1")
@@ -529,6 +537,20 @@ def test_referrers_with_the_api_and_without(api: bool) -> None:
 # Reaching it
 
 
+def test_a_host_that_nobody_knows_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(*args: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr("socket.getaddrinfo", nobody)
+    naps: list[float] = []
+    with (
+        Client.connect("registry.test", "web", Registries(), sleep=naps.append) as client,
+        pytest.raises(RegistryError, match="not known: there is no host of this name"),
+    ):
+        client.manifest("1")
+    assert [] == naps
+
+
 def test_a_registry_that_is_not_there() -> None:
     naps: list[float] = []
     with (
@@ -542,16 +564,16 @@ def test_a_registry_that_is_not_there() -> None:
 
 def test_a_certificate_file_that_is_none(tmp_path: Any) -> None:
     with (
+        Client.connect("h.test", "web", Registries(ca_files=(tmp_path / "none.pem",))) as client,
         pytest.raises(ImmutableError, match=r"none\.pem: cannot be read"),
-        Client.connect("h.test", "web", Registries(ca_files=(tmp_path / "none.pem",))),
     ):
-        pass
+        client.manifest("1")
     (tmp_path / "odd.pem").write_text("odd")
     with (
+        Client.connect("h.test", "web", Registries(ca_files=(tmp_path / "odd.pem",))) as client,
         pytest.raises(ImmutableError, match=r"odd\.pem: expected certificates"),
-        Client.connect("h.test", "web", Registries(ca_files=(tmp_path / "odd.pem",))),
     ):
-        pass
+        client.manifest("1")
 
 
 def test_no_proxy_stands_before_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,7 @@ def test_references(reference: str, shown: str) -> None:
         ("docker://registry.test:x/web", "write the registry's host"),
         ("docker://registry.test/Web:1", "a name in lower case"),
         ("docker://registry.test/:1", "a name in lower case"),
+        ("docker://https://registry.test/web:1", "found a URL; leave https:// out"),
         ("docker://registry.test/../web:1", "a name in lower case"),
         ("docker://registry.test/a//b:1", "a name in lower case"),
         ("docker://registry.test/web:", "expected a tag"),

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import pytest
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from immutable import oci
 from immutable.canonical import encode
@@ -228,6 +228,17 @@ def test_an_index_within_itself_or_another(fake: FakeRegistry, host: str) -> Non
         copy(place(host, tag="2"), MemoryTransport())
 
 
+def test_an_index_that_the_registry_says_to_hold_itself(fake: FakeRegistry, host: str) -> None:
+    itself = Digest.of(b"nobody can know")
+    data = Index((Descriptor(oci.INDEX, itself, 300),)).encode()
+    fake.repository("web").tags["1"] = itself
+    fake.repository("web").manifests[itself] = (oci.INDEX, data)
+    fake.plan("GET", "manifests/1", Answer(200, {"Content-Type": oci.INDEX}, data))
+    with pytest.raises(ImageError, match="expected manifests only"):
+        copy(place(host), MemoryTransport())
+    assert 1 == len([asked for asked in fake.asked if "manifests" in asked.path])
+
+
 def test_an_entry_of_another_type_than_its_index_says(fake: FakeRegistry, host: str) -> None:
     source = image()
     copy(source, place(host))
@@ -245,8 +256,11 @@ def test_a_layer_of_a_huge_size_is_refused_before_it_is_read(fake: FakeRegistry,
     copy(source, place(host))
     layers = (evolve(manifest.layers[0], size=1 << 62), *manifest.layers[1:])
     fake.put("web", evolve(manifest, layers=layers).encode(), oci.MANIFEST, "2")
-    with pytest.raises(RegistryError, match=f"expected {1 << 62} bytes, the registry offers"):
+    del fake.asked[:]
+    with pytest.raises(ImageError, match=f"expected {1 << 62} bytes, the registry offers"):
         copy(place(host, tag="2"), MemoryTransport())
+    path = f"/v2/web/blobs/{layers[0].digest}"
+    assert 2 == len([asked for asked in fake.asked if asked.path == path])
 
 
 # Progress, threads, memory
@@ -330,6 +344,63 @@ def test_blobs_go_side_by_side(fake: FakeRegistry, host: str) -> None:
     source = image(kinds=(oci.LAYER,) * 3)
     copy(Opening(Opened(source, lambda _: barrier.wait(10))), place(host))
     assert source.blobs.keys() == {*fake.repository("web").blobs, *fake.repository("web").manifests}
+
+
+@define
+class Meeting(MemoryTransport):
+    """A destination that takes no blob before it is offered four."""
+
+    barrier: threading.Barrier = field(factory=lambda: threading.Barrier(4))
+
+    def has(self, descriptor: Descriptor) -> bool:
+        self.barrier.wait(10)
+        return super().has(descriptor)
+
+
+def test_blobs_are_pulled_side_by_side(host: str) -> None:
+    source, there = image(kinds=(oci.LAYER,) * 3), Meeting()
+    copy(source, place(host))
+    copy(place(host), there)
+    assert source.blobs == there.blobs
+
+
+def test_a_failed_pull_ends_the_threads_beside_it(fake: FakeRegistry, host: str) -> None:
+    source = image(kinds=(oci.LAYER,) * 3)
+    copy(source, place(host))
+    one, two, _ = source.manifest.layers
+    waiting = threading.Event()
+
+    def hang(_: Asked) -> Answer:
+        fake._lock.release()
+        waiting.set()
+        ended.wait(30)
+        fake._lock.acquire()
+        return Answer(500)
+
+    def refuse(_: Asked) -> Answer:
+        fake._lock.release()
+        waiting.wait(30)
+        fake._lock.acquire()
+        return Answer(403)
+
+    ended = threading.Event()
+    fake.plan("GET", str(one.digest), hang)
+    fake.plan("GET", str(two.digest), refuse)
+    try:
+        with pytest.raises(RegistryError, match="answered 403"):
+            copy(place(host), MemoryTransport())
+        workers = [thread for thread in threading.enumerate() if "(worker)" in thread.name]
+        assert [] == workers
+    finally:
+        ended.set()
+
+
+def test_without_tls_no_certificates_are_loaded(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **settings: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("ssl.create_default_context", refuse)
+    copy(image(), place(host))
 
 
 def test_an_interrupt_ends_threads_that_wait_for_an_answer(fake: FakeRegistry, host: str) -> None:

@@ -25,14 +25,14 @@ _PIECE: Final = 1 << 20
 _LONGEST: Final = 1 << 40  # bytes of a layer's tar
 
 
-def expect(raw: BinaryIO, layer: Descriptor, diff_id: Digest) -> None:
+def expect(raw: BinaryIO, layer: Descriptor, diff_id: Digest, image: str) -> None:
     """Read `raw` to its end; raise DigestMismatch unless it unpacks to the tar `diff_id`.
 
-    The bytes of `raw` itself are not compared with the layer's digest. Raises ArchiveError for
-    what is damaged or otherwise compressed than the media type says, ImageError for a media
-    type that is no layer's.
+    `image` is what has the layer, for messages. The bytes of `raw` itself are not compared with
+    the layer's digest. Raises ArchiveError for what is damaged or otherwise compressed than the
+    media type says, ImageError for a media type that is no layer's.
     """
-    name = f"layer {layer.digest.short}"
+    name = _named(layer, image)
     compression = COMPRESSIONS.get(oci.family(layer.media_type))
     if compression is None:
         raise ImageError(f"{name}: expected a layer, found {layer.media_type}")
@@ -50,14 +50,20 @@ def take(
     into: Ingest,
     layer: Descriptor,
     diff_id: Digest,
+    image: str,
     advance: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Keep `raw` in a store, in one pass, if it is the layer and unpacks to the tar `diff_id`.
 
-    Raises what `expect` does, DigestMismatch and StoreError; then nothing was kept.
+    `image` is what has the layer, for messages. Raises what `expect` does, DigestMismatch and
+    StoreError; then nothing was kept.
     """
-    expect(cast("BinaryIO", _Copying(raw, into, layer.size, advance)), layer, diff_id)
-    into.commit(expected=layer.digest, size=layer.size, name=f"layer {layer.digest.short}")
+    expect(cast("BinaryIO", _Copying(raw, into, layer.size, advance)), layer, diff_id, image)
+    into.commit(expected=layer.digest, size=layer.size, name=_named(layer, image))
+
+
+def _named(layer: Descriptor, image: str) -> str:
+    return f"{image}: layer {layer.digest.short}"
 
 
 class _Copying(io.RawIOBase):

@@ -106,11 +106,11 @@ def digest_written(path: Path | None) -> Iterator[Callable[[Descriptor], object]
 
     Raises TransportError at once for a place where no file can be.
     """
-    from immutable.transports import members
-
     if path is None:
         yield lambda _: None
         return
+    from immutable.transports import members
+
     with members.written(path) as draft:
         yield lambda root: draft.write(f"{root.digest}\n".encode())
 

@@ -6,17 +6,18 @@ import difflib
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from immutable.errors import ImmutableError, SpecError
-from immutable.notation import checked_tag
 from immutable.platforms import Platform
-from immutable.spec import Spec
 from immutable.store.names import Reference
 from immutable.tags import checked_version
+
+if TYPE_CHECKING:
+    from immutable.spec import Spec
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -54,6 +55,8 @@ def parse_platforms(
 
 def parse_tags(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Any:
     """Return an option's tags if an image can have them: ``1.4.0``."""
+    from immutable.notation import checked_tag
+
     return _parsed(checked_tag, ctx, param, value)
 
 

@@ -134,7 +134,7 @@ class Group(click.Group):
 
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
-            ctx.fail(f"no command {name!r}{nearest(name, self.commands)}")
+            ctx.fail(f"no command {name!r}{nearest(name, self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
 
 

@@ -21,10 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-import platformdirs
 from attrs import evolve, field, frozen
 
-from immutable import structure
 from immutable.config.apt import (
     APT,
     KEYRINGS,
@@ -208,6 +206,8 @@ def _home(env: Mapping[str, str], variable: str, folder: str | None) -> Path:
     if env.get(variable):
         return Path(env[variable]) / "immutable"
     if folder is None:
+        import platformdirs
+
         return platformdirs.user_data_path("immutable")
     home = env.get("HOME")
     return (Path(home) if home else Path.home()) / folder / "immutable"
@@ -312,6 +312,8 @@ def _read_user_file(path: Path) -> _UserFile:
         return _UserFile()
     except OSError as error:
         raise SpecError(str(path), [f"cannot be read: {error.strerror}"]) from None
+    from immutable import structure
+
     where = str(path)
     user = structure.build(structure.read_toml(data, where), _UserFile, where)
     faults: list[str] = []

@@ -19,7 +19,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from attrs import frozen
 
@@ -69,9 +69,7 @@ class Keys:
             raise SpecError("NAME", [str(error)]) from None
         try:
             self.secret_file.parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            with open(os.open(self.secret_file, flags, 0o600), "w") as file:  # noqa: PTH123
-                file.write(f"{key.reveal()}\n")
+            _write_new(self.secret_file, f"{key.reveal()}\n".encode())
         except FileExistsError:
             raise SpecError(
                 str(self.secret_file),
@@ -89,8 +87,8 @@ class Keys:
         new = tuple(key for key in dict.fromkeys(keys) if key.raw not in known)
         try:
             self.trusted_file.parent.mkdir(parents=True, exist_ok=True)
-            with self.trusted_file.open("a", encoding="utf-8") as file:
-                file.writelines(f"{key}\n" for key in new)
+            with self.trusted_file.open("ab+") as file:
+                file.write(_line_end(file) + b"".join(f"{key}\n".encode() for key in new))
         except OSError as error:
             raise SpecError(
                 str(self.trusted_file), [f"cannot be written: {error.strerror}"]
@@ -141,6 +139,27 @@ def read_keys(env: Mapping[str, str], folder: Path) -> Keys:
     )
 
 
+def _write_new(path: Path, data: bytes) -> None:
+    """Write a file for its owner alone; raise FileExistsError, and OSError if the disk refuses."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError:
+        path.unlink()  # half a key would be taken for a whole one
+        raise
+
+
+def _line_end(file: BinaryIO) -> bytes:
+    """Return what ends the last line of a file that was edited by hand."""
+    if not file.seek(0, os.SEEK_END):
+        return b""
+    file.seek(-1, os.SEEK_END)
+    return b"" if file.read(1) == b"\n" else b"\n"
+
+
 def _read(path: Path, *, private: bool = False) -> str | None:
     try:
         with path.open("rb") as file:
@@ -150,9 +169,13 @@ def _read(path: Path, *, private: bool = False) -> str | None:
         return None
     except OSError as error:
         raise SpecError(str(path), [f"cannot be read: {error.strerror}"]) from None
+    found = f"found mode {stat.S_IMODE(mode):04o}"
     if private and mode & _OTHERS:
-        found = f"found mode {stat.S_IMODE(mode):04o}; run `chmod 600 {path}`"
-        raise SpecError(str(path), [f"expected a file for its owner alone, {found}"])
+        fault = f"expected a file for its owner alone, {found}; run `chmod 600 {path}`"
+        raise SpecError(str(path), [fault])
+    if mode & stat.S_IWOTH:
+        fault = f"expected a file that not everybody may write, {found}; run `chmod o-w {path}`"
+        raise SpecError(str(path), [fault])
     try:
         return data.decode()
     except UnicodeDecodeError:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import queue
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Self, TypeVar
 
 T = TypeVar("T")
 Item = TypeVar("Item")
 
 ATTEMPTS = 4  # per URL
 LONGEST_DELAY = 20.0  # seconds between two attempts
+_PARTING = 1.0  # seconds for all threads together to end in, once the work is given up
 
 
 class FailedError(Exception):
@@ -39,6 +42,12 @@ class Run:
         self._sleep = sleep
         self._live: set[object] = set()
         self._lock = threading.Lock()
+
+    def waiting_by(self, sleep: Callable[[float], object] | None) -> Self:
+        """Return the same piece of work, which leaves its waiting to `sleep`, if given."""
+        other = copy.copy(self)
+        other._sleep = sleep or self._sleep
+        return other
 
     def check(self) -> None:
         """Raise HaltedError once the work is being given up."""
@@ -106,9 +115,10 @@ def in_threads(
                 raise outcome
     finally:
         run.halt()
+        deadline = time.monotonic() + _PARTING
         for thread in pool:
             if thread.ident is not None:
-                thread.join(2.0)
+                thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def attempts(attempt: Callable[[], T], run: Run, most: int = ATTEMPTS) -> T:

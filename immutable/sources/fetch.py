@@ -411,7 +411,14 @@ def _network_failure(error: Exception) -> FailedError:
 
 def innermost(error: BaseException) -> str:
     """Return the cause at the bottom of what the HTTP libraries wrap, in one line."""
-    seen: BaseException = error
+    cause = root_cause(error)
+    text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    return redact(" ".join(str(text).split()))[:200]
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """Return what the HTTP libraries wrap."""
+    seen = error
     for _ in range(8):
         reason = getattr(seen, "reason", None)
         below = reason if isinstance(reason, BaseException) else None
@@ -420,8 +427,7 @@ def innermost(error: BaseException) -> str:
         if following is None:
             break
         seen = following
-    text = getattr(seen, "strerror", None) or str(seen) or type(seen).__name__
-    return redact(" ".join(str(text).split()))[:200]
+    return seen
 
 
 def _check_length(wanted: Wanted, length: int) -> None:

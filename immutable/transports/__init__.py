@@ -31,8 +31,7 @@ from immutable.platforms import Platform
 from immutable.progress import SILENT, Progress
 from immutable.store import AbstractStore
 from immutable.store.names import Reference
-from immutable.transports.base import Image, Source, Transport, expect_version
-from immutable.transports.members import Scratch, temporary
+from immutable.transports.base import Image, Scratch, Source, Transport, expect_version, temporary
 from immutable.transports.tree import expect_platform, gather
 
 __all__ = ["Image", "Source", "Transport", "copy", "parse"]

@@ -6,6 +6,7 @@ A source gives blobs by descriptor, a destination takes an `Image`. Neither know
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, Self, cast
@@ -17,6 +18,7 @@ from immutable.errors import ImageError, TransportError
 from immutable.oci import Descriptor, Index, Manifest
 from immutable.platforms import Platform
 from immutable.progress import Progress
+from immutable.sources.attempts import Run
 from immutable.store.streams import verifying
 from immutable.tags import LATEST, NO_VERSION
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 MAX_DOCUMENT: Final = 4 << 20  # bytes of a manifest, index or config, as registries have it
 PIECE: Final = 1 << 20
+Scratch = Callable[[], AbstractContextManager[BinaryIO]]
 
 
 class Source(Protocol):
@@ -188,9 +191,26 @@ class _Counted(io.RawIOBase):
         super().close()
 
 
+def temporary() -> AbstractContextManager[BinaryIO]:
+    """Give a nameless temporary file where the system has such."""
+    return cast("AbstractContextManager[BinaryIO]", tempfile.TemporaryFile())
+
+
 def is_remote(source: Source) -> bool:
     """Whether wrong bytes of `source` may come right the next time."""
     return getattr(source, "remote", False)
+
+
+@contextmanager
+def ending_with(source: Source, run: Run) -> Iterator[Source]:
+    """Give `source` as one that nobody waits for any more once `run` is given up."""
+    ending: Callable[[Run], AbstractContextManager[Source]] | None
+    ending = getattr(source, "ending_with", None)
+    if ending is None:
+        yield source
+    else:
+        with ending(run) as given:
+            yield given
 
 
 def expect_version(called: Called, where: object) -> None:

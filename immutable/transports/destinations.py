@@ -15,7 +15,6 @@ from attrs import evolve
 from immutable.config import Registries
 from immutable.errors import TransportError
 from immutable.store import AbstractStore
-from immutable.structure import nearest
 from immutable.transports import parse
 from immutable.transports.base import Transport, expect_version
 from immutable.transports.registry.names import RegistryName
@@ -75,6 +74,8 @@ def completed(destination: str, name: str, tag: str | None) -> str:
     if colon and kind == "store":
         return destination
     if colon and registry_name(destination) is None:
+        from immutable.structure import nearest
+
         parse(destination)  # knows what an unknown transport may have meant
         raise TransportError(
             f"{destination}: expected a transport before it{nearest(kind, _ALL)}; "

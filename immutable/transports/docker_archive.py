@@ -25,10 +25,9 @@ from immutable.platforms import Platform
 from immutable.progress import Progress
 from immutable.store.files import Draft
 from immutable.transports import docker_saved, members
-from immutable.transports.base import Called, Image, pieces
+from immutable.transports.base import Called, Image, Scratch, pieces, temporary
 from immutable.transports.docker_names import DockerName
 from immutable.transports.docker_saved import SavedSource
-from immutable.transports.members import Scratch, temporary
 
 _COMPRESSION: Final = {oci.LAYER: "none", oci.LAYER_GZIP: "gzip", oci.LAYER_ZSTD: "zstd"}
 

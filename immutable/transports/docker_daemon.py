@@ -15,7 +15,7 @@ from immutable.errors import TransportError
 from immutable.platforms import Platform
 from immutable.progress import Progress
 from immutable.transports import docker_saved, engine, members
-from immutable.transports.base import Called, Image, pieces
+from immutable.transports.base import Called, Image, Scratch, pieces, temporary
 from immutable.transports.docker_archive import (
     Layer,
     Parts,
@@ -27,7 +27,6 @@ from immutable.transports.docker_archive import (
 )
 from immutable.transports.docker_names import DockerName
 from immutable.transports.docker_saved import SavedSource
-from immutable.transports.members import Scratch, temporary
 
 
 @frozen

@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import os
 import posixpath
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
@@ -19,21 +18,13 @@ from immutable.entries import Entry, Kind, directory
 from immutable.errors import ArchiveError, BlobMissing, ImageError, StoreError, TransportError
 from immutable.store import files
 from immutable.tar import reader
-from immutable.transports.base import pieces
+from immutable.transports.base import Scratch, pieces
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 # An image's archive has a member for each blob; the limit is on what one would hold in memory.
 _LIMITS: Final = reader.Limits(members=1 << 16, names=16 << 20, content=1 << 50)
-
-
-Scratch = Callable[[], AbstractContextManager[BinaryIO]]
-
-
-def temporary() -> AbstractContextManager[BinaryIO]:
-    """Give a nameless temporary file where the system has such."""
-    return cast("AbstractContextManager[BinaryIO]", tempfile.TemporaryFile())
 
 
 @frozen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -15,8 +15,9 @@ from immutable.oci import REF_NAME, Descriptor, Index
 from immutable.platforms import Platform
 from immutable.progress import Progress
 from immutable.store.layout import Layout
+from immutable.store.streams import Ingest
 from immutable.transports.base import Called, Image
-from immutable.transports.sending import ingest, send
+from immutable.transports.sending import send
 
 # image-spec 1.1, annotations.md, "org.opencontainers.image.ref.name"
 _COMPONENT = r"[A-Za-z0-9]+(?:(?:[-._:@+]|--)[A-Za-z0-9]+)*"
@@ -120,9 +121,8 @@ class _LayoutSink:
     def has(self, descriptor: Descriptor) -> bool:
         return self.layout.holds(descriptor.digest, descriptor.size)
 
-    def put(self, descriptor: Descriptor, stream: BinaryIO) -> None:
-        with self.layout.ingest() as blob:
-            ingest(blob, descriptor, stream)
+    def ingest(self) -> AbstractContextManager[Ingest]:
+        return self.layout.ingest()
 
     def put_manifest(self, _descriptor: Descriptor, data: bytes) -> None:
         self.layout.put(data)

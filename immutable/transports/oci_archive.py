@@ -16,8 +16,8 @@ from immutable.platforms import Platform
 from immutable.progress import Progress
 from immutable.store.layout import VERSION
 from immutable.transports import members
-from immutable.transports.base import MAX_DOCUMENT, Called, Image, pieces
-from immutable.transports.members import Members, Scratch, temporary
+from immutable.transports.base import MAX_DOCUMENT, Called, Image, Scratch, pieces, temporary
+from immutable.transports.members import Members
 from immutable.transports.oci import check_ref, choose, named
 
 _MARKER: Final = canonical.encode({"imageLayoutVersion": VERSION})

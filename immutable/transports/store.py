@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import BinaryIO
 
@@ -15,8 +15,9 @@ from immutable.platforms import Platform
 from immutable.progress import Progress
 from immutable.store import AbstractStore, Store
 from immutable.store.names import Reference, check_tag
+from immutable.store.streams import Ingest
 from immutable.transports.base import Called, Image
-from immutable.transports.sending import ingest, send
+from immutable.transports.sending import send
 
 
 def named(reference: str) -> Reference | None:
@@ -115,9 +116,8 @@ class _StoreSink:
         digest = descriptor.digest
         return self.store.has_blob(digest) and self.store.blob_size(digest) == descriptor.size
 
-    def put(self, descriptor: Descriptor, stream: BinaryIO) -> None:
-        with self.store.ingest() as blob:
-            ingest(blob, descriptor, stream)
+    def ingest(self) -> AbstractContextManager[Ingest]:
+        return self.store.ingest()
 
     def put_manifest(self, _descriptor: Descriptor, data: bytes) -> None:
         self.store.put_blob(data)

@@ -22,6 +22,7 @@ from immutable.errors import BlobMissing
 from immutable.oci import Descriptor, ImageConfig, Index, Manifest
 from immutable.platforms import Platform
 from immutable.progress import Progress
+from immutable.store.streams import Ingest
 from immutable.transports import copy
 from immutable.transports.base import Called, Image
 from immutable.transports.sending import send
@@ -56,6 +57,18 @@ class MemorySource:
             raise BlobMissing(f"{self.where}: blob {descriptor.digest} is missing") from None
 
 
+class _MemoryIngest(Ingest):
+    def __init__(self, blobs: dict[Digest, bytes]) -> None:
+        super().__init__()
+        self._blobs, self._data = blobs, bytearray()
+
+    def _append(self, data: bytes | bytearray | memoryview) -> None:
+        self._data += data
+
+    def _keep(self, digest: Digest) -> None:
+        self._blobs[digest] = bytes(self._data)
+
+
 @define
 class MemoryTransport:
     """An image in memory; as a destination it takes any."""
@@ -85,8 +98,9 @@ class MemoryTransport:
     def has(self, descriptor: Descriptor) -> bool:
         return descriptor.digest in self.blobs
 
-    def put(self, descriptor: Descriptor, stream: BinaryIO) -> None:
-        self.blobs[descriptor.digest] = stream.read()
+    @contextmanager
+    def ingest(self) -> Iterator[Ingest]:
+        yield _MemoryIngest(self.blobs)
 
     def put_manifest(self, descriptor: Descriptor, data: bytes) -> None:
         self.blobs[descriptor.digest] = data

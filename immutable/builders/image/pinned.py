@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from immutable import canonical, oci
 from immutable.archives import layers
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from immutable.sources.wanted import Wanted
     from immutable.store import AbstractStore
     from immutable.transports import Image, Source
-
-_AT_ONCE: Final = 4  # layers on their way
 
 
 @frozen
@@ -86,7 +84,7 @@ class Pinned:
         if layer in self._seen:
             return
         with store.verified(layer.blob.digest, layer.blob.size) as raw:
-            layers.expect(raw, layer.blob, layer.diff_id)
+            layers.expect(raw, layer.blob, layer.diff_id, str(self.place))
 
 
 # Documents
@@ -229,14 +227,14 @@ def _check_layers(found: Sequence[Mapping[str, Any]], where: str) -> None:
 def _bring(
     some: Sequence[Layer], source: Source, store: AbstractStore, progress: Progress, name: str
 ) -> None:
-    from immutable.transports.base import Image
-    from immutable.transports.sending import patiently
+    from immutable.transports.base import Image, ending_with
+    from immutable.transports.sending import WORKERS, Locked, patiently
 
     total = sum(layer.blob.size for layer in some)
     what = f"{len(some)} layers" if len(some) > 1 else "a layer"
     run = Run()
     with (
-        _ending_with(run, source) as ending,
+        ending_with(source, run) as ending,
         progress.task(f"fetching {what} of {name}", total) as advance,
     ):
 
@@ -244,27 +242,14 @@ def _bring(
             run.check()
             advance(amount)
 
-        image = Image(ending, (), ()).counted(told)
+        image = Image(ending, (), ()).counted(Locked(told))
 
         def work(layer: Layer, _: Run) -> None:
             # Once more if wrong bytes came from where right ones may yet come from.
             patiently(image.source, lambda: _take(layer, image, store))
 
-        # The large ones first, so that no single one is left at the end.
         ordered = sorted(some, key=lambda layer: -layer.blob.size)
-        in_threads(work, ordered, min(_AT_ONCE, len(ordered)), run)
-
-
-@contextmanager
-def _ending_with(run: Run, source: Source) -> Iterator[Source]:
-    """Give `source` as one whose connections, if it has any, are cut when `run` is given up."""
-    client = getattr(source, "client", None)
-    if client is None:
-        yield source
-        return
-    with run.interruptible(client.exchange):
-        ending: Any = source
-        yield evolve(ending, client=evolve(client, run=run))
+        in_threads(work, ordered, min(WORKERS, len(ordered)), run)
 
 
 def _take(layer: Layer, image: Image, store: AbstractStore) -> None:
@@ -272,7 +257,7 @@ def _take(layer: Layer, image: Image, store: AbstractStore) -> None:
 
     with image.open(layer.blob) as raw, store.ingest() as blob:
         try:
-            layers.take(raw, blob, layer.blob, layer.diff_id)
+            layers.take(raw, blob, layer.blob, layer.diff_id, image.source.where)
         except ArchiveError:
             # If they are not the pinned bytes at all, that is what there is to say of them.
             for _ in pieces(raw):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import BinaryIO, Final, Self, TypeVar, cast
 
 import requests
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from immutable.config import Registries
 from immutable.digest import Digest
@@ -19,7 +19,7 @@ from immutable.sources.attempts import FailedError, Run, attempts
 from immutable.transports.base import MAX_DOCUMENT, Source
 from immutable.transports.registry import credentials, documents
 from immutable.transports.registry.auth import MOST_ATTEMPTS
-from immutable.transports.registry.downloads import BlobReader
+from immutable.transports.registry.downloads import BlobReader, WrongSizeError
 from immutable.transports.registry.session import Exchange, RefusedError, Request, read_small
 from immutable.transports.registry.uploads import SMALL, Feed, Upload
 
@@ -67,6 +67,12 @@ class Client:
         finally:
             exchange.shutdown()
             exchange.close()
+
+    @contextmanager
+    def ending_with(self, run: Run) -> Iterator[Self]:
+        """Give this client as one whose connections are cut when `run` is given up."""
+        with run.interruptible(self.exchange):
+            yield evolve(self, run=run.waiting_by(self.sleep))
 
     @property
     def where(self) -> str:
@@ -165,17 +171,15 @@ class Client:
     def head_manifest(self, reference: str | Digest) -> Digest | None:
         """Return the digest of what is called `reference`; None if there is no such thing."""
 
-        def attempt() -> Digest | None:
+        def attempt() -> tuple[bool, Digest | None]:
             request = self.request("HEAD", f"manifests/{reference}", {"Accept": documents.ACCEPT})
             with self.exchange.answer(request, self.run, 200, 404) as response:
-                if response.status_code == 404:
-                    return None
-                return _named(response)
+                return response.status_code == 200, _named(response)
 
-        found = self._tried(f"manifest {reference}", attempt)
-        if found is None and not isinstance(reference, Digest):
+        there, found = self._tried(f"manifest {reference}", attempt)
+        if there and found is None:
             return self._digest_by_reading(reference)
-        return found
+        return found if there else None
 
     def put_manifest(self, manifest: Descriptor, data: bytes, tag: str = "") -> bool:
         """Put a manifest or index by its digest, or by `tag`; all that it refers to is there.
@@ -227,6 +231,8 @@ class Client:
         message = f"{self.where}: {what}: {failed}"
         if missing is not None and failed.absent:
             return missing(message)
+        if isinstance(failed, WrongSizeError):
+            return ImageError(message)
         if isinstance(failed, RefusedError):
             return RegistryError(message, status=failed.status, codes=failed.codes)
         return RegistryError(message)
@@ -261,10 +267,10 @@ class Client:
         media_type = documents.check(data, content_type, where)
         return Descriptor(media_type, digest, len(data)), data
 
-    def _digest_by_reading(self, tag: str) -> Digest | None:
+    def _digest_by_reading(self, reference: str | Digest) -> Digest | None:
         """Find out what a registry does not tell a HEAD."""
         try:
-            return self.manifest(tag)[0].digest
+            return self.manifest(reference)[0].digest
         except RegistryError as error:
             if error.status == 404:
                 return None

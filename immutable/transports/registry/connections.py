@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import socket
 import ssl
 import threading
 import warnings
@@ -15,7 +16,6 @@ import weakref
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from socket import SHUT_RDWR, socket
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -28,14 +28,15 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from immutable.errors import TransportError
 from immutable.sources.attempts import FailedError
-from immutable.sources.fetch import innermost
+from immutable.sources.fetch import innermost, root_cause
 from immutable.transports.registry.origins import is_loopback
+from immutable.transports.sending import WORKERS
 
-WORKERS: Final = 4  # blobs on their way at a time
 _CONNECT: Final = 10.0  # seconds
 _QUIET: Final = 120.0  # seconds without a byte; a registry hashes a large blob before it answers
 _LITTLE: Final = 64 << 10  # bytes
-_Watch = Callable[[socket], None]
+_NO_NAME: Final = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+_Watch = Callable[[socket.socket], None]
 
 
 class Body(Protocol):
@@ -54,10 +55,12 @@ class Connections:
     """Sends requests; safe to share between threads."""
 
     def __init__(self, ca_files: tuple[Path, ...] = ()) -> None:
-        self._sockets: weakref.WeakSet[socket] = weakref.WeakSet()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._lock = threading.Lock()
-        self._verified = _Adapter(self._watch, _context(ca_files) if ca_files else _usual())
-        self._unverified = _Adapter(self._watch, None)
+        self._making = threading.Lock()
+        self._ca_files = ca_files
+        self._verified: _Adapter | None = None
+        self._unverified = _Adapter(self._watch, _trusting_anybody())
 
     def send(
         self,
@@ -74,7 +77,10 @@ class Connections:
         """
         if not verify:
             _expect_unverified(url)
-        adapter = self._verified if verify else self._unverified
+        proxies = _proxies(url)
+        # A proxy may speak TLS even where the registry does not.
+        trusting = verify and (url.startswith("https:") or bool(proxies))
+        adapter = self._trusting() if trusting else self._unverified
         try:
             request = requests.Request(method, url, {**_headers(), **headers}, data=body)
             return adapter.send(
@@ -82,7 +88,7 @@ class Connections:
                 stream=True,
                 timeout=(_CONNECT, _QUIET),
                 verify=verify,
-                proxies=_proxies(url),
+                proxies=proxies,
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             fault = getattr(body, "fault", None)
@@ -96,14 +102,23 @@ class Connections:
             live = [*self._sockets]
         for one in live:
             with contextlib.suppress(OSError, ValueError):
-                one.shutdown(SHUT_RDWR)
+                one.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Give up the connections."""
-        self._verified.close()
-        self._unverified.close()
+        for adapter in (self._verified, self._unverified):
+            if adapter is not None:
+                adapter.close()
 
-    def _watch(self, made: socket) -> None:
+    def _trusting(self) -> _Adapter:
+        """Return what verifies; made for the first who needs it, for it takes some time."""
+        with self._making:
+            if self._verified is None:
+                context = _context(self._ca_files) if self._ca_files else _usual()
+                self._verified = _Adapter(self._watch, context)
+            return self._verified
+
+    def _watch(self, made: socket.socket) -> None:
         # A piece of a body may take its time; urllib3 gives it no more than to connect.
         made.settimeout(_QUIET)
         with self._lock:
@@ -111,31 +126,29 @@ class Connections:
 
 
 class _Adapter(HTTPAdapter):
-    """An adapter that tells of every socket, and trusts what `context` does, or anybody."""
+    """An adapter that tells of every socket, and trusts what `context` does."""
 
-    def __init__(self, watch: _Watch, context: ssl.SSLContext | None) -> None:
+    def __init__(self, watch: _Watch, context: ssl.SSLContext) -> None:
         self._classes = _pools(watch)
         self._context = context
         super().__init__(pool_connections=4, pool_maxsize=WORKERS + 1)
 
     def init_poolmanager(self, *args: Any, **settings: Any) -> None:
         """Make the pools of direct connections."""
-        super().init_poolmanager(*args, **self._tls(settings))
+        super().init_poolmanager(*args, **settings, ssl_context=self._context)
         self.poolmanager.pool_classes_by_scheme = self._classes
 
     def proxy_manager_for(self, proxy: str, **settings: Any) -> Any:
         """Make the pools of connections through `proxy`."""
-        manager = super().proxy_manager_for(proxy, **self._tls(settings))
+        manager = super().proxy_manager_for(proxy, **settings, ssl_context=self._context)
         manager.pool_classes_by_scheme = self._classes
         return manager
 
     def cert_verify(self, conn: Any, url: Any, *_: Any, **__: Any) -> None:
         """Say what the server has to show; the context knows all certificates already."""
         if str(url).lower().startswith("https:"):
-            conn.cert_reqs = "CERT_NONE" if self._context is None else "CERT_REQUIRED"
-
-    def _tls(self, settings: dict[str, Any]) -> dict[str, Any]:
-        return settings if self._context is None else {**settings, "ssl_context": self._context}
+            anybody = self._context.verify_mode is ssl.CERT_NONE
+            conn.cert_reqs = "CERT_NONE" if anybody else "CERT_REQUIRED"
 
 
 def _pools(watch: _Watch) -> dict[str, type[HTTPConnectionPool]]:
@@ -182,6 +195,9 @@ def failure(error: Exception) -> FailedError:
     )
     if isinstance(error, wrong):  # its text may repeat a header
         return FailedError(f"{type(error).__name__}: the request cannot be sent")
+    cause = root_cause(error)
+    if isinstance(cause, socket.gaierror) and cause.errno in _NO_NAME:
+        return FailedError(f"{text}: there is no host of this name")
     return FailedError(text, again=True)
 
 
@@ -199,6 +215,13 @@ def _headers() -> Mapping[str, str]:
         agent = "immutable"
     # A blob must not be unpacked on the way.
     return {"User-Agent": agent, "Accept": "*/*", "Accept-Encoding": "identity"}
+
+
+def _trusting_anybody() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 @functools.cache

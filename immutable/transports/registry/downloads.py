@@ -18,11 +18,15 @@ from immutable.transports.registry.connections import failure
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-_PIECE: Final = 1 << 20
+_PIECE: Final = 1 << 18  # bytes
 _RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
 
 # Asks for a blob from a byte on: the answer is one of 200, 206 or 416.
 Ask = Callable[[int], requests.Response]
+
+
+class WrongSizeError(FailedError):
+    """A blob of another size than its descriptor says."""
 
 
 class BlobReader(io.RawIOBase):
@@ -71,8 +75,10 @@ class BlobReader(io.RawIOBase):
         self._run.check()
         if self._response is None:
             raise FailedError("the connection is gone", again=True)
+        # Of a piece that breaks off nothing is had: the worse the line, the smaller they are.
+        most = _PIECE >> self._tries
         try:
-            data: bytes = self._response.raw.read(min(length, _PIECE), decode_content=False)
+            data: bytes = self._response.raw.read(min(length, most), decode_content=False)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             self._run.check()
             if self._offset >= self._blob.size:
@@ -107,12 +113,22 @@ class BlobReader(io.RawIOBase):
         self._run.check()
         wanted = 0 if self._whole else self._offset
         self._response = response = self._ask(wanted)
+        self._expect_size(response)
         begin = _begin(response, wanted, self._blob.size)
         if begin is None:
             # It keeps to no range; it may still give the whole.
             self._whole = True
             raise FailedError("the registry answered with another range than asked", again=True)
         self._skip(response, self._offset - begin)
+
+    def _expect_size(self, response: requests.Response) -> None:
+        """Raise WrongSizeError for another blob, which is asked for again but once."""
+        offered = response.headers.get("Content-Length", "")
+        if response.status_code != 200 or not re.fullmatch(r"[0-9]{1,19}", offered):
+            return
+        if int(offered) != self._blob.size:
+            reason = f"expected {self._blob.size} bytes, the registry offers {offered}"
+            raise WrongSizeError(reason, again=not self._tries)
 
     def _skip(self, response: requests.Response, length: int) -> None:
         """Pass over what came already; the digest will tell if it is now another."""
@@ -133,9 +149,6 @@ def _begin(response: requests.Response, wanted: int, size: int) -> int | None:
     Content-Range is as RFC 9110, 14.4 has it.
     """
     if response.status_code == 200:
-        declared = response.headers.get("Content-Length", "")
-        if declared.isascii() and declared.isdigit() and int(declared) != size:
-            raise FailedError(f"expected {size} bytes, the registry offers {declared}", again=True)
         return 0
     match = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if response.status_code != 206 or match is None:

@@ -12,6 +12,7 @@ from typing import Final, Self
 from attrs import frozen
 
 from immutable.digest import Digest
+from immutable.tags import is_tag
 
 _HOST: Final = re.compile(
     r"(?:(?P<name>[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?",
@@ -19,7 +20,6 @@ _HOST: Final = re.compile(
 )
 _PART: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY: Final = re.compile(rf"{_PART}(?:/{_PART})*", re.ASCII)
-_TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 _LONGEST: Final = 255  # of host and repository, as distribution/reference has it
 _SHAPE: Final = "HOST[:PORT]/NAME[:TAG][@DIGEST]"
 
@@ -40,6 +40,8 @@ class RegistryName:
     def parse(cls, text: str) -> Self:
         """Return the name that `text` writes; raise ValueError, which repeats no password."""
         host, slash, rest = text.partition("/")
+        if host in ("http:", "https:"):
+            raise ValueError(f"expected {_SHAPE}, found a URL; leave {host}// out")
         if "@" in host and slash:
             raise ValueError("a reference holds no user and no password; use `docker login`")
         if not slash or not _is_host(host):
@@ -48,7 +50,7 @@ class RegistryName:
             )
         name, at, digits = rest.partition("@")
         repository, colon, tag = name.partition(":")
-        if colon and not _TAG.fullmatch(tag):
+        if colon and not is_tag(tag):
             raise ValueError(f"expected a tag of a-z A-Z 0-9 _ . -, found {tag[:140]!r}")
         check_repository(repository)
         if len(host) + len(repository) >= _LONGEST:

@@ -16,6 +16,7 @@ from immutable.errors import ImageError, RegistryError, TransportError
 from immutable.oci import Descriptor
 from immutable.platforms import Platform
 from immutable.progress import Progress
+from immutable.sources.attempts import Run
 from immutable.transports.base import Called, Image
 from immutable.transports.registry.client import Client, Sleep
 from immutable.transports.registry.names import RegistryName
@@ -79,8 +80,7 @@ class RegistryImage:
         with self.client("pull,push") as client:
             tagging = Tagging(client, tuple(filter(None, self._tags())), self.replace_tag)
             tagging.missing(image.root.digest)
-            feeding = None if source is None else source.client.exchange
-            Push(image, client, self._known(image, source), feeding).run(progress)
+            Push(image, client, self._known(image, source)).run(progress)
             tagging.put(image.documents[0])
 
     def client(self, actions: str = "pull") -> AbstractContextManager[Client]:
@@ -121,6 +121,12 @@ class RegistrySource:
     data: bytes = field(repr=False)
 
     remote: ClassVar[bool] = True
+
+    @contextmanager
+    def ending_with(self, run: Run) -> Iterator[RegistrySource]:
+        """Give this source as one whose connections are cut when `run` is given up."""
+        with self.client.ending_with(run) as client:
+            yield evolve(self, client=client)
 
     def open(self, descriptor: Descriptor) -> BinaryIO:
         """Open a blob or a manifest; small ones come verified."""

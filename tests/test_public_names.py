@@ -1,0 +1,51 @@
+"""The package's own names: there when they are asked for, and not imported before."""
+
+import subprocess
+import sys
+
+import pytest
+
+import immutable
+
+
+def in_a_new_process(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_every_public_name_is_there() -> None:
+    assert set(immutable.__all__) <= set(dir(immutable))
+    for name in immutable.__all__:
+        assert name == getattr(immutable, name).__name__
+
+
+def test_another_name_is_not() -> None:
+    with pytest.raises(AttributeError, match="module 'immutable' has no attribute 'biuld'"):
+        immutable.biuld  # noqa: B018
+
+
+def test_a_verb_is_no_module_whatever_was_imported_first() -> None:
+    code = """
+import immutable.build, immutable.lock, immutable.locking, immutable.verify, immutable.cli.building
+import immutable
+from immutable import build, lock, verify
+print([type(one).__name__ for one in (immutable.build, immutable.lock, immutable.verify)])
+print([type(one).__name__ for one in (build, lock, verify)])
+print(immutable.lock.__module__, sys.modules["immutable.lock"].parse.__module__)
+"""
+    kinds = "['function', 'function', 'function']\n"
+    expected = f"{kinds}{kinds}immutable.locking immutable.lock\n"
+    assert expected == in_a_new_process("import sys" + code)
+
+
+def test_what_a_command_does_not_need_is_not_imported() -> None:
+    code = """
+import sys
+from immutable import cli
+try:
+    cli.main(["copy", "oci:nowhere", "oci:elsewhere:1"])
+finally:
+    heavy = ("requests", "docker", "rich", "cryptography", "immutable.build", "immutable.tar")
+    print([name for name in heavy if name in sys.modules])
+"""
+    assert "[]\n" == in_a_new_process(code)
