@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from immutable.copying import copy
     from immutable.digest import Digest
     from immutable.errors import ImmutableError
+    from immutable.generations import Version, generations, rollback
     from immutable.locking import Locked, check, lock
     from immutable.oci import Descriptor, ImageConfig, Index, Manifest
     from immutable.plan import load
     from immutable.platforms import Platform
+    from immutable.prune import Pruned, prune
+    from immutable.retention import Policy
     from immutable.spec import Spec
     from immutable.store import MemoryStore, Store
     from immutable.verify import Difference, verify
@@ -46,13 +49,19 @@ __all__ = [
     "Manifest",
     "MemoryStore",
     "Platform",
+    "Policy",
+    "Pruned",
     "Spec",
     "Store",
+    "Version",
     "build",
     "check",
     "copy",
+    "generations",
     "load",
     "lock",
+    "prune",
+    "rollback",
     "verify",
 ]
 
@@ -61,6 +70,9 @@ _HOMES: Final = {
     **dict.fromkeys(("BuiltLayer", "BuiltPlatform", "Image", "build"), "build"),
     **dict.fromkeys(("Descriptor", "ImageConfig", "Index", "Manifest"), "oci"),
     **dict.fromkeys(("Locked", "check", "lock"), "locking"),
+    **dict.fromkeys(("Version", "generations", "rollback"), "generations"),
+    **dict.fromkeys(("Pruned", "prune"), "prune"),
+    "Policy": "retention",
     **dict.fromkeys(("MemoryStore", "Store"), "store"),
     **dict.fromkeys(("Difference", "verify"), "verify"),
     "Config": "config",

@@ -259,6 +259,7 @@ def realise_all(
     missing = [derivation for derivation in made.graph if derivation.digest not in records]
     scope = _scope(made, config, store, progress)
     _fetch(missing, scope, offline=offline)
+    store.record_sources({digest for derivation in missing for digest in derivation.sources})
     with _pool(config.jobs) as layers, _pool(config.jobs) as frames:
         _in_parallel(missing, encoders, records, scope, layers, frames)
     return records

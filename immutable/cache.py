@@ -20,7 +20,6 @@ from typing import Any, BinaryIO, Final
 from attrs import define, field, frozen
 
 from immutable import canonical, oci
-from immutable.archives import layers
 from immutable.config import Config
 from immutable.derivation import Realisation
 from immutable.digest import Digest
@@ -29,7 +28,7 @@ from immutable.oci import Descriptor, Manifest
 from immutable.progress import Progress
 from immutable.signing import PublicKey, SecretKey
 from immutable.sources.attempts import Run, in_threads
-from immutable.store import AbstractStore
+from immutable.store import AbstractStore, layers
 from immutable.transports.registry.client import Client
 from immutable.transports.registry.transport import RegistryImage
 from immutable.transports.sending import WORKERS, Locked

@@ -6,7 +6,8 @@ outside a set, ``**`` as a whole name for any number of directories, none includ
 takes the next character as it is. Names that start with a dot are no exception.
 
 Whatever lies below a matching path matches too, so ``public`` and ``public/`` cover a directory
-with all it holds, and ``public/**`` covers only what it holds.
+with all it holds, and ``public/**`` covers only what it holds. Where names are no tree, such as
+those of images, a pattern may be asked to match the `whole` of them.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ _CHARACTER: Final = rb"(?>[\xc0-\xff][\x80-\xbf]++|[^/])"
 _END: Final = rb"(?=/|\Z)"
 
 
-def compile_globs(patterns: Iterable[str]) -> Callable[[bytes], bool]:
+def compile_globs(patterns: Iterable[str], *, whole: bool = False) -> Callable[[bytes], bool]:
     """Return whether any of `patterns` matches a path, as a function of the path.
 
-    Paths are raw bytes relative to the tree's root, without a leading or trailing ``/``. The
-    time for one is in proportion to its length and that of the patterns. Raises ValueError, naming
-    the pattern, for one that cannot be understood.
+    Paths are raw bytes relative to the tree's root, without a leading or trailing ``/``. With
+    `whole` a pattern does not cover what lies below a path that it matches. The time for one is
+    in proportion to its length and that of the patterns. Raises ValueError, naming the pattern,
+    for one that cannot be understood.
     """
-    branches = [_translate(pattern) for pattern in patterns]
+    branches = [_translate(pattern, whole=whole) for pattern in patterns]
     if not branches:
         return lambda _path: False
     match = re.compile(b"|".join(branches), re.DOTALL).match
@@ -42,7 +44,7 @@ def check(pattern: str) -> None:
     _translate(pattern)
 
 
-def _translate(pattern: str) -> bytes:
+def _translate(pattern: str, *, whole: bool = False) -> bytes:
     names = [name for name in pattern.split("/") if name not in ("", ".")]
     if pattern.startswith("!"):
         raise ValueError(
@@ -52,11 +54,11 @@ def _translate(pattern: str) -> bytes:
         raise ValueError(f"{pattern!r}: expected a pattern for paths within the tree")
     if ".." in names or "\0" in pattern:
         raise ValueError(f"{pattern!r}: leaves the tree")
-    parts = list(_parts(names, pattern))
+    parts = list(_parts(names, pattern, whole=whole))
     return b"(?>" + b"".join(parts) + b")"
 
 
-def _parts(names: Sequence[str], pattern: str) -> Iterator[bytes]:
+def _parts(names: Sequence[str], pattern: str, *, whole: bool) -> Iterator[bytes]:
     """Yield regular expressions for the runs of names between ``**``."""
     run: list[bytes] = []
     anywhere = False
@@ -65,16 +67,16 @@ def _parts(names: Sequence[str], pattern: str) -> Iterator[bytes]:
             run.append(_name(name, pattern))
             continue
         if run:
-            yield _run(run, anywhere, last=False)
+            yield _run(run, anywhere, b"/")
             run, anywhere = [], False
         anywhere = True
     # A final ** asks for at least one more name.
-    yield _run(run, anywhere, last=True) if run else rb"[^/]"
+    yield _run(run, anywhere, rb"\Z" if whole else b"") if run else rb"[^/]"
 
 
-def _run(names: Sequence[bytes], anywhere: bool, *, last: bool) -> bytes:
+def _run(names: Sequence[bytes], anywhere: bool, end: bytes) -> bytes:
     start = _ANY_NAMES if anywhere else b""
-    return b"(?>" + start + b"/".join(names) + (b"" if last else b"/") + b")"
+    return b"(?>" + start + b"/".join(names) + end + b")"
 
 
 def _name(name: str, pattern: str) -> bytes:

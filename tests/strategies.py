@@ -11,6 +11,7 @@ from immutable.digest import Digest
 from immutable.entries import Entry, Inline, Kind
 from immutable.lock import IndexPin, Lock, LockedLayer, Pin
 from immutable.platforms import Platform
+from immutable.retention import Condition, Item, Policy, Rule
 
 PLATFORMS = ("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386", "linux/s390x")
 
@@ -125,3 +126,71 @@ def trees(draw: st.DrawFn) -> tuple[Entry, ...]:
 
 
 entry_is_directory = Entry(b"-", Kind.DIRECTORY)
+
+# Retention
+
+NOW = datetime.datetime(2026, 6, 1, tzinfo=datetime.UTC)
+NAMES = ("shop/web", "shop/api", "ci/web/a", "base")
+TAGS = ("v1.0.0", "v1.0.1", "v1.1.0", "v1.1.1-rc.1", "v2.0.0", "main", "pr-7", "latest")
+SELECTORS = ("v*", "pr-?", ">=1 <2", "newest 1", "newest 1 of each minor", "newest 2 in v1*")
+ages = st.integers(-5, 60).map(lambda days: datetime.timedelta(days=days))
+spans = st.integers(1, 40).map(lambda days: datetime.timedelta(days=days))
+_tag_words = st.lists(st.sampled_from(SELECTORS), max_size=2)
+
+
+def _conditions(inner: st.SearchStrategy[Condition]) -> st.SearchStrategy[dict[str, Any]]:
+    """The arguments of a Condition that keeps something."""
+    negated = st.sampled_from(("pr-*", "v1*", "<2")).map(
+        lambda tag: Condition(not_=Condition(keep_tags=(tag,)))
+    )
+    some = st.lists(inner | negated, max_size=2)
+    return st.fixed_dictionaries(
+        {
+            "keep_last": st.none() | st.integers(1, 4),
+            "keep_within": st.none() | spans,
+            "keep_tags": _tag_words,
+            "keep_deployed": st.sampled_from(((), (), ("deploy",))),
+            "any_": some,
+            "all_": some,
+        }
+    ).filter(lambda given: any(given.values()))
+
+
+plain_conditions: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {"keep_last": st.none() | st.integers(1, 4), "keep_within": st.none() | spans}
+).filter(lambda given: any(given.values()))
+conditions = _conditions(plain_conditions.map(lambda given: Condition(**given)))
+images = st.lists(st.sampled_from(("**", "shop/*", "shop/web", "ci/**", "ba[a-s]e")), min_size=1)
+rules = st.builds(
+    lambda given, images, untagged: Rule(**given, images=images, delete_untagged_after=untagged),
+    conditions,
+    images,
+    st.none() | spans,
+)
+policies = st.lists(rules, max_size=3).map(Policy)
+
+
+@st.composite
+def items(draw: st.DrawFn) -> list[Item]:
+    """What a store or a registry may hold: each tag of a name once, and indexes with children."""
+    numbered = draw(st.booleans())
+    found: list[Item] = []
+    for number in range(1, draw(st.integers(0, 9)) + 1):
+        name = draw(st.sampled_from(NAMES))
+        used = {tag for item in found if item.name == name for tag in item.tags}
+        others = [item.digest for item in found if item.name == name]
+        several = st.lists(st.sampled_from(others), max_size=2) if others else st.just([])
+        found.append(
+            Item(
+                name=name,
+                digest=Digest.of(b"%d" % draw(st.integers(1, number))),
+                number=number if numbered else None,
+                created=draw(st.none() | ages.map(lambda age: NOW - age)),
+                tags=draw(st.sets(st.sampled_from(TAGS), max_size=2)) - used,
+                current=numbered and draw(st.integers(0, 4)) == 0,
+                pinned=draw(st.integers(0, 6)) == 0,
+                children=draw(several),
+                subject=draw(st.sampled_from((None, None, *others))),
+            )
+        )
+    return found

@@ -13,6 +13,7 @@ from tests.support.command import Shell
 
 COMMANDS = [
     *("init", "lock", "build", "images", "inspect", "tag"),
+    *("generations", "rollback", "pin", "prune", "policy"),
     *("push", "pull", "copy", "load", "verify", "store", "key", "completion"),
 ]
 

@@ -12,10 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from immutable.build import build
 from immutable.canonical import decode
 from immutable.config import Registries
 from immutable.errors import TransportError
 from immutable.oci import INDEX, MANIFEST
+from immutable.prune import prune
+from immutable.retention import Policy
+from immutable.store import Store
 from immutable.transports import copy
 from immutable.transports.registry.names import RegistryName
 from immutable.transports.registry.transport import RegistryImage
@@ -59,6 +63,22 @@ def refused(done: Done, *messages: str, status: int = 1) -> None:
 
 
 # Pushing
+
+
+def test_what_is_pushed_stays_what_its_name_meant(
+    shell: Shell, fake: FakeRegistry, host: str
+) -> None:
+    digest = built(shell, "1.0")
+
+    def meanwhile(_: Asked) -> None:
+        newer = shell.hello(image="shop/web", tags='"2.0"', text="newer", platforms=BOTH)
+        with Store.open(shell.store) as store:
+            build(newer, store)
+            prune(store, Policy(keep_tags=["2.0"]), caches=False)
+
+    fake.plan("PUT", "/manifests/1.0", meanwhile)
+    assert 0 == shell.run("push", "shop/web", f"{host}/one", f"{host}/two").status
+    assert {"1.0": digest} == tags(fake, "one") == tags(fake, "two")
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,27 @@ def test_a_pattern_matches_as_its_description_says(
     assert expected == compile_globs([pattern])(path)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "path", "expected"),
+    [
+        ("shop/*", b"shop/web", True),
+        ("shop/*", b"shop/web/a", False),
+        ("shop", b"shop/web", False),
+        ("shop/**", b"shop/a/b", True),
+        ("shop/**", b"shop", False),
+        ("**", b"a/b", True),
+        ("**/web", b"web/a/web", True),
+        ("**/web", b"a/web/b", False),
+        ("**/a/b", b"a/b/a/b", True),
+        ("**/a/*", b"a/b/a/b", True),
+        ("a/**/b", b"a/b/c/b", True),
+        ("a/**/b/**/c", b"a/b/c/b/c", True),
+    ],
+)
+def test_a_pattern_may_have_to_match_the_whole(pattern: str, path: bytes, expected: bool) -> None:
+    assert expected == compile_globs([pattern], whole=True)(path)
+
+
 def test_any_of_several_patterns_is_enough_and_none_match_nothing() -> None:
     either = compile_globs(["a", "b/*"])
     assert either(b"a")

@@ -43,15 +43,16 @@ GROUPS: Final[tuple[tuple[str, frozenset[str]], ...]] = (
                 "encode",
                 "image",
                 "retention",
+                "changes",
                 "signing",
             ]
         ),
     ),
     ("config", frozenset({"config"})),
-    ("store", frozenset({"store"})),
     ("archives", frozenset({"archives"})),
-    ("sources", frozenset({"sources"})),
-    ("transports", frozenset({"transports", "cache"})),
+    ("store", frozenset({"store"})),
+    ("sources", frozenset({"sources", "deployed"})),
+    ("transports", frozenset({"transports", "cache", "places"})),
     ("builders", frozenset({"builders", "below"})),
     (
         "verbs",
@@ -65,6 +66,7 @@ GROUPS: Final[tuple[tuple[str, frozenset[str]], ...]] = (
                 "testing",
                 "copying",
                 "prune",
+                "generations",
                 "diff",
                 "explain",
             ]

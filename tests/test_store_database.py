@@ -143,7 +143,7 @@ def test_the_current_generation_cannot_be_deleted(path: Path) -> None:
     database = opened(path)
     with database.write() as connection:
         connection.execute("INSERT INTO image VALUES ('web', 1, 2)")
-        connection.execute("INSERT INTO generation VALUES ('web', 1, 'm', x'00', 1, '')")
+        connection.execute("INSERT INTO generation VALUES ('web', 1, 'm', x'00', 1, '', 0)")
     with pytest.raises(StoreError, match="FOREIGN KEY"), database.write() as connection:
         connection.execute("DELETE FROM generation")
     assert count(database, "generation") == 1

@@ -27,6 +27,7 @@ from immutable.oci import CONFIG, LAYER, MANIFEST, REF_NAME, Descriptor, Index, 
 from immutable.store import Chunk, Layout, Store
 from immutable.store.files import DRAFT
 from tests.support import needs
+from tests.support.disks import fill_up, mounted
 from tests.support.stores import CREATED, commit, index_names, manifest, python, realisation, tree
 
 
@@ -168,6 +169,7 @@ def test_the_umask_changes_no_mode(root: Path, mask: int) -> None:
         "index.json": "-rw-r--r--",
         "leases": "drwx------",
         "oci-layout": "-rw-r--r--",
+        "reserve": "-rw-------",
         "tmp": "drwx------",
     }
     assert {0o644} == blobs
@@ -292,30 +294,8 @@ def test_a_full_disk_changes_no_name(
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A file system of a mebibyte."""
-    mount = tmp_path / "small"
-    mount.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if made.returncode and not needs.nothing_may_skip():
-        pytest.skip(f"no file system can be mounted: {made.stderr.strip()}")
-    assert 0 == made.returncode, made.stderr
-    try:
+    with mounted(tmp_path / "small") as mount:
         yield mount
-    finally:
-        subprocess.run(["umount", "--lazy", str(mount)], check=True)
-
-
-def fill_up(directory: Path) -> Path:
-    """Write a file until the disk takes no more; return it."""
-    path = directory / "filler"
-    with path.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(512))
-    return path
 
 
 @needs.root()

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from operator import methodcaller
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
+from immutable import canonical
 from immutable.derivation import Realisation
 from immutable.digest import Digest
 from immutable.errors import ImmutableError
@@ -36,10 +38,14 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp())
-        self.disk = Store.open(self.directory / "store")
-        self.memory = MemoryStore()
+        self.now = 1_700_000_000
+        self.crashes = 0
+        self.disk = Store.open(self.directory / "store", clock=lambda: self.now)
+        self.memory = MemoryStore(clock=lambda: self.now)
+        self.leases = ExitStack()
 
     def teardown(self) -> None:
+        self.leases.close()
         self.disk.close()
         shutil.rmtree(self.directory)
 
@@ -139,6 +145,60 @@ class StoreMachine(RuleBasedStateMachine):
         self.both(lambda store: store.expect_tags(name, (tag,), digest))
         self.both(lambda store: store.tag(name, tag, digest, replace=replace))
 
+    @rule(target=digests, below=st.lists(digests, max_size=2), subject=st.none() | digests)
+    def put_document(self, below: list[Digest], subject: Digest | None) -> Any:
+        def plain(digest: Digest) -> Any:
+            return Descriptor(MANIFEST, digest, 0).plain()
+
+        document: Any = {"schemaVersion": 2, "manifests": [plain(digest) for digest in below]}
+        if subject is not None:
+            document["subject"] = plain(subject)
+        return self.both(lambda store: store.put_blob(canonical.encode(document)))
+
+    @rule(wanted=st.lists(digests, max_size=3))
+    def record_sources(self, wanted: list[Digest]) -> None:
+        self.both(lambda store: store.record_sources(wanted))
+
+    @rule(name=NAMES, tag=TAGS)
+    def untag(self, name: str, tag: str) -> None:
+        self.both(lambda store: store.untag(name, tag))
+
+    @rule(name=NAMES, number=NUMBERS, pinned=st.booleans())
+    def pin(self, name: str, number: int, pinned: bool) -> None:
+        self.both(lambda store: store.pin(name, number, pinned=pinned))
+
+    @rule(name=NAMES, numbers=st.sets(NUMBERS, max_size=2))
+    def forget(self, name: str, numbers: set[int]) -> None:
+        before = answer(lambda store: store.generations(name), self.memory)
+        self.both(lambda store: store.sweep(dry_run=True, forgotten={name: numbers}))
+        assert before == self.both(lambda store: store.generations(name))
+        self.both(lambda store: store.forget(name, numbers))
+
+    @rule(hours=st.integers(-2, 100))
+    def wait(self, hours: int) -> None:
+        self.now += hours * 3600
+
+    @rule(caches=st.booleans(), max_size=st.none() | st.integers(0, 2000), spent=st.lists(digests))
+    def sweep(self, caches: bool, max_size: int | None, spent: list[Digest]) -> None:
+        def look(store: AbstractStore) -> Any:
+            return store.sweep(caches=caches, max_size=max_size, spent=spent, dry_run=True)
+
+        def sweep(store: AbstractStore) -> Any:
+            return store.sweep(caches=caches, max_size=max_size, spent=spent)
+
+        assert self.both(look) == self.both(sweep)
+        again = self.both(sweep)
+        assert ((), 0, 0, 0) == (again.blobs, again.realisations, again.sources, again.chunks)
+
+    @rule()
+    def begin_lease(self) -> None:
+        for store in (self.memory, self.disk):
+            self.leases.enter_context(store.lease())
+
+    @rule()
+    def end_leases(self) -> None:
+        self.leases.close()
+
     @rule(name=NAMES, tag=TAGS, number=NUMBERS, digest=digests)
     def resolve(self, name: str, tag: str, number: int, digest: Digest) -> None:
         for reference in (name, f"{name}:{tag}", f"{name}@{number}", f"{name}@{digest}", digest):
@@ -150,8 +210,19 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def open_again(self) -> None:
+        self.leases.close()
         self.disk.close()
-        self.disk = Store.open(self.disk.root)
+        self.disk = Store.open(self.disk.root, clock=lambda: self.now)
+
+    @rule()
+    def crash(self) -> None:
+        """What a process leaves that is killed now: its files, and locks that nobody holds."""
+        self.crashes += 1
+        left = self.directory / f"store-{self.crashes}"
+        shutil.copytree(self.disk.root, left)
+        self.leases.close()
+        self.disk.close()
+        self.disk = Store.open(left, clock=lambda: self.now)
 
     @rule()
     def lose_the_names_in_the_database(self) -> None:

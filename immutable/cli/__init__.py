@@ -4,7 +4,7 @@
 0     done
 1     refused or failed; the reason is on stderr
 2     wrong usage
-3     a difference was found (``verify``, ``lock --check``)
+3     a difference was found (``verify``, ``lock --check``, ``store check``)
 130   interrupted (128 + SIGINT); 143 by SIGTERM
 141   whoever read the output went away (128 + SIGPIPE)
 ====  =========================================================

@@ -69,7 +69,11 @@ def push(
     from immutable import transports
 
     config = shell.config()
-    with digest_written(digest_file) as written, shell.look_into_store(config) as store:
+    with (
+        digest_written(digest_file) as written,
+        shell.look_into_store(config) as store,
+        store.lease(),  # from the look at its name to the last destination
+    ):
         pushed = _Pushed.find(image, store, all_tags=all_tags)
         targets = [
             destinations.place(
@@ -88,7 +92,7 @@ def push(
         written(root)
     names = [name for target in targets for name in destinations.references(target)]
     if shell.json:
-        source = str(pushed.place)
+        source = f"store:{pushed.reference}"
         output.say_json({"source": source, "destinations": names, **digest_document(root)})
     elif shell.quiet:
         output.say(str(root.digest))
@@ -151,8 +155,13 @@ def pull(
 
 @frozen
 class _Pushed:
-    """An image of the store that is to be pushed: its name, and the tags that it goes by."""
+    """An image of the store that is to be pushed: its name, and the tags that it goes by.
 
+    `reference` is what meant it; `place` is by digest, as a name may come to mean
+    another or nothing.
+    """
+
+    reference: Reference
     name: str
     tags: tuple[str, ...]
     place: StoreImage
@@ -163,8 +172,8 @@ class _Pushed:
         from immutable import transports
         from immutable.transports.store import StoreImage, named
 
-        place = transports.parse(image, store=store)
-        parsed = named(place.reference) if isinstance(place, StoreImage) else None
+        given = transports.parse(image, store=store)
+        parsed = named(given.reference) if isinstance(given, StoreImage) else None
         if parsed is None:
             raise TransportError(
                 f"{image}: expected NAME, NAME:TAG or NAME@N, an image of the store; from "
@@ -173,14 +182,14 @@ class _Pushed:
         digest = store.resolve(str(parsed)).digest
         alone = parsed.tag is not None and not all_tags
         tags = (str(parsed.tag),) if alone else tags_on(store, parsed.name, digest)
-        return cls(parsed.name, tags, StoreImage(str(parsed), store))
+        return cls(parsed, parsed.name, tags, StoreImage(str(digest), store))
 
 
 def _targets(places: tuple[str, ...], pushed: _Pushed, *, all_tags: bool) -> Iterator[str]:
     """Yield where to push to; raise UsageError if nothing says where, or too much which tag."""
     if not places and destinations.registry_name(pushed.name) is None:
         raise click.UsageError(
-            f"say where to: immutable push {pushed.place.reference} HOST/{pushed.name}"
+            f"say where to: immutable push {pushed.reference} HOST/{pushed.name}"
         )
     for place in places or (pushed.name,):
         reference = destinations.in_registry(place)

@@ -47,6 +47,10 @@ class Shell:
         """Open the store, making it if need be."""
         return Store.open(config=config or self.config())
 
+    def reclaim_store(self, config: Config | None = None) -> AbstractStore:
+        """Open the store to remove from it, also with no room left on its disk."""
+        return Store.open(config=config or self.config(), reclaim=True)
+
     def look_into_store(self, config: Config | None = None) -> AbstractStore:
         """Open the store to read from; where there is none, give an empty one and make none."""
         config = config or self.config()

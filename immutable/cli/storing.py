@@ -1,10 +1,11 @@
-"""``store info``."""
+"""``store``: ``info`` and ``check``."""
 
 from __future__ import annotations
 
 import click
 
 from immutable.cli import output
+from immutable.cli.checking import check
 from immutable.cli.shell import Group, Shell, pass_shell
 
 
@@ -28,6 +29,7 @@ def info(shell: Shell) -> None:
         "bytes": found.bytes,
         "realisations": found.realisations,
         "chunks": found.chunks,
+        "sources": found.sources,
     }
     if shell.json:
         output.say_json(document)
@@ -42,6 +44,10 @@ def info(shell: Shell) -> None:
                 ("blobs", f"{found.blobs}, {output.size(found.bytes)}"),
                 ("realisations", str(found.realisations)),
                 ("chunks", str(found.chunks)),
+                ("sources", str(found.sources)),
             ]
         )
     )
+
+
+store.add_command(check)

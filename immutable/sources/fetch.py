@@ -127,7 +127,9 @@ class Fetcher:
                         advance(len(piece))
                     return blob.commit(name=name)
 
-            return self._from_first(name, urls, "", attempt, Run(self._sleep))
+            found = self._from_first(name, urls, "", attempt, Run(self._sleep))
+            store.record_sources((found[0],))
+            return found
 
     def fetch_hashed(
         self, wanted: Sequence[Hashed], store: AbstractStore, progress: Progress
@@ -144,6 +146,7 @@ class Fetcher:
                 number, one = numbered
                 attempt = functools.partial(self._fetch_hashed, one, store)
                 found[number] = self._from_first(one.name, one.urls, one.absent, attempt, run)
+                store.record_sources((found[number][0],))
                 advance(1)
 
             if wanted:
@@ -226,6 +229,7 @@ class Fetcher:
                     raise FailedError(_mismatch(error.expected, error.actual)) from None
 
         self._from_first(wanted.name, wanted.urls, wanted.absent, attempt, run)
+        store.record_sources((wanted.digest,))
 
     def _from_first(
         self,

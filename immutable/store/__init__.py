@@ -1,6 +1,14 @@
 """The store: blobs by digest, what is known about them, and images by name."""
 
-from immutable.store.base import AbstractStore, Chunk, Generation, Signature, Stats, StoreInfo
+from immutable.store.base import (
+    AbstractStore,
+    Chunk,
+    Generation,
+    Signature,
+    Stats,
+    StoreInfo,
+    Swept,
+)
 from immutable.store.disk import Store
 from immutable.store.layout import Layout
 from immutable.store.memory import MemoryStore
@@ -17,4 +25,5 @@ __all__ = [
     "Stats",
     "Store",
     "StoreInfo",
+    "Swept",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import BinaryIO, Final, NoReturn, Self
 
 from attrs import frozen
@@ -17,10 +17,18 @@ from immutable.derivation import Realisation
 from immutable.digest import Digest
 from immutable.errors import ImageNotFound, StoreError, TagTaken
 from immutable.oci import Descriptor
-from immutable.store.names import Reference, check_name, check_tag, not_found
+from immutable.store.marking import MAX_DOCUMENT, Marker, Need
+from immutable.store.names import (
+    Reference,
+    no_such_generation,
+    no_such_tag,
+    not_found,
+)
 from immutable.store.streams import Ingest
 
-MAX_DOCUMENT: Final = 16 << 20  # bytes of a manifest, index or config; far above any honest one
+NOTHING: Final[Mapping[str, Collection[int]]] = MappingProxyType({})
+
+USE: Final = 3600  # seconds: how exactly the times of last use are kept
 
 Signature = tuple[int, int, int, int]
 Stats = Mapping[bytes, tuple[Signature, Digest]]
@@ -44,7 +52,8 @@ class Generation:
     """One numbered version of the image `name`.
 
     `descriptor` is that of its manifest or index; `created` is in UTC; `tags` are those that
-    stand on it now, sorted; `current` says whether the bare name means this one.
+    stand on it now, sorted; `current` says whether the bare name means this one. One that is
+    `pinned` is not forgotten.
     """
 
     name: str
@@ -53,6 +62,22 @@ class Generation:
     created: datetime
     tags: tuple[str, ...] = ()
     current: bool = False
+    pinned: bool = False
+
+
+@frozen
+class Swept:
+    """What a sweep removed, or would: blobs with their sizes in bytes, by digest; records."""
+
+    blobs: tuple[tuple[Digest, int], ...]
+    realisations: int
+    sources: int
+    chunks: int
+
+    @property
+    def bytes(self) -> int:
+        """The sum of the blobs' sizes."""
+        return sum(size for _, size in self.blobs)
 
 
 @frozen
@@ -66,6 +91,7 @@ class StoreInfo:
     generations: int
     realisations: int
     chunks: int
+    sources: int = 0
 
 
 class AbstractStore(abc.ABC):
@@ -162,7 +188,15 @@ class AbstractStore(abc.ABC):
     def record_realisation(self, realisation: Realisation) -> None:
         """Remember a realisation; a newer one for the same key replaces it.
 
-        Raises BlobMissing if its blob is not there.
+        It is of use now, as it is whenever it is found. Raises BlobMissing if its blob is not
+        there.
+        """
+
+    @abc.abstractmethod
+    def record_sources(self, digests: Iterable[Digest]) -> None:
+        """Remember that blobs were fetched, and are of use now; those that are not there are not.
+
+        So a sweep knows them from garbage. Fails only where a blob could not be put either.
         """
 
     def find_chunk(self, digest: Digest, encoder: str) -> Chunk | None:
@@ -244,6 +278,22 @@ class AbstractStore(abc.ABC):
         expect_free(name, held, tags, digest)
 
     @abc.abstractmethod
+    def untag(self, name: str, tag: str) -> None:
+        """Take `tag` away from `name`; raise ImageNotFound if there is none."""
+
+    @abc.abstractmethod
+    def pin(self, name: str, number: int, *, pinned: bool = True) -> Generation:
+        """Pin generation `number` of `name`, or let go of it; raise ImageNotFound."""
+
+    @abc.abstractmethod
+    def forget(self, name: str, numbers: Iterable[int]) -> None:
+        """Remove generations of `name`, all or none, with the tags that stand on them alone.
+
+        Their blobs stay until a sweep; their numbers are never given again. Raises StoreError
+        for one that is current or pinned, ImageNotFound for one that is not there.
+        """
+
+    @abc.abstractmethod
     def references(self) -> dict[str, Descriptor]:
         """Return everything that has a name: reference as `index.json` writes it → descriptor.
 
@@ -277,8 +327,43 @@ class AbstractStore(abc.ABC):
     def lease(self) -> AbstractContextManager[None]:
         """Spare, for the block, every blob that is found or put through this store.
 
-        Leases of several threads are one; it ends with the last of them, or with the process.
+        Of a manifest or index, all that it refers to is spared too. Leases of several threads
+        are one; it ends with the last of them, or with the process.
         """
+
+    @abc.abstractmethod
+    def sweep(
+        self,
+        *,
+        caches: bool = True,
+        max_size: int | None = None,
+        spent: Collection[Digest] = frozenset(),
+        dry_run: bool = False,
+        forgotten: Mapping[str, Collection[int]] = NOTHING,
+    ) -> Swept:
+        """Remove every blob that nothing needs, and what is known about it.
+
+        Needed is what a generation, a tag, a name that another tool gave, or a live lease
+        refers to, directly or through indexes and manifests; and a manifest whose `subject` is
+        needed, with what it refers to in turn.
+
+        Blobs that only a realisation or a source accounts for are caches: they spare a build or
+        a fetch. With `caches` they stay, save that the least recently used go until all blobs
+        together have at most `max_size` bytes; without, all of them go. Those that are `spent`
+        go in any case: the blobs of images that were given up, say.
+
+        A `dry_run` changes nothing. It may take generations as `forgotten`: numbers by name.
+        Raises StoreError where a needed manifest is damaged: what it refers to is not known.
+        """
+
+    def closure(self, root: Descriptor) -> dict[Digest, int]:
+        """Return the blobs that the image `root` is made of, with their sizes; itself included.
+
+        What is not there is left out.
+        """
+        marker = Marker(self)
+        marker.mark([Need.of(root)])
+        return {digest: self.blob_size(digest) for digest in marker.live if self.has_blob(digest)}
 
     @abc.abstractmethod
     def info(self) -> StoreInfo:
@@ -342,14 +427,10 @@ class AbstractStore(abc.ABC):
     def _missing(self, reference: Reference) -> NoReturn:
         generations = self.generations(reference.name)
         if reference.tag is not None:
-            tags = sorted({tag for generation in generations for tag in generation.tags})
-            raise ImageNotFound(
-                f"{reference}: no such tag; {reference.name} has {', '.join(tags) or 'none'}"
-            )
-        raise ImageNotFound(
-            f"{reference}: no such generation; there is "
-            + ", ".join(str(generation.number) for generation in generations)
-        )
+            tags = {tag for generation in generations for tag in generation.tags}
+            raise no_such_tag(reference.name, reference.tag, tags)
+        numbers = [generation.number for generation in generations]
+        raise no_such_generation(reference.name, reference.number or 0, numbers)
 
 
 def bare(descriptor: Descriptor) -> Descriptor:
@@ -372,14 +453,6 @@ def expect_free(
         if held.get(tag, digest) != digest:
             reference = f"store:{Reference(name, tag=tag)}"
             raise TagTaken(reference, holds=held[tag], wanted=digest)
-
-
-def check_commit(name: str, tags: Sequence[str], created: datetime) -> None:
-    """Raise StoreError or ValueError for what cannot be committed."""
-    check_name(name)
-    for tag in tags:
-        check_tag(tag)
-    in_utc(created)
 
 
 def _manifest_type(data: bytes) -> str | None:

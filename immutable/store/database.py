@@ -16,7 +16,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
@@ -25,17 +25,25 @@ from urllib.parse import quote
 from immutable.errors import StoreError
 from immutable.store import files
 
-VERSION: Final = 1
+VERSION: Final = 2
 _BUSY_SECONDS: Final = 60
 _REFUSED: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
+# Fetched blobs, and when they were last of use: seconds since the epoch, as in `realisation`.
+_SOURCE: Final = """CREATE TABLE source (
+    blob BLOB PRIMARY KEY, used INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID"""
+# Rows while index.json may lag behind the names in here: an empty one, and the names that are
+# to go from it.
+_LAGGING: Final = "CREATE TABLE lagging (name TEXT PRIMARY KEY) WITHOUT ROWID"
 # Digests are their 32 bytes. `WITHOUT ROWID` keeps a row in its key's own tree.
 _SCHEMA: Final = (
     """CREATE TABLE realisation (
         derivation BLOB NOT NULL, encoder TEXT NOT NULL, diff_id BLOB NOT NULL,
         media_type TEXT NOT NULL, blob BLOB NOT NULL, size INTEGER NOT NULL,
+        used INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (derivation, encoder)) WITHOUT ROWID""",
     "CREATE INDEX realisation_blob ON realisation (blob)",
+    _SOURCE,
     """CREATE TABLE chunk (
         digest BLOB NOT NULL, encoder TEXT NOT NULL, blob BLOB NOT NULL,
         position INTEGER NOT NULL, length INTEGER NOT NULL, frame BLOB NOT NULL,
@@ -54,7 +62,8 @@ _SCHEMA: Final = (
     """CREATE TABLE generation (
         name TEXT NOT NULL REFERENCES image, number INTEGER NOT NULL,
         media_type TEXT NOT NULL, digest BLOB NOT NULL, size INTEGER NOT NULL,
-        created TEXT NOT NULL, PRIMARY KEY (name, number)) WITHOUT ROWID""",
+        created TEXT NOT NULL, pinned INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (name, number)) WITHOUT ROWID""",
     """CREATE TABLE tag (
         name TEXT NOT NULL REFERENCES image, tag TEXT NOT NULL,
         media_type TEXT NOT NULL, digest BLOB NOT NULL, size INTEGER NOT NULL,
@@ -62,10 +71,20 @@ _SCHEMA: Final = (
     """CREATE TABLE lease (
         file TEXT NOT NULL, blob BLOB NOT NULL, PRIMARY KEY (file, blob)) WITHOUT ROWID""",
     "CREATE INDEX lease_blob ON lease (blob)",
-    # One row while index.json may lag behind the names in here.
-    "CREATE TABLE index_lags (since TEXT NOT NULL)",
-    f"PRAGMA user_version = {VERSION}",
+    _LAGGING,
 )
+
+# What makes a database of the version before one of this version.
+_UPGRADES: Final[Mapping[int, tuple[str, ...]]] = {
+    2: (
+        "ALTER TABLE realisation ADD COLUMN used INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE generation ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0",
+        _SOURCE,
+        _LAGGING,
+        "INSERT INTO lagging SELECT DISTINCT '' FROM index_lags",
+        "DROP TABLE index_lags",
+    )
+}
 
 
 class Database:
@@ -108,22 +127,30 @@ class Database:
             database = cls(_connect(path, mode), str(path))
             try:
                 with database.read() as connection:
-                    _check_version(connection, str(path))
+                    version = _check_version(connection, str(path))
             except StoreError as error:
                 database.close()
                 if not isinstance(error.__cause__, sqlite3.OperationalError):
                     raise
             else:
-                return database
+                return database if version == VERSION else database._upgraded_copy()
         return None
 
     @classmethod
     def in_memory(cls) -> Self:
         """Return an empty database that is gone when it is closed."""
-        connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
-        database = cls(connection, "database in memory")
+        database = cls(_connect_memory(), "database in memory")
         database._prepare(lambda _: None)
         return database
+
+    def _upgraded_copy(self) -> Self:
+        """Return a copy in memory, of this version; close this one."""
+        copy = type(self)(_connect_memory(), self._where)
+        with self.read() as connection, copy.read() as other:
+            connection.backup(other)
+        self.close()
+        copy._prepare(lambda _: None)
+        return copy
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -148,6 +175,11 @@ class Database:
                     self._connection.execute("ROLLBACK")
                 raise
 
+    def spare_room(self) -> None:
+        """Keep the log as short as it can be, for a disk that has no room to spare."""
+        with self.read() as connection:
+            connection.execute("PRAGMA wal_autocheckpoint = 1")
+
     def _prepare(self, fill: Callable[[sqlite3.Connection], None]) -> None:
         with self.read() as connection:
             connection.execute("PRAGMA foreign_keys = ON")
@@ -156,9 +188,14 @@ class Database:
                 return
             connection.execute("PRAGMA journal_mode = WAL")
         with self.write(durable=True) as connection:
-            for statement in _SCHEMA:
+            if version:
+                statements = [line for n in range(version, VERSION) for line in _UPGRADES[n + 1]]
+            else:
+                statements = [*_SCHEMA]
+            for statement in (*statements, f"PRAGMA user_version = {VERSION}"):
                 connection.execute(statement)
-            fill(connection)
+            if not version:
+                fill(connection)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -206,6 +243,10 @@ def _make_file(path: Path) -> None:
             os.fchmod(descriptor, files.FILE_MODE)
         finally:
             os.close(descriptor)
+
+
+def _connect_memory() -> sqlite3.Connection:
+    return sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
@@ -13,25 +14,29 @@ from immutable.derivation import Realisation
 from immutable.digest import Digest
 from immutable.errors import BlobMissing, ImageError, StoreError
 from immutable.oci import REF_NAME, Descriptor
-from immutable.store import files, records
+from immutable.store import files, records, reserve
 from immutable.store.base import (
-    MAX_DOCUMENT,
+    NOTHING,
+    USE,
     AbstractStore,
     Chunk,
     Generation,
     Signature,
     Stats,
     StoreInfo,
+    Swept,
     bare,
-    check_commit,
     expect_free,
 )
 from immutable.store.database import Database, is_refused
 from immutable.store.layout import Layout, make_root
 from immutable.store.leases import Leases
+from immutable.store.marking import MAX_DOCUMENT, Caching
 from immutable.store.names import check_tag
+from immutable.store.preconditions import check_commit, check_sweep, dropped_names
 from immutable.store.profiles import Profiles, with_references
 from immutable.store.streams import Ingest
+from immutable.store.sweeping import Sweep
 
 if TYPE_CHECKING:
     from immutable.config import Config
@@ -56,18 +61,28 @@ class Store(AbstractStore):
         refusal: str = "",
     ) -> None:
         self.root = root
+        self._clock: Callable[[], float] = time.time
         self._refusal = refusal  # why a store without leases cannot be written
         self._layout = layout
         self._database = database
         self._leases = leases
 
     @classmethod
-    def open(cls, root: Path | None = None, *, config: Config | None = None) -> Self:
+    def open(
+        cls,
+        root: Path | None = None,
+        *,
+        config: Config | None = None,
+        reclaim: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> Self:
         """Open the store at `root`, by default where `config` says, making it if need be.
 
-        One that this user cannot write, or whose disk is full, is opened for reading. Raises
-        StoreError for a directory that others can write, that is not empty and no store, and
-        for a store or layout of another version.
+        One that this user cannot write, or whose disk is full, is opened for reading. To
+        `reclaim` room, one whose disk is full is opened for writing, with the room that it
+        keeps in reserve. `clock` gives seconds since the epoch, for the times of last use.
+        Raises StoreError for a directory that others can write, that is not empty and no
+        store, and for a store or layout of another version.
         """
         path = _default_root(config) if root is None else Path(root)
         # One name for good: the working directory may change under a relative one.
@@ -76,10 +91,15 @@ class Store(AbstractStore):
             read_only = path.is_dir() and any(path.iterdir()) and not _writable(path)
         try:
             if read_only:
-                return cls._open_read_only(path, _NOT_HERE)
-            return cls._open_with_room(path)
+                store = cls._open_read_only(path, _NOT_HERE)
+            elif reclaim:
+                store = cls._open_writable(path, reclaim=True)
+            else:
+                store = cls._open_with_room(path)
         except ImageError as error:
             raise StoreError(str(error)) from None
+        store._clock = clock
+        return store
 
     @classmethod
     def _open_with_room(cls, path: Path) -> Self:
@@ -101,7 +121,7 @@ class Store(AbstractStore):
         return store
 
     @classmethod
-    def _open_writable(cls, path: Path) -> Self:
+    def _open_writable(cls, path: Path, *, reclaim: bool = False) -> Self:
         make_root(path, _ROOT_MODE)
         layout = Layout(path, path / "tmp")
         layout.expect_layout_or_empty()
@@ -114,12 +134,19 @@ class Store(AbstractStore):
                 files.make_directory(path / name, _ROOT_MODE)
             for directory in (path, path / "tmp"):
                 files.sweep_drafts(directory)  # first: they may be what fills the disk
+            full = not files.has_room(path, _LEAST_ROOM)
+            if reclaim and full:
+                reserve.spend(path)
+            elif not full:
+                reserve.keep(path)
             database = Database.open(
                 path / "immutable.db",
                 fill=lambda connection: Profiles(connection).adopt(layout.index()),
             )
         store = cls(path, layout, database, Leases(path / "leases", database))
         try:
+            if full:
+                database.spare_room()
             store._recover()
         except BaseException:
             store.close()
@@ -137,12 +164,19 @@ class Store(AbstractStore):
                 Profiles(connection).adopt(layout.index())
         return cls(path, layout, database, None, refusal=refusal)
 
+    def _sweep_the_dead(self) -> None:
+        """Remove what killed processes were about to put, and their leases."""
+        for directory in (self.root, self.root / "tmp"):
+            files.sweep_drafts(directory)
+        if self._leases is not None:
+            self._leases.sweep()
+
     def _recover(self) -> None:
         """Put right what killed processes left."""
         if self._leases is not None:
             self._leases.sweep()
         with self._database.read() as connection:
-            lags = Profiles(connection).index_lags()
+            lags = Profiles(connection).index_lags() is not None
         if lags:
             with self._naming():
                 pass  # whatever it does, it ends with index.json written
@@ -192,18 +226,35 @@ class Store(AbstractStore):
         self, derivation: Digest, encoder: str
     ) -> Realisation | None:
         with self._database.read() as connection:
-            found = records.find_realisation(connection, derivation, encoder)
-        if found is None:
+            row = records.find_realisation(connection, derivation, encoder)
+        if row is None:
             return None
+        found, used = row
         blob = found.blob
         there = self._spared_and(lambda digest: self._layout.holds(digest, blob.size), blob.digest)
+        now = int(self._clock())
+        if there and used <= now - USE and self._leases is not None:
+            # It only says what to evict first.
+            with suppress(StoreError), self._database.write() as connection:
+                records.use_realisation(connection, derivation, encoder, now)
         return found if there else None
 
     def record_realisation(self, realisation: Realisation) -> None:  # noqa: D102
-        self._expect_writable()
+        self.expect_writable()
         self._expect_blob(realisation.blob)
         with self._database.write() as connection:
-            records.record_realisation(connection, realisation)
+            records.record_realisation(connection, realisation, int(self._clock()))
+
+    def record_sources(self, digests: Iterable[Digest]) -> None:  # noqa: D102
+        if self._leases is None:
+            return
+        now = int(self._clock())
+        with self._database.read() as connection:
+            stale = records.stale_sources(connection, digests, now - USE)
+        there = [digest for digest in stale if self.has_blob(digest)]
+        if there:
+            with self._database.write() as connection:
+                records.record_sources(connection, there, now)
 
     def find_chunks(self, digests: Iterable[Digest], encoder: str) -> dict[Digest, Chunk]:  # noqa: D102
         with self._database.read() as connection:
@@ -218,7 +269,7 @@ class Store(AbstractStore):
         }
 
     def record_chunks(self, encoder: str, chunks: Mapping[Digest, Chunk]) -> None:  # noqa: D102
-        self._expect_writable()
+        self.expect_writable()
         with self._database.write() as connection:
             records.record_chunks(connection, encoder, chunks)
 
@@ -249,10 +300,11 @@ class Store(AbstractStore):
             current = Profiles(connection).current(name)
         if current and current.descriptor == descriptor and {*tags} <= {*current.tags}:
             return current  # so that a build that changes nothing needs to write nothing
-        self._expect_writable()
+        self.expect_writable()
         # Whoever stored them may not have come to this yet; a name must not outlive a blob.
         self._layout.sync()
         with self._naming() as profiles:
+            self._expect_blob(descriptor)  # still: no sweep comes between this and the name
             if not replace_tags:
                 expect_free(name, profiles.tags(name), tags, descriptor.digest)
             return profiles.commit(name, descriptor, tags, created)
@@ -280,6 +332,25 @@ class Store(AbstractStore):
             profiles.set_tag(name, tag, generation.descriptor)
             return profiles.generation(name, generation.number)
 
+    def untag(self, name: str, tag: str) -> None:  # noqa: D102
+        with self._naming() as profiles:
+            profiles.untag(name, tag)
+
+    def pin(self, name: str, number: int, *, pinned: bool = True) -> Generation:  # noqa: D102
+        with self._naming() as profiles:
+            return profiles.pin(name, number, pinned=pinned)
+
+    def forget(self, name: str, numbers: Iterable[int]) -> None:  # noqa: D102
+        with self._naming() as profiles:
+            profiles.forget(name, numbers)
+
+    def resolve(self, reference: str) -> Descriptor:  # noqa: D102
+        found = super().resolve(reference)
+        # What was found may be gone by the time that it is in the lease; then there is less.
+        while self._spare((found.digest,)):
+            found = super().resolve(reference)
+        return found
+
     def references(self) -> dict[str, Descriptor]:  # noqa: D102
         result: dict[str, Descriptor] = {}
         # What we named ourselves can be had without a whole index.json.
@@ -295,15 +366,36 @@ class Store(AbstractStore):
     def lease(self) -> AbstractContextManager[None]:  # noqa: D102
         return nullcontext() if self._leases is None else self._leases.held()
 
+    def sweep(  # noqa: D102
+        self,
+        *,
+        caches: bool = True,
+        max_size: int | None = None,
+        spent: Collection[Digest] = frozenset(),
+        dry_run: bool = False,
+        forgotten: Mapping[str, Collection[int]] = NOTHING,
+    ) -> Swept:
+        check_sweep(max_size, forgotten, dry_run=dry_run)
+        caching = Caching(caches, max_size, frozenset(spent))
+        sweep = Sweep(self._layout, self._database, self._leases)
+        if dry_run:
+            return sweep.preview(sweep.plan(caching, dropped_names(self, forgotten)))
+        self.expect_writable()
+        self._sweep_the_dead()
+        swept = sweep.run(sweep.plan(caching))
+        with files.locked_directory(self.root):
+            reserve.keep(self.root)
+        return swept
+
     def info(self) -> StoreInfo:  # noqa: D102
         sizes = [size for _, size in self._layout.blobs()]
         with self._database.read() as connection:
-            images, generations, realisations, chunks = (
+            images, generations, realisations, chunks, sources = (
                 connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
-                for table in ("image", "generation", "realisation", "chunk")
+                for table in ("image", "generation", "realisation", "chunk", "source")
             )
         return StoreInfo(
-            self.root, len(sizes), sum(sizes), images, generations, realisations, chunks
+            self.root, len(sizes), sum(sizes), images, generations, realisations, chunks, sources
         )
 
     @contextmanager
@@ -313,19 +405,21 @@ class Store(AbstractStore):
         All that can fail for want of space comes before the commit. A process killed between
         the commit and the rename leaves the mark that makes the next one write index.json.
         """
-        self._expect_writable()
+        self.expect_writable()
         with files.locked_directory(self.root), ExitStack() as stack:
             with self._database.write(durable=True) as connection:
                 profiles = Profiles(connection)
+                before = profiles.references().keys() | (profiles.index_lags() or set())
                 yield profiles
                 wanted = profiles.references()
+                gone = before - wanted.keys()
                 publish = stack.enter_context(
-                    self._layout.prepared_index(lambda index: with_references(index, wanted))
+                    self._layout.prepared_index(lambda index: with_references(index, wanted, gone))
                 )
-                profiles.mark_index(lags=True)
+                profiles.mark_index(gone)
             publish()
             with suppress(StoreError), self._database.write() as connection:
-                Profiles(connection).mark_index(lags=False)
+                Profiles(connection).unmark_index()
 
     def _spare(self, digests: Iterable[Digest]) -> bool:
         return self._leases is not None and self._leases.spare(digests)
@@ -342,7 +436,8 @@ class Store(AbstractStore):
         except BlobMissing:
             return None
 
-    def _expect_writable(self) -> None:
+    def expect_writable(self) -> None:
+        """Raise StoreError if this store can only be read."""
         if self._leases is None:
             raise self._refused()
 

@@ -237,6 +237,19 @@ def abandoned(directory: Path, prefix: str) -> Iterator[tuple[str, ...]]:
             os.close(descriptor)
 
 
+def holds_any(directory: Path) -> bool:
+    """Whether a process holds a file in `directory`."""
+    with explained(directory):
+        names = sorted(os.listdir(directory))  # noqa: PTH208 - names, not paths
+    for name in names:
+        descriptor = _try_lock(directory / name)
+        if descriptor is None and (directory / name).exists():
+            return True
+        if descriptor is not None:
+            os.close(descriptor)
+    return False
+
+
 def sweep_drafts(directory: Path) -> None:
     """Remove the drafts in `directory` whose writers are gone."""
     with abandoned(directory, DRAFT):

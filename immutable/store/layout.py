@@ -45,7 +45,7 @@ class Layout:
         Raises ImageError, naming the file, if it is none or of another version.
         """
         layout = cls(path)
-        layout._check_marker()
+        layout.check_marker()
         layout.index()
         return layout
 
@@ -69,9 +69,8 @@ class Layout:
         The marker comes first, so that a layout cut short is known as one.
         """
         self.expect_layout_or_empty()
-        marker = self.path / "oci-layout"
-        if not marker.exists():
-            files.write_atomically(marker, _MARKER)
+        if not (self.path / "oci-layout").exists():
+            self.write_marker()
         files.make_directory(self._blobs.parent)
         files.make_directory(self._blobs)
         if not self.index_path.exists():
@@ -80,7 +79,7 @@ class Layout:
     def expect_layout_or_empty(self) -> None:
         """Raise ImageError for a directory that is neither, so that nothing is put into it."""
         if (self.path / "oci-layout").exists():
-            self._check_marker()
+            self.check_marker()
             return
         with files.explained(self.path):
             others = [
@@ -173,15 +172,32 @@ class Layout:
         with files.explained(self._blobs), os.scandir(self._blobs) as found:
             for item in found:
                 try:
-                    yield Digest(item.name), item.stat().st_size
+                    if item.is_file():
+                        yield Digest(item.name), item.stat().st_size
                 except (ValueError, FileNotFoundError):
                     continue  # no blob's name, or gone in the meantime
+
+    def remove(self, digest: Digest) -> bool:
+        """Remove a blob; say whether it was there."""
+        path = self.blob_path(digest)
+        with files.explained(path):
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                return False
+        return True
 
     # Names
 
     def index(self) -> Index:
         """Return what `index.json` says; raise ImageError if it does not hold."""
         return oci.decode_index(self._read_index(), str(self.index_path))
+
+    def index_signature(self) -> object:
+        """Return what changes whenever `index.json` is replaced; raise StoreError."""
+        with files.explained(self.index_path):
+            status = self.index_path.stat()
+        return status.st_ino, status.st_mtime_ns, status.st_size
 
     def update_index(self, change: Callable[[Index], Index]) -> None:
         """Replace `index.json` by what `change` makes of it, under the layout's lock.
@@ -213,7 +229,12 @@ class Layout:
     def _read_index(self) -> bytes:
         return _read_small(self.index_path, MAX_INDEX)
 
-    def _check_marker(self) -> None:
+    def write_marker(self) -> None:
+        """Write what marks this directory as a layout."""
+        files.write_atomically(self.path / "oci-layout", _MARKER)
+
+    def check_marker(self) -> None:
+        """Raise ImageError unless this is a layout, of the version that is known."""
         path = self.path / "oci-layout"
         try:
             document = canonical.decode(_read_small(path, 1 << 16))

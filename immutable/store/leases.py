@@ -2,12 +2,13 @@
 
 A lease is a locked file in `leases/` and, in the database, the blobs it spares. The lock ends
 with the process, however that ends. The order makes it safe beside a sweep that looks at live
-leases inside the very transaction in which it deletes: a blob is entered first, and only then
-found to be there.
+leases inside the very transaction in which it deletes (see `sweeping`): a blob is entered first,
+and only then found to be there.
 """
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from immutable.digest import Digest
 from immutable.errors import StoreError
 from immutable.store import files
 from immutable.store.database import Database
+from immutable.store.records import digest as parsed
 from immutable.store.records import raw
 
 _PREFIX: Final = "lease-"
@@ -68,6 +70,16 @@ class Leases:
                 )
             self._spared.update(new)
             return True
+
+    def spared(self, connection: sqlite3.Connection) -> Iterator[Digest]:
+        """Yield the blobs in all leases, this one's and others', that have not ended."""
+        rows = connection.execute("SELECT file, blob FROM lease ORDER BY file").fetchall()
+        there: dict[str, bool] = {}
+        for file, blob in rows:
+            if file not in there:
+                there[file] = (self._directory / file).exists()
+            if there[file]:
+                yield parsed(blob)
 
     def sweep(self) -> None:
         """Forget the leases of processes that are gone."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import BinaryIO, cast
 
@@ -17,19 +18,28 @@ from immutable.digest import Digest
 from immutable.errors import BlobMissing, ImageNotFound
 from immutable.oci import Descriptor
 from immutable.store.base import (
-    MAX_DOCUMENT,
+    NOTHING,
+    USE,
     AbstractStore,
     Chunk,
     Generation,
     Signature,
     Stats,
     StoreInfo,
+    Swept,
     bare,
-    check_commit,
     expect_free,
     in_utc,
 )
-from immutable.store.names import Reference, check_tag, not_found
+from immutable.store.marking import MAX_DOCUMENT, Caching, Marker, Need
+from immutable.store.names import (
+    Reference,
+    check_tag,
+    no_such_generation,
+    no_such_tag,
+    not_found,
+)
+from immutable.store.preconditions import check_commit, check_forget, check_sweep, dropped_names
 from immutable.store.records import storable
 from immutable.store.streams import Ingest, read_verified, verifying
 
@@ -38,9 +48,20 @@ from immutable.store.streams import Ingest, read_verified, verifying
 class _Image:
     """One name: its generations without what is told of them elsewhere, its tags."""
 
+    name: str
     current: int = 0
-    generations: list[Generation] = field(factory=list)
+    last: int = 0
+    by_number: dict[int, Generation] = field(factory=dict)
     tags: dict[str, Descriptor] = field(factory=dict)
+
+    @property
+    def generations(self) -> tuple[Generation, ...]:
+        return tuple(map(self.told, self.by_number.values()))
+
+    def at(self, number: int) -> Generation:
+        if number not in self.by_number:
+            raise no_such_generation(self.name, number, self.by_number)
+        return self.told(self.by_number[number])
 
     def told(self, generation: Generation) -> Generation:
         digest = generation.descriptor.digest
@@ -51,26 +72,39 @@ class _Image:
         """Return what each tag is on."""
         return {tag: descriptor.digest for tag, descriptor in self.tags.items()}
 
-    def add(self, name: str, descriptor: Descriptor, created: datetime) -> None:
-        self.current = len(self.generations) + 1
-        self.generations.append(Generation(name, self.current, descriptor, in_utc(created)))
+    def add(self, descriptor: Descriptor, created: datetime) -> None:
+        self.current = self.last = self.last + 1
+        self.by_number[self.last] = Generation(self.name, self.last, descriptor, in_utc(created))
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        for number in check_forget(self.name, self.generations, numbers):
+            del self.by_number[number]
+        left = {generation.descriptor.digest for generation in self.by_number.values()}
+        self.tags = {tag: d for tag, d in self.tags.items() if d.digest in left}
 
 
 class MemoryStore(AbstractStore):
     """A store that is gone with the object. It answers as `Store` does."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._lock = threading.RLock()
+        self._clock = clock
         self._blobs: dict[Digest, bytes] = {}
         self._realisations: dict[tuple[Digest, str], Realisation] = {}
+        self._sources: set[Digest] = set()
+        self._used: dict[Digest, int] = {}
         self._chunks: dict[tuple[Digest, str], Chunk] = {}
         self._stats: dict[bytes, dict[bytes, tuple[Signature, Digest]]] = {}
         self._images: dict[str, _Image] = {}
+        self._holders = 0
+        self._spared: set[Digest] = set()
 
     # Blobs
 
     def has_blob(self, digest: Digest) -> bool:  # noqa: D102
-        return digest in self._blobs
+        with self._lock:
+            self._spare(digest)
+            return digest in self._blobs
 
     def blob_size(self, digest: Digest) -> int:  # noqa: D102
         return len(self._blob(digest))
@@ -88,7 +122,7 @@ class MemoryStore(AbstractStore):
 
     @contextmanager
     def ingest(self) -> Iterator[Ingest]:  # noqa: D102
-        yield _MemoryIngest(self._blobs)
+        yield _MemoryIngest(self._put)
 
     @contextmanager
     def scratch(self) -> Iterator[BinaryIO]:  # noqa: D102
@@ -100,23 +134,35 @@ class MemoryStore(AbstractStore):
     def find_realisation(  # noqa: D102
         self, derivation: Digest, encoder: str
     ) -> Realisation | None:
-        found = self._realisations.get((derivation, encoder))
-        if found is None or found.blob.digest not in self._blobs:
-            return None
-        return found
+        with self._lock:
+            found = self._realisations.get((derivation, encoder))
+            if found is None or not self.has_blob(found.blob.digest):
+                return None
+            self._use(found.blob.digest)
+            return found
 
     def record_realisation(self, realisation: Realisation) -> None:  # noqa: D102
-        self._expect_blob(realisation.blob)
         key = (realisation.derivation, realisation.encoder)
-        self._realisations[key] = evolve(realisation, blob=bare(realisation.blob))
+        with self._lock:
+            self._expect_blob(realisation.blob)
+            self._realisations[key] = evolve(realisation, blob=bare(realisation.blob))
+            self._use(realisation.blob.digest)
+
+    def record_sources(self, digests: Iterable[Digest]) -> None:  # noqa: D102
+        with self._lock:
+            for digest in filter(self.has_blob, digests):
+                self._sources.add(digest)
+                self._use(digest)
 
     def find_chunks(self, digests: Iterable[Digest], encoder: str) -> dict[Digest, Chunk]:  # noqa: D102
         result = {}
-        for digest in digests:
-            chunk = self._chunks.get((digest, encoder))
-            blob = None if chunk is None else self._blobs.get(chunk.blob)
-            if chunk and blob is not None and chunk.offset + chunk.length <= len(blob):
-                result[digest] = chunk
+        with self._lock:
+            for digest in digests:
+                chunk = self._chunks.get((digest, encoder))
+                if chunk is None or not self.has_blob(chunk.blob):
+                    continue
+                if chunk.offset + chunk.length <= self.blob_size(chunk.blob):
+                    result[digest] = chunk
         return result
 
     def record_chunks(self, encoder: str, chunks: Mapping[Digest, Chunk]) -> None:  # noqa: D102
@@ -140,35 +186,30 @@ class MemoryStore(AbstractStore):
         replace_tags: bool = True,
     ) -> Generation:
         check_commit(name, tags, created)
-        self._expect_blob(descriptor)
         descriptor = bare(descriptor)
         with self._lock:
+            self._expect_blob(descriptor)
             if not replace_tags and name in self._images:
                 expect_free(name, self._images[name].held(), tags, descriptor.digest)
-            image = self._images.setdefault(name, _Image())
-            if not image.current or self._at(image).descriptor != descriptor:
-                image.add(name, descriptor, created)
+            image = self._images.setdefault(name, _Image(name))
+            if not image.current or image.at(image.current).descriptor != descriptor:
+                image.add(descriptor, created)
             image.tags.update(dict.fromkeys(tags, descriptor))
-            return image.told(self._at(image))
+            return image.at(image.current)
 
     def generations(self, name: str) -> tuple[Generation, ...]:  # noqa: D102
         with self._lock:
-            image = self._image(name)
-            return tuple(image.told(generation) for generation in image.generations)
+            return self._image(name).generations
 
     def images(self) -> tuple[Generation, ...]:  # noqa: D102
         with self._lock:
-            return tuple(image.told(self._at(image)) for _, image in sorted(self._images.items()))
+            return tuple(image.at(image.current) for _, image in sorted(self._images.items()))
 
     def set_current(self, name: str, number: int) -> Generation:  # noqa: D102
         with self._lock:
             image = self._image(name)
-            numbers = [generation.number for generation in image.generations]
-            if number not in numbers:
-                there = ", ".join(map(str, numbers))
-                raise ImageNotFound(f"{name}@{number}: no such generation; there is {there}")
-            image.current = number
-            return image.told(self._at(image))
+            image.current = image.at(number).number
+            return image.at(number)
 
     def tag(  # noqa: D102
         self, name: str, tag: str, digest: Digest, *, replace: bool = True
@@ -181,22 +222,107 @@ class MemoryStore(AbstractStore):
                     if not replace:
                         expect_free(name, image.held(), (tag,), digest)
                     image.tags[tag] = generation.descriptor
-                    return image.told(generation)
+                    return image.at(generation.number)
         raise ImageNotFound(f"{name}@{digest}: in no generation of {name}")
+
+    def untag(self, name: str, tag: str) -> None:  # noqa: D102
+        with self._lock:
+            image = self._image(name)
+            if tag not in image.tags:
+                raise no_such_tag(name, tag, image.tags)
+            del image.tags[tag]
+
+    def pin(self, name: str, number: int, *, pinned: bool = True) -> Generation:  # noqa: D102
+        with self._lock:
+            image = self._image(name)
+            image.by_number[number] = evolve(image.at(number), pinned=pinned)
+            return image.at(number)
+
+    def forget(self, name: str, numbers: Iterable[int]) -> None:  # noqa: D102
+        with self._lock:
+            self._image(name).forget(numbers)
 
     def references(self) -> dict[str, Descriptor]:  # noqa: D102
         result: dict[str, Descriptor] = {}
         with self._lock:
             for name, image in self._images.items():
-                result[name] = self._at(image).descriptor
+                result[name] = image.at(image.current).descriptor
                 for generation in image.generations:
                     result[str(Reference(name, number=generation.number))] = generation.descriptor
                 for tag, descriptor in image.tags.items():
                     result[str(Reference(name, tag=tag))] = descriptor
         return result
 
-    def lease(self) -> AbstractContextManager[None]:  # noqa: D102
-        return nullcontext()
+    @contextmanager
+    def lease(self) -> Iterator[None]:  # noqa: D102
+        with self._lock:
+            self._holders += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._holders -= 1
+                if not self._holders:
+                    self._spared.clear()
+
+    def resolve(self, reference: str) -> Descriptor:  # noqa: D102
+        with self._lock:
+            found = super().resolve(reference)
+            self._spare(found.digest)
+        return found
+
+    def sweep(  # noqa: D102
+        self,
+        *,
+        caches: bool = True,
+        max_size: int | None = None,
+        spent: Collection[Digest] = frozenset(),
+        dry_run: bool = False,
+        forgotten: Mapping[str, Collection[int]] = NOTHING,
+    ) -> Swept:
+        check_sweep(max_size, forgotten, dry_run=dry_run)
+        with self._lock:
+            dropped = dropped_names(self, forgotten)
+            sizes = {digest: len(data) for digest, data in self._blobs.items()}
+            marker = Marker(self)
+            marker.learn_referrers(sizes)
+            named = self.references().items()
+            marker.mark(Need.of(descriptor) for name, descriptor in named if name not in dropped)
+            marker.mark(map(Need, self._spared))
+            caching = Caching(caches, max_size, frozenset(spent))
+            left = marker.live | caching.kept(self._caches(), sizes, marker.live)
+            return self._swept({d: n for d, n in sizes.items() if d not in left}, dry_run=dry_run)
+
+    def _caches(self) -> dict[Digest, int]:
+        known = {realisation.blob.digest for realisation in self._realisations.values()}
+        return {digest: self._used[digest] for digest in known | self._sources}
+
+    def _swept(self, garbage: Mapping[Digest, int], *, dry_run: bool) -> Swept:
+        left = self._blobs.keys() - garbage.keys()
+        realisations = {k: v for k, v in self._realisations.items() if v.blob.digest in left}
+        chunks = {key: chunk for key, chunk in self._chunks.items() if chunk.blob in left}
+        swept = Swept(
+            tuple(sorted(garbage.items())),
+            len(self._realisations) - len(realisations),
+            len(self._sources - left),
+            len(self._chunks) - len(chunks),
+        )
+        if not dry_run:
+            self._blobs = {digest: self._blobs[digest] for digest in left}
+            self._realisations, self._chunks = realisations, chunks
+            self._sources &= left
+        return swept
+
+    def _spare(self, *digests: Digest) -> None:
+        with self._lock:
+            if self._holders:
+                self._spared.update(digests)
+
+    def _use(self, digest: Digest) -> None:
+        """Remember that a blob is of use now; as exactly as the store on disk does."""
+        now = int(self._clock())
+        if self._used.get(digest, 0) <= now - USE:
+            self._used[digest] = now
 
     def info(self) -> StoreInfo:  # noqa: D102
         with self._lock:
@@ -208,7 +334,13 @@ class MemoryStore(AbstractStore):
                 generations=sum(len(image.generations) for image in self._images.values()),
                 realisations=len(self._realisations),
                 chunks=len(self._chunks),
+                sources=len(self._sources),
             )
+
+    def _put(self, digest: Digest, data: bytes) -> None:
+        with self._lock:
+            self._spare(digest)
+            self._blobs.setdefault(digest, data)
 
     def _blob(self, digest: Digest) -> bytes:
         try:
@@ -222,19 +354,15 @@ class MemoryStore(AbstractStore):
         except KeyError:
             raise not_found(name, self._images) from None
 
-    @staticmethod
-    def _at(image: _Image) -> Generation:
-        return image.generations[image.current - 1]
-
 
 class _MemoryIngest(Ingest):
-    def __init__(self, blobs: dict[Digest, bytes]) -> None:
+    def __init__(self, put: Callable[[Digest, bytes], None]) -> None:
         super().__init__()
-        self._blobs = blobs
+        self._put = put
         self._data = bytearray()
 
     def _append(self, data: bytes | bytearray | memoryview) -> None:
         self._data += data
 
     def _keep(self, digest: Digest) -> None:
-        self._blobs.setdefault(digest, bytes(self._data))
+        self._put(digest, bytes(self._data))

@@ -80,6 +80,18 @@ def check_tag(tag: str) -> None:
         raise StoreError(str(error)) from None
 
 
+def no_such_tag(name: str, tag: str, known: Iterable[str]) -> ImageNotFound:
+    """Return the error for a tag that the image `name` has not, with those that it has."""
+    there = ", ".join(sorted(known)) or "none"
+    return ImageNotFound(f"{name}:{tag}: no such tag; {name} has {there}")
+
+
+def no_such_generation(name: str, number: int, known: Iterable[int]) -> ImageNotFound:
+    """Return the error for a number that the image `name` has not, with those that it has."""
+    there = ", ".join(map(str, known))
+    return ImageNotFound(f"{name}@{number}: no such generation; there is {there}")
+
+
 def not_found(wanted: str, known: Iterable[str], kind: str = "image") -> ImageNotFound:
     """Return the error for `wanted`, with the nearest of the `known` names or a few of them."""
     names = sorted(known)

@@ -1,14 +1,15 @@
 """Names in the database: images, their generations, their tags.
 
 The same stands in `index.json`, one entry a name: ``shop/web`` for the current generation,
-``shop/web:1.4.0`` for a tag, ``shop/web@3`` for generation 3 with its time. So other tools can
-read every generation, their garbage collectors spare it, and a lost database is made again.
+``shop/web:1.4.0`` for a tag, ``shop/web@3`` for generation 3 with its time and its pin. So other
+tools can read every generation, their garbage collectors spare it, and a lost database is made
+again. Of a forgotten generation only the number stays, so that it is never given again.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -16,15 +17,20 @@ from immutable.digest import Digest
 from immutable.errors import ImageNotFound
 from immutable.oci import REF_NAME, Descriptor, Index
 from immutable.store.base import Generation, bare, in_utc
-from immutable.store.names import Reference, is_name, not_found
+from immutable.store.names import Reference, is_name, no_such_generation, no_such_tag, not_found
+from immutable.store.preconditions import check_forget
 from immutable.store.records import digest as parsed
 from immutable.store.records import raw
 
 _GENERATIONS: Final = (
-    "SELECT generation.name, number, media_type, digest, size, created, number = current "
+    "SELECT generation.name, number, media_type, digest, size, created, number = current, pinned "
     "FROM generation JOIN image USING (name)"
 )
 CREATED: Final = "org.opencontainers.image.created"
+PINNED: Final = "immutable.generation.pinned"  # "true", on the entry of a generation
+# On an image's own entry, where its generations do not tell: the current one, the next one.
+CURRENT: Final = "immutable.generation.current"
+NEXT: Final = "immutable.generation.next"
 
 
 class Profiles:
@@ -58,8 +64,7 @@ class Profiles:
         for generation in generations:
             if generation.number == number:
                 return generation
-        numbers = ", ".join(str(each.number) for each in generations)
-        raise ImageNotFound(f"{name}@{number}: no such generation; there is {numbers}")
+        raise no_such_generation(name, number, (each.number for each in generations))
 
     def commit(
         self, name: str, descriptor: Descriptor, tags: Sequence[str], created: datetime
@@ -81,6 +86,40 @@ class Profiles:
         self.generation(name, number)
         self._point(name, number)
         return self.generation(name, number)
+
+    def pin(self, name: str, number: int, *, pinned: bool) -> Generation:
+        """Pin generation `number`, or let go of it."""
+        self.generation(name, number)
+        self._connection.execute(
+            "UPDATE generation SET pinned = ? WHERE name = ? AND number = ?", (pinned, name, number)
+        )
+        return self.generation(name, number)
+
+    def forget(self, name: str, numbers: Iterable[int]) -> None:
+        """Remove generations, and the tags that stand on none of those left."""
+        generations = self.generations(name)
+        gone = check_forget(name, generations, numbers)
+        left = {each.descriptor.digest for each in generations if each.number not in gone}
+        for generation in generations:
+            if generation.number in gone:
+                self._connection.execute(
+                    "DELETE FROM generation WHERE name = ? AND number = ?",
+                    (name, generation.number),
+                )
+                if generation.descriptor.digest not in left:
+                    self._connection.execute(
+                        "DELETE FROM tag WHERE name = ? AND digest = ?",
+                        (name, raw(generation.descriptor.digest)),
+                    )
+
+    def untag(self, name: str, tag: str) -> None:
+        """Take `tag` away; raise ImageNotFound if there is none."""
+        self.generations(name)
+        rows = self._connection.execute("SELECT tag FROM tag WHERE name = ?", (name,)).fetchall()
+        tags = {row[0] for row in rows}
+        if tag not in tags:
+            raise no_such_tag(name, tag, tags)
+        self._connection.execute("DELETE FROM tag WHERE name = ? AND tag = ?", (name, tag))
 
     def set_tag(self, name: str, tag: str, descriptor: Descriptor) -> None:
         """Put `tag` on a descriptor."""
@@ -104,12 +143,22 @@ class Profiles:
     def references(self) -> dict[str, Descriptor]:
         """Return what `index.json` is to say: name → descriptor with its annotations."""
         result = {}
+        newest: dict[tuple[str, Digest], int] = {}
         for generation in self._select(""):
+            newest[generation.name, generation.descriptor.digest] = generation.number
             by_number = str(Reference(generation.name, number=generation.number))
-            created = {CREATED: generation.created.isoformat().replace("+00:00", "Z")}
-            result[by_number] = _named(generation.descriptor, by_number).annotated(**created)
+            said = {CREATED: generation.created.isoformat().replace("+00:00", "Z")}
+            said |= {PINNED: "true"} if generation.pinned else {}
+            result[by_number] = _named(generation.descriptor, by_number).annotated(**said)
             if generation.current:
                 result[generation.name] = _named(generation.descriptor, generation.name)
+        told = "SELECT name, current, next, (SELECT max(number) FROM generation AS g "
+        told += "WHERE g.name = image.name) FROM image"
+        for name, current, following, last in self._connection.execute(told):
+            if newest[name, result[name].digest] != current:
+                result[name] = result[name].annotated(**{CURRENT: str(current)})
+            if following != last + 1:
+                result[name] = result[name].annotated(**{NEXT: str(following)})
         rows = self._connection.execute("SELECT name, tag, media_type, digest, size FROM tag")
         for name, tag, media_type, digest, size in rows:
             by_tag = str(Reference(name, tag=tag))
@@ -129,7 +178,13 @@ class Profiles:
                 if created is not None:
                     numbers.setdefault(reference.name, {})[reference.number] = descriptor.digest
                     self._next_after(reference.name, reference.number)
-                    self._insert(reference.name, reference.number, bare(descriptor), created)
+                    self._insert(
+                        reference.name,
+                        reference.number,
+                        bare(descriptor),
+                        created,
+                        pinned=dict(descriptor.annotations).get(PINNED) == "true",
+                    )
         for reference, descriptor in entries:
             known = numbers.get(reference.name, {})
             if reference.tag is not None and known:
@@ -137,17 +192,30 @@ class Profiles:
             elif reference.number is None and reference.digest is None:
                 same = [n for n, digest in known.items() if digest == descriptor.digest]
                 if same:
-                    self._point(reference.name, max(same))
+                    current = _told(descriptor, CURRENT)
+                    self._point(reference.name, current if current in same else max(same))
+                    self._connection.execute(
+                        "UPDATE image SET next = max(next, ?) WHERE name = ?",
+                        (_told(descriptor, NEXT), reference.name),
+                    )
 
-    def mark_index(self, *, lags: bool) -> None:
-        """Remember whether `index.json` may lag behind."""
-        self._connection.execute("DELETE FROM index_lags")
-        if lags:
-            self._connection.execute("INSERT INTO index_lags VALUES ('')")
+    def mark_index(self, gone: Iterable[str]) -> None:
+        """Remember that `index.json` may lag behind, and the names that are to go from it."""
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO lagging VALUES (?)", ((name,) for name in ("", *gone))
+        )
 
-    def index_lags(self) -> bool:
-        """Whether a change of names may not have reached `index.json`."""
-        return self._connection.execute("SELECT 1 FROM index_lags").fetchone() is not None
+    def unmark_index(self) -> None:
+        """Remember that `index.json` says what is in here."""
+        self._connection.execute("DELETE FROM lagging")
+
+    def index_lags(self) -> frozenset[str] | None:
+        """Return the names that may still have to go from `index.json`; None if it is up to date.
+
+        An empty one may be among them: it says only that there is a difference.
+        """
+        rows = self._connection.execute("SELECT name FROM lagging").fetchall()
+        return frozenset(name for (name,) in rows) if rows else None
 
     def _select(self, where: str, *name: str) -> Iterator[Generation]:
         """Yield generations by name and number: all, or those of `name` that `where` lets in."""
@@ -158,7 +226,7 @@ class Profiles:
             tags.setdefault((owner, digest), []).append(tag)
         query = f"{_GENERATIONS} {where} ORDER BY generation.name, number"
         rows = self._connection.execute(query, name)
-        for owner, number, media_type, digest, size, created, current in rows:
+        for owner, number, media_type, digest, size, created, current, pinned in rows:
             yield Generation(
                 owner,
                 number,
@@ -166,6 +234,7 @@ class Profiles:
                 datetime.fromisoformat(created),
                 tuple(sorted(tags.get((owner, digest), ()))),
                 bool(current),
+                bool(pinned),
             )
 
     def _next(self, name: str) -> int:
@@ -176,34 +245,47 @@ class Profiles:
         return number
 
     def _next_after(self, name: str, number: int) -> None:
+        """Make room for generation `number`, and make it current if it is the newest."""
         self._connection.execute(
             "INSERT INTO image (name, current, next) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE "
             "SET current = max(current, excluded.current), next = max(next, excluded.next)",
             (name, number, number + 1),
         )
 
-    def _insert(self, name: str, number: int, descriptor: Descriptor, created: datetime) -> None:
+    def _insert(
+        self,
+        name: str,
+        number: int,
+        descriptor: Descriptor,
+        created: datetime,
+        *,
+        pinned: bool = False,
+    ) -> None:
         self._connection.execute(
-            "INSERT INTO generation (name, number, media_type, digest, size, created) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-            (name, number, *_columns(descriptor), in_utc(created).isoformat()),
+            "INSERT INTO generation (name, number, media_type, digest, size, created, pinned) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (name, number, *_columns(descriptor), in_utc(created).isoformat(), pinned),
         )
 
     def _point(self, name: str, number: int) -> None:
         self._connection.execute("UPDATE image SET current = ? WHERE name = ?", (number, name))
 
 
-def with_references(index: Index, wanted: dict[str, Descriptor]) -> Index:
-    """Return `index` saying what `wanted` does; entries under other names stay as they are.
+def with_references(
+    index: Index, wanted: Mapping[str, Descriptor], gone: Container[str] = ()
+) -> Index:
+    """Return `index` saying what `wanted` does, without the names that are `gone`.
 
-    An entry that stood for one of our names and still says the same stays where it is.
+    Entries under other names stay as they are. An entry that stood for one of our names and
+    still says the same stays where it is.
     """
     left = dict(wanted)
     kept = []
     for entry in index.manifests:
         name = dict(entry.annotations).get(REF_NAME)
         if name not in wanted:
-            kept.append(entry)
+            if name is None or name not in gone:
+                kept.append(entry)
         elif name in left:
             ours = left.pop(name)
             kept.append(entry if entry == ours else ours)
@@ -225,6 +307,12 @@ def _created(descriptor: Descriptor) -> datetime | None:
         return in_utc(datetime.fromisoformat(dict(descriptor.annotations).get(CREATED, "")))
     except ValueError:
         return None
+
+
+def _told(descriptor: Descriptor, annotation: str) -> int:
+    """Return the generation's number that an annotation tells; 0 if it tells none."""
+    told = Reference.parse(f"x@{dict(descriptor.annotations).get(annotation, '')}")
+    return 0 if told is None or told.number is None else told.number
 
 
 def _named(descriptor: Descriptor, name: str) -> Descriptor:

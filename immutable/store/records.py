@@ -1,4 +1,8 @@
-"""What the database knows about blobs: realisations, chunks, the stat cache."""
+"""What the database knows about blobs: realisations, sources, chunks, the stat cache.
+
+Times of use are whole seconds since the epoch. They only ever grow: after a clock that jumped
+back, what was used last is still used last.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,8 @@ from immutable.oci import Descriptor
 from immutable.store.base import Chunk, Signature, Stats
 
 _SIGNATURE: Final = struct.Struct("<qqqQ")
-_BATCH: Final = 500  # below the 999 variables a statement that any SQLite allows
+_BATCH: Final = 300  # thrice that is below the 999 variables a statement that any SQLite allows
+_TABLES: Final = ("realisation", "source", "chunk")  # what knows blobs
 
 
 def raw(digest: Digest) -> bytes:
@@ -28,8 +33,11 @@ def digest(value: bytes) -> Digest:
 
     Raises StoreError for anything else.
     """
-    if len(value) != 32:
-        raise StoreError(f"a digest of {len(value)} bytes in the database; move the database away")
+    if not isinstance(value, bytes) or len(value) != 32:
+        found = f"{len(value)} bytes" if isinstance(value, bytes) else repr(value)[:80]
+        raise StoreError(
+            f"a digest of {found} in the database; run `immutable store check --repair`"
+        )
     # Around the validator, for which bytes.hex() cannot be wrong: the stat cache of a large
     # tree has a hundred thousand of these.
     result = object.__new__(Digest)
@@ -39,26 +47,39 @@ def digest(value: bytes) -> Digest:
 
 def find_realisation(
     connection: sqlite3.Connection, derivation: Digest, encoder: str
-) -> Realisation | None:
-    """Return the realisation that is recorded."""
+) -> tuple[Realisation, int] | None:
+    """Return the realisation that is recorded, and when it was last of use."""
     row = connection.execute(
-        "SELECT diff_id, media_type, blob, size FROM realisation "
+        "SELECT diff_id, media_type, blob, size, used FROM realisation "
         "WHERE derivation = ? AND encoder = ?",
         (raw(derivation), encoder),
     ).fetchone()
     if row is None:
         return None
-    diff_id, media_type, blob, size = row
-    return Realisation(
+    diff_id, media_type, blob, size, used = row
+    found = Realisation(
         derivation, encoder, digest(diff_id), Descriptor(media_type, digest(blob), size)
+    )
+    return found, used
+
+
+def use_realisation(
+    connection: sqlite3.Connection, derivation: Digest, encoder: str, now: int
+) -> None:
+    """Remember that a realisation is of use now."""
+    connection.execute(
+        "UPDATE realisation SET used = ? WHERE derivation = ? AND encoder = ? AND used < ?",
+        (now, raw(derivation), encoder, now),
     )
 
 
-def record_realisation(connection: sqlite3.Connection, realisation: Realisation) -> None:
-    """Record a realisation in place of an older one."""
+def record_realisation(connection: sqlite3.Connection, realisation: Realisation, now: int) -> None:
+    """Record a realisation in place of an older one, as of use now."""
     connection.execute(
-        "REPLACE INTO realisation (derivation, encoder, diff_id, media_type, blob, size) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO realisation (derivation, encoder, diff_id, media_type, blob, size, used) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (derivation, encoder) DO UPDATE SET "
+        "diff_id = excluded.diff_id, media_type = excluded.media_type, blob = excluded.blob, "
+        "size = excluded.size, used = max(used, excluded.used)",
         (
             raw(realisation.derivation),
             realisation.encoder,
@@ -66,8 +87,105 @@ def record_realisation(connection: sqlite3.Connection, realisation: Realisation)
             realisation.blob.media_type,
             raw(realisation.blob.digest),
             realisation.blob.size,
+            now,
         ),
     )
+
+
+def stale_sources(
+    connection: sqlite3.Connection, digests: Iterable[Digest], since: int
+) -> list[Digest]:
+    """Return those of the blobs that are not known as sources of use after `since`."""
+    wanted = {raw(each): each for each in digests}
+    for batch in batches([*wanted]):
+        marks = ",".join("?" * len(batch))
+        rows = connection.execute(
+            f"SELECT blob FROM source WHERE used > ? AND blob IN ({marks})",  # noqa: S608
+            (since, *batch),
+        )
+        for (key,) in rows.fetchall():
+            del wanted[key]
+    return list(wanted.values())
+
+
+def record_sources(connection: sqlite3.Connection, digests: Iterable[Digest], now: int) -> None:
+    """Record blobs as sources that are of use now."""
+    connection.executemany(
+        "INSERT INTO source (blob, used) VALUES (?, ?) "
+        "ON CONFLICT (blob) DO UPDATE SET used = max(used, excluded.used)",
+        ((raw(each), now) for each in digests),
+    )
+
+
+def caches(connection: sqlite3.Connection) -> dict[Digest, int]:
+    """Return the blobs that are recorded as realised or fetched, and when each was last of use."""
+    rows = connection.execute(
+        "SELECT blob, max(used) FROM (SELECT blob, used FROM realisation "
+        "UNION ALL SELECT blob, used FROM source) GROUP BY blob"
+    )
+    return {digest(blob): used for blob, used in rows}
+
+
+def named(connection: sqlite3.Connection) -> Iterator[tuple[str, Descriptor]]:
+    """Yield what generations and tags refer to, each with its name in `index.json`."""
+    rows = connection.execute(
+        "SELECT name || '@' || number, media_type, digest, size FROM generation "
+        "UNION ALL SELECT name || ':' || tag, media_type, digest, size FROM tag"
+    )
+    for name, media_type, blob, size in rows:
+        yield name, Descriptor(media_type, digest(blob), size)
+
+
+def blobs(connection: sqlite3.Connection) -> set[Digest]:
+    """Return every blob that something is recorded of."""
+    rows = connection.execute(
+        "SELECT blob FROM realisation UNION SELECT blob FROM source UNION SELECT blob FROM chunk"
+    )
+    return {digest(blob) for (blob,) in rows}
+
+
+def recorded(connection: sqlite3.Connection, digests: Iterable[Digest]) -> set[Digest]:
+    """Return those of the blobs that something is recorded of."""
+    found = set()
+    for marks, batch in _marked(digests):
+        rows = connection.execute(
+            " UNION ".join(f"SELECT blob FROM {t} WHERE blob IN ({marks})" for t in _TABLES),  # noqa: S608
+            batch * len(_TABLES),
+        )
+        found |= {digest(blob) for (blob,) in rows}
+    return found
+
+
+def count(connection: sqlite3.Connection, digests: Iterable[Digest]) -> tuple[int, int, int]:
+    """Return how many realisations, sources and chunks of the blobs are recorded."""
+    total = [0, 0, 0]
+    for marks, batch in _marked(digests):
+        for number, table in enumerate(_TABLES):
+            query = f"SELECT count(*) FROM {table} WHERE blob IN ({marks})"  # noqa: S608
+            total[number] += connection.execute(query, batch).fetchone()[0]
+    realisations, sources, chunks = total
+    return realisations, sources, chunks
+
+
+def forget(connection: sqlite3.Connection, digests: Iterable[Digest]) -> tuple[int, int]:
+    """Forget the realisations that gave the blobs, and the sources; return how many."""
+    total = [0, 0]
+    for marks, batch in _marked(digests):
+        for number, table in enumerate(("realisation", "source")):
+            query = f"DELETE FROM {table} WHERE blob IN ({marks})"  # noqa: S608
+            total[number] += connection.execute(query, batch).rowcount
+    realisations, sources = total
+    return realisations, sources
+
+
+def forget_chunks(connection: sqlite3.Connection, digests: Iterable[Digest], most: int) -> int:
+    """Forget at most `most` of the chunks that stand in the blobs; return how many."""
+    total = 0
+    for marks, batch in _marked(digests):
+        chosen = f"SELECT digest, encoder FROM chunk WHERE blob IN ({marks}) LIMIT ?"  # noqa: S608
+        query = f"DELETE FROM chunk WHERE (digest, encoder) IN ({chosen})"  # noqa: S608
+        total += connection.execute(query, (*batch, most - total)).rowcount
+    return total
 
 
 def find_chunks(
@@ -76,7 +194,7 @@ def find_chunks(
     """Return the chunks that are recorded."""
     wanted = {raw(each): each for each in digests}
     result = {}
-    for batch in _batches(wanted):
+    for batch in batches(wanted):
         marks = ",".join("?" * len(batch))
         rows = connection.execute(
             "SELECT digest, blob, position, length, frame FROM chunk "  # noqa: S608 - marks only
@@ -107,10 +225,15 @@ def load_stats(
 ) -> dict[bytes, tuple[Signature, Digest]]:
     """Return the stat cache of a tree."""
     unpack = _SIGNATURE.unpack
-    return {
-        path: (unpack(signature), digest(content))
-        for path, signature, content in _stat_rows(connection, root)
-    }
+    try:
+        return {
+            path: (unpack(signature), digest(content))
+            for path, signature, content in _stat_rows(connection, root)
+        }
+    except (struct.error, TypeError) as error:
+        raise StoreError(
+            f"a stat in the database: {error}; run `immutable store check --repair`"
+        ) from None
 
 
 def save_stats(connection: sqlite3.Connection, root: bytes, rows: Stats) -> None:
@@ -147,7 +270,14 @@ def storable(signature: Signature) -> bool:
     return all(-(1 << 63) <= number < 1 << 63 for number in signed) and 0 <= inode < 1 << 64
 
 
-def _batches(items: Iterable[bytes]) -> Iterator[list[bytes]]:
+def _marked(digests: Iterable[Digest]) -> Iterator[tuple[str, list[bytes]]]:
+    """Yield digests in lists that one statement can take, each with its question marks."""
+    for batch in batches(map(raw, digests)):
+        yield ",".join("?" * len(batch)), batch
+
+
+def batches(items: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield `items` in lists that one statement can take."""
     remaining = iter(items)
     while batch := list(islice(remaining, _BATCH)):
         yield batch

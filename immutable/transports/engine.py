@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, Self
 
 import docker
 import docker.errors
@@ -20,6 +22,7 @@ from immutable.transports.docker_names import DockerName
 _PATIENCE: Final = 600
 _MAX_IMAGES: Final = 500  # to look through for layers
 _CONTAINERD: Final = "io.containerd.snapshotter"
+_FRACTION: Final = re.compile(r"(\.[0-9]{6})[0-9]+")
 
 _FAILURES: Final = (docker.errors.DockerException, requests.RequestException, OSError)
 
@@ -45,6 +48,31 @@ def connected(where: str, host: str | None = None) -> Iterator[Engine]:
         yield Engine(where, client.api)
     finally:
         client.close()
+
+
+@frozen
+class EngineImage:
+    """An image of an engine: its ID, its names, its size in bytes with what others share.
+
+    `steps` are what made it, the last first; `tagged` is when a name was last given here.
+    """
+
+    digest: Digest
+    names: tuple[str, ...]
+    steps: tuple[str, ...]
+    size: int
+    tagged: datetime | None
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any], steps: Iterable[str]) -> Self:
+        """Return the image that the engine describes."""
+        return cls(
+            Digest.parse(found["Id"]),
+            tuple(name for name in found.get("RepoTags") or () if not name.startswith("<none>")),
+            tuple(steps),
+            found.get("Size", 0),
+            _time((found.get("Metadata") or {}).get("LastTagTime", "")),
+        )
 
 
 @frozen
@@ -121,6 +149,54 @@ class Engine:
                 return
         raise TransportError(f"{self.where}: expected the image ID {image}, found {found['Id']}")
 
+    def images(self) -> Iterator[EngineImage]:
+        """Yield every image that the engine has."""
+        with self._told():
+            for digest in dict.fromkeys(item["Id"] for item in self.api.images()):
+                try:
+                    found = self.api.inspect_image(digest)
+                    steps = [step.get("CreatedBy", "") for step in self.api.history(digest)]
+                except docker.errors.NotFound:
+                    continue  # gone since it was listed
+                yield EngineImage.of(found, steps)
+
+    def used_images(self) -> frozenset[Digest]:
+        """Return the images of all containers, running or not."""
+        with self._told():
+            return frozenset(
+                Digest.parse(item["ImageID"]) for item in self.api.containers(all=True)
+            )
+
+    def own_sizes(self) -> dict[Digest, int]:
+        """Return how many bytes each image shares with no other."""
+        with self._told():
+            return {
+                Digest.parse(item["Id"]): item["Size"] - max(0, item.get("SharedSize", 0))
+                for item in self.api.df().get("Images") or ()
+            }
+
+    def remove(self, image: Digest, names: Sequence[str]) -> bool:
+        """Take `names` away from an image that means it, or the nameless image itself.
+
+        Returns False for an image that something uses, which keeps at least its last name.
+        """
+        with self._told():
+            try:
+                for name in names or [str(image)]:
+                    if self._means(name, image):
+                        self.api.remove_image(name)
+            except docker.errors.APIError as error:
+                if error.status_code == 409:
+                    return False
+                raise
+        return True
+
+    def _means(self, name: str, image: Digest) -> bool:
+        try:
+            return bool(self.api.inspect_image(name)["Id"] == str(image))
+        except docker.errors.NotFound:
+            return False
+
     def _in_containerd(self) -> bool:
         status = self.api.info().get("DriverStatus") or []
         return any(str(value).startswith(_CONTAINERD) for _, value in status)
@@ -141,6 +217,15 @@ def _common(one: Sequence[str], other: Sequence[str]) -> int:
             break
         count += 1
     return count
+
+
+def _time(text: str) -> datetime | None:
+    """Return a time as engines write it, with nanoseconds; None for none."""
+    try:
+        found = datetime.fromisoformat(_FRACTION.sub(r"\1", text))
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""A Docker engine that is none: answers to the calls that loading an image makes."""
+"""A Docker engine that is none: answers to the calls that loading images and listing them make."""
 
 from __future__ import annotations
 
@@ -50,6 +50,10 @@ class FakeEngine:
             return 200, [{"DriverStatus": [["driver-type", self.driver]]}]
         if path == "/images/json":
             return 200, [[{"Id": image} for image in self.images]]
+        if path == "/containers/json":
+            return 200, [[]]
+        if path == "/system/df":
+            return 200, [{"Images": None}]
         if path == "/images/load":
             self.loads.append(body)
             return self.replies.pop(0)

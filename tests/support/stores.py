@@ -4,15 +4,22 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import immutable
+from immutable import encode
 from immutable.derivation import Realisation
 from immutable.digest import Digest
-from immutable.oci import CONFIG, MANIFEST, REF_NAME, Descriptor, Manifest
+from immutable.entries import Entry, Inline, Kind, arrange
+from immutable.oci import CONFIG, MANIFEST, REF_NAME, Descriptor, ImageConfig, Manifest
+from immutable.platforms import Platform
+from immutable.realise import pack
 from immutable.store import AbstractStore
 
+AMD64 = Platform("linux", "amd64")
 CREATED = datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
 
 
@@ -28,6 +35,42 @@ def commit(store: AbstractStore, name: str, what: str, *tags: str) -> Descriptor
     descriptor = manifest(store, what)
     store.commit_generation(name, descriptor, tags=tags, created=CREATED)
     return descriptor
+
+
+def image(
+    store: AbstractStore,
+    name: str,
+    *texts: bytes,
+    tags: Sequence[str] = (),
+    encoder: str = "gzip",
+    recorded: bool = True,
+) -> Descriptor:
+    """Build an image of a layer for each of `texts`, and commit it; `recorded` as a build does."""
+    layers = [layer(store, text, encoder, recorded=recorded) for text in texts]
+    config = ImageConfig(AMD64, "1970-01-01T00:00:00Z", tuple(one.diff_id for one in layers))
+    data = config.encode()
+    document = Manifest(
+        Descriptor(CONFIG, store.put_blob(data), len(data)),
+        tuple(one.blob for one in layers),
+        {"name": name},
+    ).encode()
+    descriptor = Descriptor(MANIFEST, store.put_blob(document), len(document))
+    store.commit_generation(name, descriptor, tags=tags, created=CREATED)
+    return descriptor
+
+
+def layer(
+    store: AbstractStore, text: bytes, encoder: str = "gzip", *, recorded: bool = True
+) -> Realisation:
+    """Make a layer of one file, as a build does."""
+    chosen = encode.encoder(encoder)
+    arrangement = arrange([[Entry(b"file", Kind.FILE, 0o644, content=Inline(text))]], mtime=0)
+    with ThreadPoolExecutor(1) as pool:
+        diff_id, blob = pack(arrangement, chosen, store, pool, jobs=1)
+    made = Realisation(Digest.of(b"derivation of " + text), chosen.key, diff_id, blob)
+    if recorded:
+        store.record_realisation(made)
+    return made
 
 
 def index_names(root: Path) -> dict[str, str]:

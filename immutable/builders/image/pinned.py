@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from attrs import define, field, frozen
 
 from immutable import canonical, oci
-from immutable.archives import layers
 from immutable.digest import Digest
 from immutable.errors import ArchiveError, ImageError, SourceError
 from immutable.oci import Descriptor, ImageConfig, Manifest
 from immutable.sources.attempts import Run, in_threads
+from immutable.store import layers
 
 if TYPE_CHECKING:
     from immutable.builders.base import Scope

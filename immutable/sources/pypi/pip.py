@@ -237,6 +237,7 @@ def _taken(
                 "right hash; the file that it was locked from gives a wrong size"
             )
         digest, size = blob.commit(name=path.name)
+    store.record_sources((digest,))
     advance(1)
     return Fetched(asked, path.name, digest, size)
 

@@ -1,0 +1,452 @@
+"""Pruning a store: what a policy lets go of, and nothing else."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+import immutable
+from immutable.digest import Digest
+from immutable.errors import ImageNotFound, SpecError, StoreError, TransportError
+from immutable.generations import rollback
+from immutable.oci import Descriptor
+from immutable.prune import Pruned, load_policy, plan, prune
+from immutable.retention import Policy
+from immutable.store import AbstractStore, Store
+from immutable.store.check import check
+from immutable.store.memory import MemoryStore
+from immutable.store.repair import repair
+from immutable.transports import copy
+from immutable.transports.store import StoreImage
+from tests.support import needs, specs
+from tests.support.command import Shell
+from tests.support.disks import fill_up, mounted
+from tests.support.images import MemoryTransport
+from tests.support.specs import CONFIG
+
+LATER = datetime.now(UTC) + timedelta(days=365)
+
+
+@pytest.fixture(params=["disk", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AbstractStore]:
+    made = MemoryStore() if request.param == "memory" else Store.open(tmp_path / "store")
+    with made:
+        yield made
+
+
+def build(
+    folder: Path, store: AbstractStore, text: str, *tags: str, name: str = "web"
+) -> immutable.Image:
+    specs.fill(folder / name, {"app.txt": text * 1000})
+    layers = specs.layer("files", "base", entries=[{"path": "/etc/motd", "text": "hello"}])
+    layers += specs.layer("files", "app", source=name, target="/app")
+    path = specs.write(folder, layers, f"{name}.toml")
+    return immutable.build(path, store, config=CONFIG, tags=tags)
+
+
+def numbers(store: AbstractStore, name: str = "test/web") -> list[int]:
+    return [generation.number for generation in store.generations(name)]
+
+
+def fates(done: Pruned) -> dict[str, bool]:
+    return {str(decision.item): decision.keep for decision in done.decisions}
+
+
+def test_what_expired_goes_with_the_layers_that_it_alone_had(
+    tmp_path: Path, store: AbstractStore
+) -> None:
+    images = [build(tmp_path, store, text) for text in ("one", "two", "three")]
+    before = store.info().bytes
+    done = prune(store, Policy(keep_last=1), now=LATER, config=CONFIG)
+    assert {"test/web@1": False, "test/web@2": False, "test/web@3": True} == fates(done)
+    assert [3] == numbers(store)
+    assert before - done.freed.total == store.info().bytes
+    base, one = images[0].layers
+    assert store.has_blob(base.blob.digest)
+    assert not store.has_blob(one.blob.digest)
+    # And what is kept is whole.
+    again = build(tmp_path, store, "three")
+    assert all(layer.cached for layer in again.layers)
+    assert images[2].digest == again.digest
+
+
+def test_each_freed_byte_is_said_once(tmp_path: Path, store: AbstractStore) -> None:
+    one, _, _ = (build(tmp_path, store, text) for text in ("one", "two", "three"))
+    done = prune(store, Policy(keep_last=1), now=LATER, dry_run=True, config=CONFIG)
+    first = done.freed.items[0]
+    own = one.layers[1].blob.size + one.manifest.config.size + one.descriptor.size
+    assert own == first
+    assert sum(done.freed.items) == done.freed.total
+
+
+def test_a_dry_run_changes_nothing(tmp_path: Path, store: AbstractStore) -> None:
+    for text in ("one", "two"):
+        build(tmp_path, store, text)
+    before = store.info(), store.references()
+    dry = prune(store, Policy(keep_last=1), now=LATER, dry_run=True, config=CONFIG)
+    assert before == (store.info(), store.references())
+    assert dry.freed == prune(store, Policy(keep_last=1), now=LATER, config=CONFIG).freed
+
+
+def test_without_a_policy_no_image_goes(tmp_path: Path, store: AbstractStore) -> None:
+    image = build(tmp_path, store, "one")
+    garbage = store.put_blob(b"nobody needs this")
+    done = prune(store, Policy(), config=CONFIG)
+    assert [True] == [decision.keep for decision in done.decisions]
+    assert 17 == done.freed.total
+    assert not store.has_blob(garbage)
+    assert store.has_blob(image.layers[0].blob.digest)
+
+
+def test_current_and_pinned_stay_whatever_the_policy(tmp_path: Path, store: AbstractStore) -> None:
+    for text in ("one", "two", "three", "four"):
+        build(tmp_path, store, text)
+    rollback(store, "test/web", 2)
+    store.pin("test/web", 1)
+    done = prune(store, Policy(keep_within="1s"), now=LATER, config=CONFIG)
+    assert [1, 2] == numbers(store)
+    assert ["kept: pinned", "kept: current generation"] == [
+        decision.reason for decision in done.decisions if decision.keep
+    ]
+
+
+def test_after_a_rollback_nothing_newer_goes_for_being_newer(
+    tmp_path: Path, store: AbstractStore
+) -> None:
+    for text in ("one", "two", "three"):
+        build(tmp_path, store, text)
+    rollback(store, "test/web", 1)
+    prune(store, Policy(keep_last=2), now=LATER, config=CONFIG)
+    assert [1, 2, 3] == numbers(store)
+
+
+def test_a_clock_that_jumped_back_keeps_more(tmp_path: Path, store: AbstractStore) -> None:
+    for text in ("one", "two"):
+        build(tmp_path, store, text)
+    prune(store, Policy(keep_within="1d"), now=datetime(2000, 1, 1, tzinfo=UTC), config=CONFIG)
+    assert [1, 2] == numbers(store)
+
+
+def test_only_the_named_images(tmp_path: Path, store: AbstractStore) -> None:
+    for name in ("web", "api"):
+        for text in ("one", "two"):
+            build(tmp_path, store, text, name=name)
+    prune(store, Policy(keep_last=1), now=LATER, images=["test/api"], config=CONFIG)
+    assert ([1, 2], [2]) == (numbers(store), numbers(store, "test/api"))
+    with pytest.raises(ImageNotFound, match="test/nothing: no such image in store"):
+        prune(store, Policy(keep_last=1), images=["test/nothing"], config=CONFIG)
+
+
+def test_a_size_makes_caches_go_and_no_image(tmp_path: Path, store: AbstractStore) -> None:
+    image = build(tmp_path, store, "one")
+    store.put_blob(b"x")
+    prune(store, Policy(max_size=1), config=CONFIG)
+    assert [1] == numbers(store)
+    assert all(store.has_blob(layer.blob.digest) for layer in image.layers)
+
+
+def test_what_came_to_be_needed_since_the_plan_stays(tmp_path: Path, store: AbstractStore) -> None:
+    images = [build(tmp_path, store, text) for text in ("one", "two", "three", "four", "five")]
+    decided = plan(store, Policy(keep_last=1), now=LATER, config=CONFIG)
+    rollback(store, "test/web", 1)
+    store.pin("test/web", 2)
+    store.tag("test/web", "released", images[2].digest)
+    done = decided.carry_out()
+    assert [1, 2, 3, 5] == numbers(store)
+    assert ["test/web@4"] == [str(decision.item) for decision in done.expired]
+    assert {"kept: since it was listed, it has come to be needed"} == {
+        decision.reason for decision in done.decisions[:3]
+    }
+    assert 1 == len(done.freed.items)
+    assert done.freed.items[0] > 0
+    assert not store.has_blob(images[3].digest)
+
+
+def test_what_another_pruner_forgot_is_gone(tmp_path: Path, store: AbstractStore) -> None:
+    for name in ("web", "api"):
+        for text in ("one", "two", "three"):
+            build(tmp_path, store, text, name=name)
+    decided = plan(store, Policy(keep_last=1), now=LATER, config=CONFIG)
+    store.forget("test/api", [1])
+    store.forget("test/web", [1, 2])
+    assert 4 == len(decided.carry_out().expired)
+    assert ([3], [3]) == (numbers(store), numbers(store, "test/api"))
+
+
+def test_another_pruner_may_be_faster_at_any_moment(tmp_path: Path) -> None:
+    class Raced(Store):
+        def forget(self, name: str, numbers: Iterable[int]) -> None:
+            wanted = [*numbers]
+            super().forget(name, wanted[:1])  # the other one
+            super().forget(name, wanted)
+
+    with Raced.open(tmp_path / "store") as store:
+        for text in ("one", "two", "three"):
+            build(tmp_path, store, text)
+        prune(store, Policy(keep_last=1), now=LATER, config=CONFIG)
+        assert [3] == numbers(store)
+
+
+def test_equal_builds_and_a_prune_at_once_all_succeed(tmp_path: Path) -> None:
+    build(tmp_path, MemoryStore(), "same")
+    spec, root = tmp_path / "web.toml", tmp_path / "store"
+    Store.open(root).close()
+    ended = threading.Event()
+
+    def builder(_: int) -> set[Digest]:
+        with Store.open(root) as store:
+            return {immutable.build(spec, store, config=CONFIG).digest for _ in range(5)}
+
+    def pruner() -> int:
+        with Store.open(root) as store:
+            for turn in count(1):
+                prune(store, Policy(keep_last=1), now=LATER, caches=False, config=CONFIG)
+                if ended.is_set():
+                    return turn
+        raise AssertionError
+
+    with ThreadPoolExecutor(3) as pool:
+        pruning = pool.submit(pruner)
+        try:
+            made = [*pool.map(builder, range(2))]
+        finally:
+            ended.set()
+        assert pruning.result() > 0
+    assert made[0] == made[1]
+    assert 1 == len(made[0])
+    assert () == check(root)
+    with Store.open(root) as store:
+        image_ = immutable.build(spec, store, config=CONFIG)
+        assert made[0] == {image_.digest}
+        assert [image_.generation.number] == numbers(store)
+
+
+def test_what_is_being_pushed_stays_until_it_is(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    with Store.open(root) as store, Store.open(root) as pruned:
+        first, _ = (build(tmp_path, store, text) for text in ("one", "two"))
+        pushed = StoreImage("test/web@1", store)
+
+        class Slow(MemoryTransport):
+            def has(self, descriptor: Descriptor) -> bool:
+                prune(pruned, Policy(keep_last=1), now=LATER, caches=False, config=CONFIG)
+                return super().has(descriptor)
+
+        slow = Slow()
+        copy(pushed, slow)
+        assert [2] == numbers(store)
+        assert first.digest in slow.blobs
+        assert {layer.blob.digest for layer in first.layers} <= slow.blobs.keys()
+        assert store.has_blob(first.digest)
+        prune(pruned, Policy(), caches=False, config=CONFIG)
+        assert not store.has_blob(first.digest)
+
+
+def test_a_damaged_manifest_says_how_to_go_on(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    with Store.open(root) as store:
+        images = [build(tmp_path, store, text) for text in ("one", "two", "three")]
+        path = store.blob_path(images[1].digest)
+        path.chmod(0o600)
+        path.write_bytes(b"{" + path.read_bytes()[1:].replace(b"2", b"3"))
+        for dry_run in (True, False):
+            with pytest.raises(StoreError, match=r"damaged.* run `immutable store check --repair`"):
+                prune(store, Policy(keep_last=1), now=LATER, dry_run=dry_run, config=CONFIG)
+    assert 3 == len(Store.open(root).generations("test/web"))
+    repair(root, check(root))
+    with Store.open(root) as store:
+        prune(store, Policy(keep_last=1), now=LATER, config=CONFIG)
+        assert [3] == numbers(store)
+    assert () == check(root)
+
+
+def test_without_its_caches_a_build_gives_the_same(tmp_path: Path, store: AbstractStore) -> None:
+    first, second = (build(tmp_path, store, text) for text in ("one", "two"))
+    prune(store, Policy(keep_last=1), now=LATER, caches=False, config=CONFIG)
+    again = build(tmp_path, store, "one")
+    assert (first.digest, 3) == (again.digest, again.generation.number)
+    assert second.digest == build(tmp_path, store, "two").digest
+
+
+def test_what_is_no_place(store: AbstractStore) -> None:
+    del store
+    for place, said in (("oci:x", "expected docker://"), ("docker://name", "write the registry")):
+        with pytest.raises(TransportError, match=said):
+            prune(place, Policy(), config=CONFIG)
+
+
+# The policy's file
+
+
+def test_deployed_files_are_looked_for_beside_the_policy(
+    tmp_path: Path, store: AbstractStore
+) -> None:
+    images = [build(tmp_path, store, text) for text in ("one", "two", "three")]
+    specs.fill(tmp_path / "deploy", {"web.yaml": f"image: test/web@{images[0].digest}\n"})
+    path = tmp_path / "policy.toml"
+    path.write_text('[[rule]]\nkeep-last = 1\nkeep-deployed = ["deploy/**/*.yaml"]\n')
+    policy, deployed = load_policy(path)
+    prune(store, policy, deployed=deployed, now=LATER, config=CONFIG)
+    assert [1, 3] == numbers(store)
+
+
+def test_a_policy_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="cannot be read: No such file"):
+        load_policy(tmp_path / "policy.toml")
+    (tmp_path / "policy.toml").write_text("[[rule]]\nkeep-lost = 1\n")
+    with pytest.raises(SpecError, match=r"did you mean .keep-last"):
+        load_policy(tmp_path / "policy.toml")
+    (tmp_path / "policy.toml").write_text('[[rule]]\nkeep-deployed = ["deploy/*.yaml"]\n')
+    with pytest.raises(SpecError, match="matches no file"):
+        load_policy(tmp_path / "policy.toml")
+
+
+# The command
+
+
+@pytest.fixture
+def three(shell: Shell) -> Shell:
+    for text in ("one", "two", "three"):
+        assert 0 == shell.run("build", shell.hello(tags=f'"{text}"', text=text)).status
+    return shell
+
+
+def test_the_command_shows_and_then_deletes(three: Shell) -> None:
+    shown = three.run("prune", "--keep-last", "1", "--dry-run")
+    assert 0 == shown.status
+    lines = shown.out.splitlines()
+    assert ["hello@1", "hello@2", "hello@3"] == [line.split()[0] for line in lines[:3]]
+    assert "2 images to delete" in lines[-1]
+    assert 3 == len(three.run("generations", "hello", "--json").json)
+    done = three.run("prune", "--keep-last", "1", "--yes")
+    assert "freed " in done.out
+    assert [3] == [one["generation"] for one in three.run("generations", "hello", "--json").json]
+    assert "0 images to delete" in three.run("prune", "--keep-last", "1", "--yes").out
+    assert 0 == three.run("store", "check").status
+
+
+def test_what_is_left_can_be_looked_at(three: Shell) -> None:
+    before = three.run("inspect", "hello", "--json").json
+    assert 0 == three.run("prune", "--keep-last", "1", "--yes", "--no-caches").status
+    assert before == three.run("inspect", "hello", "--json").json
+    assert ["hello"] == [one["name"] for one in three.run("images", "--json").json]
+    gone = three.run("inspect", "hello@1")
+    assert (1, True) == (gone.status, "no such generation" in gone.err)
+    back = three.run("rollback", "hello", "--to", "1")
+    assert (1, True) == (back.status, "there is 3" in back.err)
+
+
+class Terminal(io.StringIO):
+    """A stream that people are at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y\n", [3]), ("n\n", [1, 2, 3]), ("\n", [1, 2, 3])])
+def test_a_terminal_is_asked(
+    three: Shell, monkeypatch: pytest.MonkeyPatch, answer: str, left: list[int]
+) -> None:
+    with monkeypatch.context() as patch:
+        said = Terminal()
+        patch.setattr("sys.stdin", Terminal(answer))
+        patch.setattr("sys.stderr", said)
+        assert 0 == three.run("prune", "--keep-last", "1").status
+    assert "delete 2 images, free " in said.getvalue()
+    assert ("nothing was deleted" in said.getvalue()) == (len(left) == 3)
+    numbers = [one["generation"] for one in three.run("generations", "hello", "--json").json]
+    assert left == sorted(numbers)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_where_it_cannot_ask_a_terminal_it_deletes_nothing(
+    three: Shell, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdin", Terminal())
+        if terminal:
+            patch.setattr("sys.stderr", Terminal())
+        options = ["--json"] if terminal else []
+        assert 2 == three.run("prune", "--keep-last", "1", *options).status
+        assert 3 == len(three.run("generations", "hello", "--json").json)
+        shown = three.run("prune", "--keep-last", "1", "--dry-run", "--json").json
+        done = three.run("prune", "--keep-last", "1", "--yes", "--json").json
+    assert shown | {"dry_run": False} == done
+    assert 1 == len(three.run("generations", "hello", "--json").json)
+
+
+@needs.root()
+def test_a_full_disk_is_pruned_by_the_command(shell: Shell, tmp_path: Path) -> None:
+    with mounted(tmp_path / "small", "4m") as mount:
+        place = ("--store", mount / "store")
+        for text in ("one", "two", "three"):
+            assert 0 == shell.run("build", shell.hello(text=text), *place).status
+        fill_up(mount)
+        refused = shell.run("build", shell.hello(text="four"), *place)
+        assert (1, True) == (refused.status, "full" in refused.err)
+        again = shell.run("build", shell.hello(text="three"), *place)
+        assert (0, "") == (again.status, again.err)
+        done = shell.run("prune", "--keep-last", "1", "--yes", *place)
+        assert (0, "") == (done.status, done.err)
+        left = shell.run("generations", "hello", "--json", *place).json
+        assert [3] == [one["generation"] for one in left]
+        assert () == check(mount / "store")
+
+
+def test_without_a_stdin_nobody_is_asked(three: Shell) -> None:
+    done = three.spawn("prune", "--keep-last", "1", preexec_fn=lambda: os.close(0))
+    assert (0, True) == (done.status, "freed " in done.out)
+
+
+def test_the_commands_document(three: Shell) -> None:
+    document = three.run("prune", "hello", "--keep-last", "2", "--json").json
+    assert {"place", "dry_run", "items", "caches", "bytes"} == document.keys()
+    gone, *kept = document["items"]
+    assert (1, False, 1, ["one"]) == (
+        gone["generation"], gone["keep"], gone["rule"], gone["tags"]
+    )  # fmt: skip
+    assert gone["bytes"] > 0
+    assert [True, True] == [one["keep"] for one in kept]
+    assert document["bytes"] == gone["bytes"] + document["caches"]
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "said"),
+    [
+        (("--policy", "missing.toml"), 2, "does not exist"),
+        (("--keep-last", "0"), 2, "0 is not in the range"),
+        (("--keep-within", "soon"), 2, "expected a time span"),
+        (("--policy", "hello.toml", "--keep-last", "1"), 2, "belong into the policy"),
+        (("--policy", "hello.toml"), 1, "unknown key"),
+        (("docker://host.test/a", "hello"), 2, "prune one at a time"),
+        (("nothing",), 1, "no such image"),
+    ],
+)
+def test_wrong_usage(three: Shell, args: tuple[str, ...], status: int, said: str) -> None:
+    done = three.run("prune", *args)
+    assert status == done.status
+    assert said in done.err
+
+
+def test_policies_are_exported(three: Shell) -> None:
+    path = three.write("policy.toml", "[[rule]]\nkeep-last = 3\n")
+    ecr = three.run("policy", "export", path, "--to", "ecr", "--repository", "hello")
+    assert 0 == ecr.status
+    assert "imageCountMoreThan" in ecr.out
+    zot = three.run("policy", "export", path, "--to", "zot", "--json").json
+    assert "retention" in zot["document"]
+    harbor = three.run(
+        *("policy", "export", path, "--to", "harbor", "--project", "shop", "--project-id", 1)
+    )
+    assert '"algorithm": "or"' in harbor.out
+    assert 2 == three.run("policy", "export", path, "--to", "ecr").status
+    wrong = three.run("policy", "export", path, "--to", "zot", "--project", "shop")
+    assert (2, True) == (wrong.status, "--project means nothing" in wrong.err)
