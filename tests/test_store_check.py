@@ -157,6 +157,14 @@ def test_what_other_tools_put_is_no_fault(empty: Store) -> None:
 # Every fault
 
 
+def test_stores_of_chance_that_are_whole_are_found_whole(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    for number in range(30):
+        corruption.chance(root, random.Random(number))
+        assert () == check(root), number
+        shutil.rmtree(root)
+
+
 def test_no_damage_of_chance_goes_unfound_and_repair_makes_none_worse(
     template: Path, tmp_path: Path
 ) -> None:

@@ -89,7 +89,7 @@ class Sweep:
         garbage = self._sizes.keys() - live - caching.kept(used, self._sizes, live)
         return _Garbage(
             tuple(self._marker.parents_first(garbage)),
-            tuple(sorted(recorded - self._sizes.keys())),
+            tuple(sorted(recorded - self._sizes.keys(), key=lambda digest: digest.hex)),
         )
 
     def preview(self, garbage: _Garbage) -> Swept:

@@ -1,7 +1,8 @@
 """Damage to a store, one at a time and as chance has it.
 
-As a program: ``python -m tests.support.corruption COUNT [SEED]`` damages a store so often, each
-time anew, and a whole one as often; it fails for the first that is not found, or found falsely.
+As a program: ``python -m tests.support.corruption COUNT [SEED]`` looks into a tenth as many whole
+stores of all kinds, then damages a store so often, each time anew; it fails for the first damage
+that is not found, or is found where there is none.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from immutable.digest import Digest
 from immutable.errors import ImageError
 from immutable.oci import INDEX, REF_NAME, Descriptor, Index
-from immutable.store import Layout, Store
+from immutable.store import Generation, Layout, Store
 from immutable.store.check import check
 from tests.support.stores import CREATED, image, layer
 
@@ -41,6 +42,41 @@ def whole(root: Path) -> None:
         store.save_stats(b"/src", {b"a": ((1, 2, 3, 4), one.digest)})
         theirs = store.resolve("web@1").annotated(**{REF_NAME: "tool:1"})
     Layout.open(root).update_index(lambda index: Index((*index.manifests, theirs)))
+
+
+def chance(root: Path, rng: random.Random) -> None:
+    """Make a store by some acts, as chance has it, and none that damages it."""
+    with Store.open(root) as store:
+        for _ in range(rng.randrange(1, 16)):
+            _act(store, rng)
+
+
+def _act(store: Store, rng: random.Random) -> None:
+    names = [generation.name for generation in store.images()]
+    act = rng.choice(("build", "build", "build", "pin", "back", "untag", "forget", "sweep", "put"))
+    if act == "build" or not names:
+        texts = [rng.randbytes(rng.choice((0, 9, 3000))) for _ in range(rng.randrange(1, 4))]
+        encoder = rng.choice(("gzip", "zstd", "none"))
+        tags = [str(rng.randrange(4))] * rng.randrange(2)
+        image(store, rng.choice(("web", "api", "shop/db")), *texts, tags=tags, encoder=encoder)
+    elif act == "put":
+        store.record_sources([store.put_blob(rng.randbytes(50))])
+    elif act == "sweep":
+        store.sweep(caches=rng.random() < 0.5)
+    else:
+        _change_names(store, act, store.generations(rng.choice(names)), rng)
+
+
+def _change_names(store: Store, act: str, found: Sequence[Generation], rng: random.Random) -> None:
+    one = rng.choice(found)
+    if act == "pin":
+        store.pin(one.name, one.number, pinned=rng.random() < 0.7)
+    elif act == "back":
+        store.set_current(one.name, one.number)
+    elif act == "untag" and one.tags:
+        store.untag(one.name, rng.choice(one.tags))
+    elif act == "forget" and not one.current and not one.pinned:
+        store.forget(one.name, [one.number])
 
 
 def corrupt(root: Path, rng: random.Random) -> str:
@@ -313,6 +349,10 @@ def main() -> None:
     count, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     with tempfile.TemporaryDirectory() as folder:
         template, root = Path(folder, "template"), Path(folder, "store")
+        for number in range(count // 10):
+            chance(root, random.Random(f"{seed}-{number}"))
+            assert () == check(root), f"false alarm in a store of chance: {seed}-{number}"
+            shutil.rmtree(root)
         whole(template)
         for number in range(count):
             shutil.copytree(template, root)
