@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 from benchmarks.contest import Contestant, empty, hold, workplace
+from benchmarks.fetched import ours, run
 
 _WANTED = {
     "dependencies": {"express": "4", "webpack": "5", "webpack-cli": "5", "eslint": "9"},
@@ -44,42 +44,10 @@ def main() -> None:
         packages = json.loads((app / "package-lock.json").read_text())["packages"]
         hold(
             f"A node_modules of {len(packages) - 1} packages, fetched already",
-            [ours(work), theirs(work)],
+            [ours(work, _SPEC), theirs(work)],
             given.rounds,
         )
     subprocess.run(["docker", "rmi", "--force", _IMAGE], capture_output=True, check=False)
-
-
-def ours(work: Path) -> Contestant:
-    """`immutable build` with the packages in the store and no layer built."""
-    fetched, store, spec = work / "fetched", work / "store", work / "web.toml"
-    spec.write_text(_SPEC)
-    immutable = [sys.executable, "-m", "immutable", "--store"]
-    run(work, *immutable, str(fetched), "lock", str(spec))
-    sources = work / "sources.py"
-    sources.write_text(_SOURCES)
-
-    def prepare() -> None:
-        empty(store)
-        run(work, sys.executable, str(sources), str(spec), str(fetched), str(store))
-
-    command = [*immutable, str(store), "build", str(spec), "--offline"]
-    return Contestant("immutable build", command, prepare)
-
-
-# Gives a new store the packages and nothing else.
-_SOURCES = """
-import sys
-from pathlib import Path
-import immutable
-from immutable.plan import load_lock
-
-spec, fetched, store = sys.argv[1:]
-lock = load_lock(immutable.load(spec))
-with immutable.Store.open(Path(fetched)) as old, immutable.Store.open(Path(store)) as new:
-    for digest in {pin.sha256 for layer in lock.layer for pin in layer.pin}:
-        new.put_blob(old.read_blob(digest, limit=1 << 30))
-"""
 
 
 def theirs(work: Path) -> Contestant:
@@ -96,11 +64,6 @@ def theirs(work: Path) -> Contestant:
         empty(app / "node_modules")
 
     return Contestant("npm ci --offline, docker build", ["sh", "-c", steps], prepare, needs="npm")
-
-
-def run(folder: Path, *command: str) -> None:
-    """Run a command that is not timed."""
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
 
 
 if __name__ == "__main__":

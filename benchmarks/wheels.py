@@ -14,6 +14,7 @@ from pathlib import Path
 from packaging.utils import parse_wheel_filename
 
 from benchmarks.contest import Contestant, empty, hold, workplace
+from benchmarks.fetched import ours, run
 
 _WANTED = (
     *("aiohttp", "boto3", "cryptography", "django", "fastapi", "jupyterlab", "lxml", "numpy"),
@@ -53,7 +54,7 @@ def main() -> None:
         size = sum(path.stat().st_size for path in files) >> 20
         hold(
             f"{len(files)} wheels of {size} MiB, linux/amd64, fetched already",
-            [ours(work), theirs(work, "--no-compile"), theirs(work)],
+            [ours(work, _SPEC), theirs(work, "--no-compile"), theirs(work)],
             given.rounds,
         )
     subprocess.run(["docker", "rmi", "--force", _IMAGE], capture_output=True, check=False)
@@ -62,38 +63,6 @@ def main() -> None:
 def _line(path: Path) -> str:
     name, version, _, _ = parse_wheel_filename(path.name)
     return f"{name}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
-
-
-def ours(work: Path) -> Contestant:
-    """`immutable build` with the wheels in the store and no layer built."""
-    fetched, store, spec = work / "fetched", work / "store", work / "web.toml"
-    spec.write_text(_SPEC)
-    immutable = [sys.executable, "-m", "immutable", "--store"]
-    run(work, *immutable, str(fetched), "lock", str(spec))
-    sources = work / "sources.py"
-    sources.write_text(_SOURCES)
-
-    def prepare() -> None:
-        empty(store)
-        run(work, sys.executable, str(sources), str(spec), str(fetched), str(store))
-
-    command = [*immutable, str(store), "build", str(spec), "--offline"]
-    return Contestant("immutable build", command, prepare)
-
-
-# Gives a new store the wheels and nothing else.
-_SOURCES = """
-import sys
-from pathlib import Path
-import immutable
-from immutable.plan import load_lock
-
-spec, fetched, store = sys.argv[1:]
-lock = load_lock(immutable.load(spec))
-with immutable.Store.open(Path(fetched)) as old, immutable.Store.open(Path(store)) as new:
-    for digest in {pin.sha256 for layer in lock.layer for pin in layer.pin}:
-        new.put_blob(old.read_blob(digest, limit=1 << 30))
-"""
 
 
 def theirs(work: Path, *how: str) -> Contestant:
@@ -107,11 +76,6 @@ def theirs(work: Path, *how: str) -> Contestant:
     steps += f" && docker build --no-cache --quiet --tag {_IMAGE} {work}"
     name = " ".join(["pip install", *how]) + ", docker build"
     return Contestant(name, ["sh", "-c", steps], lambda: empty(app), needs="docker")
-
-
-def run(folder: Path, *command: str) -> None:
-    """Run a command that is not timed."""
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
 
 
 if __name__ == "__main__":

@@ -51,10 +51,10 @@ class RemoteCache:
         """Return the cache at ``docker://HOST/NAME``; raise TransportError for anything else."""
         from immutable import transports
 
-        place = transports.parse(reference)
+        place = transports.parse(reference, registries=config.registries)
         if not isinstance(place, RegistryImage) or place.name.tag or place.name.digest:
             raise TransportError(f"{reference}: expected a cache like docker://HOST/NAME")
-        return cls(RegistryImage(place.name, config.registries))
+        return cls(place)
 
     def __str__(self) -> str:
         return str(self.place)

@@ -94,9 +94,13 @@ def _platforms(store: AbstractStore, root: Descriptor) -> Mapping[Platform, Imag
         configs = [_config(store, manifest) for manifest in manifests]
     except ImmutableError:
         return None
-    return {config.platform: config for config in configs}
+    return {config.platform: config for config in configs if config is not None}
 
 
-def _config(store: AbstractStore, root: Descriptor) -> ImageConfig:
+def _config(store: AbstractStore, root: Descriptor) -> ImageConfig | None:
+    """Return a manifest's config; None where it is no image's, as an attestation's is not."""
     manifest = oci.decode_manifest(store.read_blob(root.digest), str(root.digest))
-    return oci.decode_config(store.read_blob(manifest.config.digest), str(manifest.config.digest))
+    config = manifest.config
+    if oci.family(config.media_type) != oci.CONFIG:
+        return None
+    return oci.decode_config(store.read_blob(config.digest), str(config.digest))

@@ -32,7 +32,6 @@ Target = NewType("Target", str)  # an absolute path in the image
 Glob = NewType("Glob", str)
 Duration = NewType("Duration", int)  # nanoseconds, written "1m30s"
 Port = NewType("Port", str)  # port/protocol
-EnvName = NewType("EnvName", str)
 Environment = NewType("Environment", Pairs)
 Created = NewType("Created", str)  # RFC 3339, "git" or "source-date-epoch"
 Compression = NewType("Compression", str)

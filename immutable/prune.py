@@ -155,12 +155,10 @@ def _place(place: AbstractStore | str, policy: Policy, config: Config, *, caches
         raise TransportError(
             f"{place}: expected docker://HOST/NAME or docker-daemon: to prune, or a store"
         )
+    from immutable import transports
     from immutable.places.registry import RegistryPlace
-    from immutable.transports.registry.names import RegistryName
     from immutable.transports.registry.transport import RegistryImage
 
-    try:
-        name = RegistryName.parse(place.removeprefix("docker://"))
-    except ValueError as error:
-        raise TransportError(f"{place}: {error}") from None
-    return RegistryPlace(RegistryImage(name, config.registries))
+    named = transports.parse(place, registries=config.registries)
+    assert isinstance(named, RegistryImage)  # noqa: S101 - what docker:// means
+    return RegistryPlace(named)

@@ -11,8 +11,10 @@ from immutable.errors import ImageNotFound
 from immutable.generations import generations, rollback
 from immutable.store import AbstractStore, Store
 from immutable.store.memory import MemoryStore
+from immutable.transports import copy
 from tests.support import specs
 from tests.support.command import Shell
+from tests.support.images import index
 from tests.support.specs import CONFIG
 
 
@@ -105,6 +107,14 @@ def test_a_damaged_manifest_of_any_image_hides_no_version(tmp_path: Path, data: 
         assert [None, None] == [version.changes for version in versions]
         assert versions[1].size >= versions[1].own > 0
         assert 1 == len(generations(store, other.name))
+
+
+def test_attestations_beside_the_platforms_hide_no_change(store: AbstractStore) -> None:
+    for seed in (1, 2):
+        copy(index(seed), f"store:test/multi:{seed}", store=store)
+    _, second = generations(store, "test/multi")
+    assert second.changes is not None
+    assert any(change.what == "layers" for change in second.changes)
 
 
 # The commands

@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 from attrs import define, evolve, field, frozen
+
+from tests.support.web import serving
 
 ELSEWHERE: Final = "127.0.0.2"
 _HOPS: Final = ("connection", "keep-alive", "transfer-encoding", "content-length")
@@ -99,16 +101,8 @@ def _listening(faults: Faults, address: str) -> Iterator[int]:
         proxy = faults
         here = address
 
-    server = ThreadingHTTPServer((address, 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Handler, address) as port:
+        yield port
 
 
 class _Handler(BaseHTTPRequestHandler):

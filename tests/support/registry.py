@@ -12,7 +12,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,6 +21,7 @@ from attrs import define, field, frozen
 from immutable import oci
 from immutable.canonical import encode
 from immutable.digest import Digest
+from tests.support.web import serving
 
 USER, PASSWORD, IDENTITY = "someone", "of-no-use-elsewhere", "an-identity-of-no-use"
 ELSEWHERE: Final = "127.0.0.2"
@@ -351,13 +352,5 @@ def _listening(registry: FakeRegistry, address: str) -> Iterator[int]:
 
         do_GET = do_HEAD = do_POST = do_PATCH = do_PUT = do_DELETE = do_any  # noqa: N815
 
-    server = ThreadingHTTPServer((address, 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Handler, address) as port:
+        yield port

@@ -13,6 +13,21 @@ from urllib.parse import unquote, urlsplit
 from attrs import define, field
 
 
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler], address: str = "127.0.0.1") -> Iterator[int]:
+    """Serve at a free port of `address` for the block; give the port."""
+    server = ThreadingHTTPServer((address, 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 @define
 class Answer:
     """What to answer once: `promised` is the Content-Length, the body's own when None.
@@ -64,16 +79,8 @@ class WebServer:
                 with suppress(ConnectionError):  # whoever was there has gone
                     super().handle()
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+        with serving(Handler) as port:
+            yield f"http://127.0.0.1:{port}"
 
     def _file(self, path: str) -> Answer:
         target = self.folder / path.lstrip("/")

@@ -79,11 +79,6 @@ class Package:
         return f"{self.name} {self.version}" if self.version else self.location
 
     @property
-    def folder_name(self) -> str:
-        """The name under which the package is found: an alias, where there is one."""
-        return _folder_name(self.location) or self.location
-
-    @property
     def is_installed(self) -> bool:
         """Whether the entry stands in a ``node_modules``, not in a folder of the project's own."""
         return _folder_name(self.location) is not None
