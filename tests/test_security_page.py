@@ -1,0 +1,92 @@
+"""What SECURITY.md says of tests and budgets is so."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from immutable import cache, entries, plan, structure
+from immutable.archives import deb, decompress
+from immutable.builders.npm import project
+from immutable.builders.wheels import wheel
+from immutable.sources.attempts import ATTEMPTS, LONGEST_DELAY
+from immutable.sources.debian import index, release, resolver
+from immutable.tar import reader
+from immutable.transports import base
+from immutable.transports.registry import auth, session
+
+_ROOT = Path(__file__).parents[1]
+_PAGE = (_ROOT / "SECURITY.md").read_text()
+_PROMISES = _PAGE.partition("<!-- promises -->")[2].partition("<!-- end -->")[0]
+_NAMED = re.findall(r"`(test_\w+\.py)::(test_\w+)`", _PROMISES)
+_MIB, _GIB = 1 << 20, 1 << 30
+
+
+def _row(subject: str) -> str:
+    (row,) = [line for line in _PAGE.splitlines() if line.startswith(f"| {subject} |")]
+    return row.split("|")[2].strip()
+
+
+def test_each_promise_names_tests() -> None:
+    rows = [line for line in _PROMISES.splitlines() if line.startswith("|")][2:]
+    assert len(rows) > 10
+    assert [] == [row for row in rows if not re.search(r"`test_\w+\.py::test_\w+`", row)]
+
+
+@pytest.mark.parametrize(("module", "name"), _NAMED)
+def test_each_named_test_is_there(module: str, name: str) -> None:
+    (path,) = (_ROOT / "tests").rglob(module)
+    tests = [node.name for node in ast.parse(path.read_text()).body if hasattr(node, "name")]
+    assert name in tests
+
+
+@pytest.mark.parametrize(
+    ("subject", "budget"),
+    [
+        ("a spec or lock", f"{plan._MAX_SPEC // _MIB} MiB, {structure._MAX_DEPTH} levels"),
+        (
+            "an archive",
+            (
+                f"{reader.DEFAULT.members:,} members, {reader.DEFAULT.names // _MIB} MiB of names, "
+                f"{reader.DEFAULT.content // _GIB} GiB of content, "
+                f"{reader.DEFAULT.extension // _MIB} MiB a header extension"
+            ),
+        ),
+        (
+            f"an archive past {reader.FREE // _GIB} GiB of content",
+            f"{reader.MOST_RATIO:,} bytes for each byte of input",
+        ),
+        ("a path; one of its names", f"{entries.MAX_PATH:,} bytes; {entries.MAX_NAME} bytes"),
+        (
+            "memory of a decoder",
+            (
+                f"xz {decompress._XZ_MEMORY // _MIB} MiB, "
+                f"zstd a window of {(1 << decompress._ZSTD_WINDOW_LOG) // _MIB} MiB"
+            ),
+        ),
+        ("a package's control members", f"{deb._CONTROL_LIMIT // _MIB} MiB"),
+        (
+            "a file of metadata in a wheel; an npm lockfile",
+            f"{wheel._LARGEST // _MIB} MiB; {project._LARGEST // _MIB} MiB",
+        ),
+        ("InRelease", f"{release.MAX_SIZE // _MIB} MiB"),
+        ("a stanza of a Packages index", f"{index._MAX_STANZA // _MIB} MiB"),
+        ("choices of Debian's resolver", f"{resolver._MOST_STEPS:,}"),
+        ("a manifest, index or config of a registry", f"{base.MAX_DOCUMENT // _MIB} MiB"),
+        (
+            "an answer of a token server; what is shown of a refusal",
+            f"{auth._MAX_ANSWER // _MIB} MiB; {session._MAX_REFUSAL // 1024} KiB",
+        ),
+        (
+            "redirects; attempts to fetch, to reach a registry; the wait between two",
+            f"{session._MOST_REDIRECTS}; {ATTEMPTS}, {auth.MOST_ATTEMPTS}; {LONGEST_DELAY:.0f} s",
+        ),
+        ("signatures of a cache's entry", f"{cache._MOST_SIGNATURES}"),
+        ("specs upon specs", f"{plan._MOST_BENEATH}"),
+    ],
+)
+def test_each_budget_is_the_one_in_the_code(subject: str, budget: str) -> None:
+    assert budget == _row(subject)
