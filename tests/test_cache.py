@@ -30,7 +30,7 @@ from immutable.verify import verify
 from tests.support import distribution, needs, specs
 from tests.support.command import PATIENCE, Shell
 from tests.support.distribution import Distribution
-from tests.support.registry import Answer, Asked, FakeRegistry
+from tests.support.registry import Answer, Asked, FakeRegistry, Flood
 from tests.support.specs import CONFIG, Notes
 
 pytestmark = [pytest.mark.tools, needs.tool("docker-registry")]
@@ -333,6 +333,23 @@ def test_bytes_that_the_registry_lost_or_changed(place: Place, damage: str, tmp_
         here, notes = place.build(TRUSTED)
     assert ([False, True], there.digest) == (fetched(here), here.digest)
     assert 1 == len(notes)
+
+
+def test_a_record_without_end_is_cut_off_whoever_signed_it(place: Place) -> None:
+    fake, floods = FakeRegistry(), [Flood(), Flood()]
+    with fake.serve() as host:
+        at_fake = evolve(place, registry=Distribution(host))
+        there = at_fake.share(STRANGER)
+        one = record_of(there)
+        with at_fake.client() as client:
+            _, entry = client.manifest(_tag(one.derivation, one.encoder))
+        record = oci.decode_manifest(entry, "entry").config.digest
+        for flood in floods:
+            fake.plan("GET", str(record), Answer(pieces=flood))
+        here, notes = at_fake.build(TRUSTED)
+    assert there.digest == here.digest
+    assert "expected sha256:" in "".join(notes)
+    assert [True, True] == [flood.was_cut for flood in floods]
 
 
 def test_verify_exposes_a_cache_that_lies(place: Place) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -17,8 +18,9 @@ from immutable.config import Config
 from immutable.digest import Digest
 from immutable.errors import FetchError
 from immutable.progress import SILENT
-from immutable.sources.fetch import ATTEMPTS, LONGEST_DELAY, Fetcher, Wanted, show_url
+from immutable.sources.fetch import ATTEMPTS, LONGEST_DELAY, Fetcher, Hashed, Wanted, show_url
 from immutable.store import MemoryStore
+from tests.support import certificates
 from tests.support.web import Answer, WebServer
 
 BODY = b"the right bytes\n" * 1000
@@ -313,6 +315,81 @@ def test_a_redirect_out_of_http_is_refused(
     web.answers["/a"] = [Answer(302, headers={"Location": target})]
 
     with pytest.raises(FetchError, match="cannot be fetched"):
+        fetcher.get_small([f"{url}/a"], limit=100)
+
+
+@pytest.fixture
+def secure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[WebServer, str]]:
+    """Give a server over TLS that is trusted, and its URL."""
+    served = certificates.made(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(served.ca_file))
+    web = WebServer(tmp_path)
+    with web.serve(served.tls) as base:
+        yield web, base
+
+
+@pytest.mark.parametrize("location", ["{}/b?token=secret", "{}/b", "{}/b#secret"])
+@pytest.mark.parametrize("hops", [1, 2])
+def test_from_https_nobody_is_sent_on_to_http(
+    web: WebServer,
+    url: str,
+    secure: tuple[WebServer, str],
+    fetcher: Fetcher,
+    location: str,
+    hops: int,
+) -> None:
+    safe, base = secure
+    serve(web, "b")
+    location = location.format(url.replace("http://", "HTTP://user:secret@"))
+    safe.answers["/a"] = [Answer(302, headers={"Location": "/a"})] * (hops - 1)
+    safe.answers["/a"] += [Answer(302, headers={"Location": location})]
+
+    with pytest.raises(FetchError) as caught:
+        fetcher.fetch_all([wanted(f"{base}/a?key=secret")], MemoryStore(), SILENT)
+
+    assert f"expected to be sent on to an https URL, {base}/a leads to {url}/b" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert [] == web.requests
+
+
+@pytest.mark.parametrize("get", ["small", "unpinned", "hashed"])
+def test_what_is_not_pinned_yet_never_comes_without_tls_either(
+    web: WebServer, url: str, secure: tuple[WebServer, str], fetcher: Fetcher, get: str
+) -> None:
+    safe, base = secure
+    serve(web, "b")
+    safe.answers["/a"] = [Answer(301, headers={"Location": f"{url}/b"})]
+    places, store = (f"{base}/a",), MemoryStore()
+    hashed = Hashed("b", (hashlib.sha512(BODY).hexdigest(),), places)
+
+    gets: dict[str, Callable[[], object]] = {
+        "small": lambda: fetcher.get_small(places, limit=100_000),
+        "unpinned": lambda: fetcher.fetch_unpinned(places, store, name="b", progress=SILENT),
+        "hashed": lambda: fetcher.fetch_hashed([hashed], store, SILENT),
+    }
+
+    with pytest.raises(FetchError, match="expected to be sent on to an https URL"):
+        gets[get]()
+
+    assert [] == web.requests
+
+
+def test_from_http_one_may_be_sent_on_to_https(
+    web: WebServer, url: str, secure: tuple[WebServer, str], fetcher: Fetcher
+) -> None:
+    safe, base = secure
+    (safe.folder / "b").write_bytes(b"small")
+    web.answers["/a"] = [Answer(302, headers={"Location": f"{base}/b"})]
+
+    assert b"small" == fetcher.get_small([f"{url}/a"], limit=100)
+
+
+def test_a_redirect_to_what_is_no_url_is_refused(
+    web: WebServer, url: str, fetcher: Fetcher
+) -> None:
+    web.answers["/a"] = [Answer(302, headers={"Location": "http://[::1/b"})]
+
+    with pytest.raises(FetchError, match="leads to what is no URL"):
         fetcher.get_small([f"{url}/a"], limit=100)
 
 

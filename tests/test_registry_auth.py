@@ -24,7 +24,7 @@ from immutable.transports.registry.client import Client
 from immutable.transports.registry.names import RegistryName
 from immutable.transports.registry.transport import RegistryImage
 from tests.support.images import MemoryTransport, image, index
-from tests.support.registry import IDENTITY, PASSWORD, USER, Answer, Asked, FakeRegistry
+from tests.support.registry import IDENTITY, PASSWORD, USER, Answer, Asked, FakeRegistry, Flood
 
 BASIC = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 LAYER = b"layer"
@@ -231,6 +231,15 @@ def test_a_realm_that_fails_for_a_while(status: int) -> None:
         fake.plan("GET", "^/token", Answer(status))
     with connected(fake) as client:
         assert client.has_blob(described(LAYER))
+
+
+def test_a_realms_answer_without_end_is_cut_off() -> None:
+    fake, floods = holding(login="token"), [Flood(b"{") for _ in range(6)]
+    for flood in floods:
+        fake.plan("GET", "^/token", Answer(pieces=flood))
+    with connected(fake) as client, pytest.raises(RegistryError, match="a token in JSON"):
+        client.has_blob(described(LAYER))
+    assert [True] * 6 == [flood.was_cut for flood in floods]
 
 
 # No secret gets elsewhere

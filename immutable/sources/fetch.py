@@ -316,31 +316,12 @@ class Fetcher:
             raise _network_failure(error) from None
 
     def _connections(self) -> requests.Session:
+        from immutable.sources.sessions import Session
+
         with self._making:
             if self._session is None:
-                self._session = _new_session()
+                self._session = Session(_MOST_AT_ONCE)
             return self._session
-
-
-def _new_session() -> requests.Session:
-    from http.cookiejar import DefaultCookiePolicy
-    from importlib.metadata import PackageNotFoundError, version
-
-    import requests
-    from requests.adapters import HTTPAdapter
-
-    try:
-        agent = f"immutable/{version('immutable')}"
-    except PackageNotFoundError:
-        agent = "immutable"
-    session = requests.Session()
-    # The cookie jar is the one part of a session that threads must not share.
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-    session.headers.update({"User-Agent": agent, "Accept": "*/*", "Accept-Encoding": "identity"})
-    adapter = HTTPAdapter(pool_maxsize=_MOST_AT_ONCE)
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
-    return session
 
 
 def _request_settings(url: str, npm: Npm) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import json
 import re
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Final
@@ -29,11 +29,15 @@ ELSEWHERE: Final = "127.0.0.2"
 
 @define
 class Answer:
-    """What to answer; its Content-Length is right unless `headers` say another."""
+    """What to answer; its Content-Length is right unless `headers` say another.
+
+    `pieces` are a body of which no length is said, sent until they end or whoever asked has gone.
+    """
 
     status: int = 200
     headers: dict[str, str] = field(factory=dict)
     body: bytes = b""
+    pieces: Iterable[bytes] | None = None
 
 
 @frozen
@@ -56,6 +60,24 @@ class Repository:
     blobs: dict[Digest, bytes] = field(factory=dict)
     manifests: dict[Digest, tuple[str, bytes]] = field(factory=dict)
     tags: dict[str, Digest] = field(factory=dict)
+
+
+class Flood:
+    """A body of 256 MiB, which nobody should ask for to the end; `given` is how much was."""
+
+    def __init__(self, begin: bytes = b"") -> None:
+        self.begin, self.given = begin, 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self.begin
+        for _ in range(256):
+            self.given += 1 << 20
+            yield bytes(1 << 20)
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether no more was taken than what the buffers on the way hold."""
+        return self.given < 64 << 20
 
 
 Planned = tuple[str, str, Callable[[Asked], Answer | None]]
@@ -342,6 +364,12 @@ def _listening(registry: FakeRegistry, address: str) -> Iterator[int]:
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
+            if answer.pieces is not None:
+                self.end_headers()
+                self.close_connection = True
+                for piece in answer.pieces:
+                    self.wfile.write(piece)
+                return
             if "Content-Length" not in answer.headers and answer.status != 204:
                 self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import ssl
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from attrs import define, field
 
 
+class _Server(ThreadingHTTPServer):
+    """A server to which clients may come that do not trust it."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ssl.SSLError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
-def serving(handler: type[BaseHTTPRequestHandler], address: str = "127.0.0.1") -> Iterator[int]:
-    """Serve at a free port of `address` for the block; give the port."""
-    server = ThreadingHTTPServer((address, 0), handler)
+def serving(
+    handler: type[BaseHTTPRequestHandler],
+    address: str = "127.0.0.1",
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[int]:
+    """Serve at a free port of `address` for the block, over `tls` if given; give the port."""
+    server = _Server((address, 0), handler)
+    if tls is not None:
+        # The handshake is left to the thread of the connection.
+        server.socket = tls.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
@@ -56,8 +76,8 @@ class WebServer:
         self.answers: defaultdict[str, list[Answer]] = defaultdict(list)
 
     @contextmanager
-    def serve(self) -> Iterator[str]:
-        """Serve in a thread; the value is the base URL, without a trailing ``/``."""
+    def serve(self, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+        """Serve in a thread, over `tls` if given; give the base URL, without a trailing ``/``."""
         web = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -79,8 +99,8 @@ class WebServer:
                 with suppress(ConnectionError):  # whoever was there has gone
                     super().handle()
 
-        with serving(Handler) as port:
-            yield f"http://127.0.0.1:{port}"
+        with serving(Handler, tls=tls) as port:
+            yield f"http{'s' if tls else ''}://127.0.0.1:{port}"
 
     def _file(self, path: str) -> Answer:
         target = self.folder / path.lstrip("/")

@@ -32,6 +32,7 @@ class WrongSizeError(FailedError):
 class BlobReader(io.RawIOBase):
     """The bytes of a blob, which nobody has verified; `ask` is asked for them six times at most.
 
+    It ends one byte after the blob's size at the latest, for a body may have no end.
     Raises what `final` makes of the last failure.
     """
 
@@ -76,9 +77,11 @@ class BlobReader(io.RawIOBase):
         if self._response is None:
             raise FailedError("the connection is gone", again=True)
         # Of a piece that breaks off nothing is had: the worse the line, the smaller they are.
-        most = _PIECE >> self._tries
+        most = min(length, _PIECE >> self._tries, self._blob.size + 1 - self._offset)
+        if not most:
+            return b""
         try:
-            data: bytes = self._response.raw.read(min(length, most), decode_content=False)
+            data: bytes = self._response.raw.read(most, decode_content=False)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             self._run.check()
             if self._offset >= self._blob.size:

@@ -1,4 +1,9 @@
-"""What there is: a repository's tags, a registry's repositories, a manifest's referrers."""
+"""What there is: a repository's tags, a registry's repositories, a manifest's referrers.
+
+A list comes in pages, of which a registry may give one after the other without end: all pages of
+one list together have at most 64 MiB, a million entries and 10,000 requests. RegistryError is
+raised for a longer one.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +27,8 @@ from immutable.transports.registry.origins import Origin
 from immutable.transports.registry.session import Request, read_small
 
 _MOST_PAGES: Final = 10_000
+_MOST_BYTES: Final = 64 << 20  # of all pages
+_MOST_ENTRIES: Final = 1_000_000  # on all pages
 _NEXT: Final = re.compile(r'<([^<>]{1,4096})>[^,]*;\s*rel="?next"?', re.IGNORECASE)
 
 
@@ -51,9 +58,12 @@ def referrers(client: Client, digest: Digest, artifact_type: str = "") -> tuple[
     """
     path = f"/v2/{client.repository}/referrers/{digest}"
     found: dict[Digest, Referrer] = {}
+    count = 0
     try:
         for document, where in _pages(client, path, "referrers", client.scopes):
-            found.update((one.descriptor.digest, one) for one in _read(document, where))
+            entries = _read(document, where)
+            count = _counted(count + len(entries), where)
+            found.update((one.descriptor.digest, one) for one in entries)
     except RegistryError as error:
         if error.status not in (400, 404, 405):
             raise
@@ -119,6 +129,7 @@ def _read(data: bytes, where: str) -> list[Referrer]:
 
 
 def _names(client: Client, path: str, key: str, scopes: tuple[str, ...]) -> Iterator[str]:
+    count = 0
     for data, where in _pages(client, path, key, scopes):
         try:
             document = canonical.decode(data)
@@ -127,9 +138,17 @@ def _names(client: Client, path: str, key: str, scopes: tuple[str, ...]) -> Iter
         names = document.get(key) if isinstance(document, dict) else None
         # A repository without tags has null for a list.
         for name in names or () if isinstance(document, dict) and key in document else [None]:
+            count = _counted(count + 1, where)
             if not isinstance(name, str) or not name.isprintable():
                 raise RegistryError(f"{where}: {key}: expected an array of names")
             yield name
+
+
+def _counted(count: int, where: str) -> int:
+    """Return `count`, the entries so far; raise RegistryError for too many."""
+    if count > _MOST_ENTRIES:
+        raise RegistryError(f"{where}: expected at most {_MOST_ENTRIES} entries, found more")
+    return count
 
 
 def _pages(
@@ -137,7 +156,7 @@ def _pages(
 ) -> Iterator[tuple[bytes, str]]:
     """Yield the documents at `path`, and where each was, following Link (RFC 8288)."""
     where = f"{client.where}: {what}"
-    url, seen = "", set[str]()
+    url, seen, left = "", set[str](), _MOST_BYTES
     for _ in range(_MOST_PAGES):
 
         def attempt(url: str = url) -> tuple[bytes, str]:
@@ -150,6 +169,9 @@ def _pages(
             data, url = attempts(attempt, client.run, MOST_ATTEMPTS)
         except FailedError as failed:
             raise client.error(what, failed) from None
+        left -= len(data)
+        if left < 0:
+            raise RegistryError(f"{where}: expected at most {_MOST_BYTES} bytes, found more")
         yield data, where
         if not url:
             return
