@@ -29,7 +29,7 @@ from immutable.progress import Progress
 from immutable.signing import PublicKey, SecretKey
 from immutable.sources.attempts import Run, in_threads
 from immutable.store import AbstractStore, layers
-from immutable.transports.registry.client import Client
+from immutable.transports.registry.client import UNTOLD, Client
 from immutable.transports.registry.transport import RegistryImage
 from immutable.transports.sending import WORKERS, Locked
 
@@ -158,7 +158,9 @@ class CacheWriter:
     def _has(self, tag: str, realisation: Realisation) -> bool:
         try:
             found = _entry(self.client, tag)
-        except RegistryError:
+        except RegistryError as error:
+            if error.status in UNTOLD:
+                return False
             raise
         except ImmutableError:
             return False

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 
 from immutable.sources.attempts import FailedError
 from immutable.sources.fetch import show_url
+from immutable.sources.tls import relax
 
 
 class Session(requests.Session):
@@ -25,7 +30,7 @@ class Session(requests.Session):
         # The cookie jar is the one part of a session that threads must not share.
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self.headers.update({"User-Agent": agent, "Accept": "*/*", "Accept-Encoding": "identity"})
-        adapter = HTTPAdapter(pool_maxsize=connections)
+        adapter = _Adapter(pool_maxsize=connections)
         self.mount("http://", adapter)
         self.mount("https://", adapter)
 
@@ -45,3 +50,34 @@ class Session(requests.Session):
                 f"{show_url(url)}"
             )
         return target
+
+
+class _Adapter(HTTPAdapter):
+    """An adapter whose connections look at certificates as strictly as others do."""
+
+    def init_poolmanager(self, *args: Any, **settings: Any) -> None:
+        """Make the pools of direct connections."""
+        super().init_poolmanager(*args, **settings)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **settings: Any) -> Any:
+        """Make the pools of connections through `proxy`."""
+        manager = super().proxy_manager_for(proxy, **settings)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+
+class _Secure(HTTPSConnection):
+    def connect(self) -> None:
+        # Its own for each: what is trusted may vary, as npm's settings have it.
+        if self.ssl_context is None:
+            self.ssl_context = create_urllib3_context(cert_reqs=resolve_cert_reqs(self.cert_reqs))
+        relax(self.ssl_context)
+        super().connect()
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _Secure
+
+
+_POOLS: Final = {"http": HTTPConnectionPool, "https": _SecurePool}

@@ -225,8 +225,8 @@ class FakeRegistry:
             del self._sessions[session]
             return Answer(204)
         if asked.method == "PATCH":
-            start = int(asked.headers["Content-Range"].partition("-")[0])
-            if start != len(self._sessions[session]):
+            start = asked.headers.get("Content-Range", "0-").partition("-")[0]
+            if int(start) != len(self._sessions[session]):
                 return Answer(416, self._progress(name, session))
         self._sessions[session] += asked.body
         if asked.method != "PUT":

@@ -26,6 +26,8 @@ from immutable.transports.registry.uploads import SMALL, Feed, Upload
 T = TypeVar("T")
 Sleep = Callable[[float], object]
 
+# With these some registries answer for what is not there yet.
+UNTOLD: Final = frozenset({403, 405})
 _SUBJECT: Final = "OCI-Subject"
 
 
@@ -169,11 +171,16 @@ class Client:
         return twice(lambda: self._manifest(reference))
 
     def head_manifest(self, reference: str | Digest) -> Digest | None:
-        """Return the digest of what is called `reference`; None if there is no such thing."""
+        """Return the digest of what is called `reference`; None if there is no such thing.
+
+        It is read where a registry answers no HEAD.
+        """
 
         def attempt() -> tuple[bool, Digest | None]:
             request = self.request("HEAD", f"manifests/{reference}", {"Accept": documents.ACCEPT})
-            with self.exchange.answer(request, self.run, 200, 404) as response:
+            with self.exchange.answer(request, self.run, 200, 404, *UNTOLD) as response:
+                if response.status_code in UNTOLD:
+                    return True, None
                 return response.status_code == 200, _named(response)
 
         there, found = self._tried(f"manifest {reference}", attempt)

@@ -29,6 +29,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from immutable.errors import TransportError
 from immutable.sources.attempts import FailedError
 from immutable.sources.fetch import innermost, root_cause
+from immutable.sources.tls import relax
 from immutable.transports.registry.origins import is_loopback
 from immutable.transports.sending import WORKERS
 
@@ -232,7 +233,7 @@ def _usual() -> ssl.SSLContext:
 
 def _context(ca_files: tuple[Path, ...]) -> ssl.SSLContext:
     """Return what trusts `ca_files`, the system's certificates and those of `requests`."""
-    context = ssl.create_default_context()
+    context = relax(ssl.create_default_context())
     context.load_verify_locations(cafile=DEFAULT_CA_BUNDLE_PATH)
     for path in ca_files:
         try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from attrs import frozen
 
 from immutable.digest import Digest
-from immutable.errors import TagTaken
+from immutable.errors import RegistryError, TagTaken
 from immutable.transports.base import Called, Document, expect_version
-from immutable.transports.registry.client import Client
+from immutable.transports.registry.client import UNTOLD, Client
 
 
 @frozen
@@ -15,7 +15,8 @@ class Tagging:
     """The tags that an image is to get in the repository of `client`.
 
     Those that are on another image stay there, unless `replace`. The standard has no way to put
-    a tag on the condition that it is free: of two pushes at once both may find it so.
+    a tag on the condition that it is free: of two pushes at once both may find it so. Nor do all
+    registries tell: a tag of which nothing is told, by a 403 or 405, counts as free.
     """
 
     client: Client
@@ -30,7 +31,7 @@ class Tagging:
         found = []
         for tag in self.tags:
             expect_version(Called(self.client.repository, tag), self._reference(tag))
-            holds = self.client.head_manifest(tag)
+            holds = self._holds(tag)
             if holds not in (None, digest) and not self.replace:
                 raise TagTaken(self._reference(tag), holds=holds, wanted=digest)
             if holds != digest:
@@ -44,6 +45,14 @@ class Tagging:
         """
         for tag in self.missing(root.descriptor.digest):
             self.client.put_manifest(root.descriptor, root.data, tag)
+
+    def _holds(self, tag: str) -> Digest | None:
+        try:
+            return self.client.head_manifest(tag)
+        except RegistryError as error:
+            if error.status in UNTOLD:
+                return None  # whether it may be put is for the registry to say
+            raise
 
     def _reference(self, tag: str) -> str:
         return f"{self.client.where}:{tag}"

@@ -25,6 +25,7 @@ from immutable.transports.registry.session import Exchange, RefusedError, Reques
 
 SMALL: Final = PIECE  # bytes up to which a blob is held, and sent within the PUT
 _CHUNK: Final = 16 << 20  # bytes at a time, for a registry that takes no more in one request
+_SMALLEST_CHUNK: Final = 64 << 10  # bytes; a registry that takes no more than that is given up
 _MOST_RESTARTS: Final = 2
 _RANGE: Final = re.compile(r"(?:bytes=)?0-(\d{1,19})", re.ASCII)
 # What the registry has of the upload is not what was sent, or is no more.
@@ -158,6 +159,8 @@ class Upload:
     chunk: int | None = None
     _location: str = field(default="", init=False)
     _offset: int = field(default=0, init=False)
+    _sent: int = field(default=0, init=False)  # bytes of the last request that carried some
+    _least: int = field(default=0, init=False)  # bytes of a chunk that is not the last
     _unsure: bool = field(default=False, init=False)
     _tries: int = field(default=0, init=False)
     _restarts: int = field(default=0, init=False)
@@ -182,28 +185,53 @@ class Upload:
     def _attempt(self) -> None:
         self._tries += 1
         try:
+            while not self._went_on():
+                pass
+        except RefusedError as refused:
+            if not self._location or refused.again:
+                raise
+            if refused.status != 416:
+                if refused.status != 404 and not _SPOILT & refused.codes:
+                    raise
+                self._restart(refused)
+            raise FailedError(str(refused), again=True) from None
+
+    def _went_on(self) -> bool:
+        """Bring the blob there; return False if the registry took less, and gets less next."""
+        try:
             self._go_on()
         except RefusedError as refused:
             self._unsure = True
-            if not self._location or refused.again:
-                raise
-            self._learn(refused)
-            raise FailedError(str(refused), again=True) from None
+            if self._location and self._was_too_large(refused) and self._shrink():
+                return False
+            raise
         except FailedError:
             self._unsure = True
             raise
+        return True
 
-    def _learn(self, refused: RefusedError) -> None:
-        """Change the way according to a refusal; raise it again where there is no other."""
-        if refused.status == 416:
-            return
-        if refused.status == 413 and self.chunk is None:
-            self.chunk = _CHUNK
-            return
-        if refused.status == 404 or _SPOILT & refused.codes:
-            self._restart(refused)
-            return
-        raise refused
+    def _was_too_large(self, refused: RefusedError) -> bool:
+        """Whether a refusal is of a request for its size; some registries say so by a 416.
+
+        That may also say that the registry is at another byte, which is asked for.
+        """
+        if refused.status != 416 or not self._sent:
+            return refused.status == 413 and self._sent > 0
+        before = self._offset
+        self._ask()
+        self._unsure = False
+        return not self._location or self._offset == before
+
+    def _shrink(self) -> bool:
+        """Have the next requests carry at most half of what the last one did, if they may."""
+        chunk = _CHUNK
+        while chunk >= self._sent:
+            chunk //= 2
+        chunk = max(chunk, self._least)
+        if not _SMALLEST_CHUNK <= chunk < self._sent:
+            return False
+        self.chunk, self._restarts = chunk, 0
+        return True
 
     def _restart(self, failed: FailedError) -> None:
         self._restarts += 1
@@ -212,15 +240,17 @@ class Upload:
         self._location, self._offset = "", 0
 
     def _go_on(self) -> None:
+        self._sent = 0
         if self._location and self._unsure:
             self._ask()
         if not self._location and self._begin():
             return
         self._unsure = False
-        if self.feed.blob.size <= SMALL:
+        size = self.feed.blob.size
+        if size <= min(SMALL, self.chunk or SMALL) and not self._offset:
             self._finish(self.feed.whole())
             return
-        while self._offset < self.feed.blob.size:
+        while self._offset < size:
             self._send_more()
         self._finish(b"")
 
@@ -265,22 +295,24 @@ class Upload:
             self._restart(FailedError("the registry has more bytes than the blob"))
 
     def _send_more(self) -> None:
-        start = self._offset
-        length = min(self.chunk or self.feed.blob.size, self.feed.blob.size - start)
-        headers = {
-            "Content-Type": "application/octet-stream",
-            "Content-Range": f"{start}-{start + length - 1}",
-        }
+        start, size = self._offset, self.feed.blob.size
+        self._sent = length = min(self.chunk or size, size - start)
+        headers = {"Content-Type": "application/octet-stream"}
+        # A stream carries none, as the standard has it; some registries limit what carries one.
+        if self.chunk is not None or start:
+            headers["Content-Range"] = f"{start}-{start + length - 1}"
         body = Stretch(self.feed, start, length)
         request = Request("PATCH", self._location, self.scopes, headers, body)
         with self.exchange.answer(request, self.run, 200, 201, 202, 204) as response:
             self._follow(response)
-            self._offset = _reached(response, start + length)
-        if not start < self._offset <= self.feed.blob.size:
-            self._restart(FailedError(f"the registry is at byte {self._offset} after {start}"))
+            reached = _reached(response, start + length)
+        self._offset = _position(start, length, size, reached)
+        if self._offset <= start:
+            self._restart(FailedError(f"the registry is at byte {reached} after {start}"))
             raise FailedError("the registry lost what it had of the upload", again=True)
 
     def _finish(self, rest: bytes) -> None:
+        self._sent = len(rest)
         mark = "&" if "?" in self._location else "?"
         url = self._location + mark + urlencode({"digest": str(self.feed.blob.digest)})
         headers = {"Content-Type": "application/octet-stream"}
@@ -300,8 +332,10 @@ class Upload:
         if not self._location or "Location" in response.headers:
             self._location = self.exchange.location(response, self.run)
         least = response.headers.get("OCI-Chunk-Min-Length", "")
-        if self.chunk is not None and re.fullmatch(r"[0-9]{1,15}", least):
-            self.chunk = max(self.chunk, int(least))
+        if re.fullmatch(r"[0-9]{1,15}", least):
+            self._least = int(least)
+        if self.chunk is not None:
+            self.chunk = max(self.chunk, self._least)
 
     def _cancel(self) -> None:
         """Tell the registry to forget the session; it will find out by itself if it cannot be."""
@@ -322,3 +356,17 @@ def _reached(response: requests.Response, otherwise: int) -> int:
     if match is None:
         return otherwise
     return int(match[1]) + 1 if int(match[1]) else 0
+
+
+def _position(start: int, length: int, size: int, reached: int) -> int:
+    """Return the byte to go on at, after `length` from `start` on were taken; 0 if none is right.
+
+    `reached` is what the registry says. Some are off by one, or count from the chunk's beginning;
+    once all was sent, the digest in the closing request decides what nonsense cannot.
+    """
+    end = start + length
+    if abs(reached - end) <= 1:
+        return end
+    if start < reached < end:
+        return reached
+    return end if end == size or abs(reached - length) <= 1 else 0
