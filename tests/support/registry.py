@@ -9,6 +9,7 @@ import base64
 import json
 import re
 import secrets
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -126,9 +127,9 @@ class FakeRegistry:
         return digest
 
     @contextmanager
-    def serve(self) -> Iterator[str]:
-        """Serve at two addresses; the value is ``HOST:PORT`` of the first."""
-        with _listening(self, "127.0.0.1") as port, _listening(self, ELSEWHERE) as other:
+    def serve(self, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+        """Serve at two addresses, the first over `tls` if given; give its ``HOST:PORT``."""
+        with _listening(self, "127.0.0.1", tls) as port, _listening(self, ELSEWHERE) as other:
             self.host, self.elsewhere = f"127.0.0.1:{port}", f"{ELSEWHERE}:{other}"
             yield self.host
 
@@ -343,7 +344,9 @@ def _error(status: int, code: str, detail: str = "") -> Answer:
 
 
 @contextmanager
-def _listening(registry: FakeRegistry, address: str) -> Iterator[int]:
+def _listening(
+    registry: FakeRegistry, address: str, tls: ssl.SSLContext | None = None
+) -> Iterator[int]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
@@ -380,5 +383,5 @@ def _listening(registry: FakeRegistry, address: str) -> Iterator[int]:
 
         do_GET = do_HEAD = do_POST = do_PATCH = do_PUT = do_DELETE = do_any  # noqa: N815
 
-    with serving(Handler, address) as port:
+    with serving(Handler, address, tls) as port:
         yield port
