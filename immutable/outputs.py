@@ -25,9 +25,10 @@ def expect_place(destination: Transport, spec: Spec) -> None:
     """
     if not isinstance(destination, DiskTransport):
         return
-    destination.expect_replaceable()
     for one in _inputs(spec):
         one.expect_apart(destination)
+    # Second, as it advises to remove what is in the way.
+    destination.expect_replaceable()
 
 
 def expect_distinct(destinations: Sequence[Transport]) -> None:

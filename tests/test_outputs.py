@@ -53,7 +53,8 @@ def test_a_build_never_writes_over_its_spec(shell: Shell, transport: str, path: 
     (shell.folder / "lock").symlink_to("hello.toml")
     output = path.format(folder=shell.folder.name)
     err = refused(shell, "build", "hello.toml", "-o", f"{transport}:{output}")
-    assert f"error: {Path(output)}: expected " in err
+    assert f"error: {Path(output)}: expected a place that nothing is read from" in err
+    assert "found the spec hello.toml; choose another place" in err
 
 
 def test_an_empty_spec_beside_others_is_no_place_either(shell: Shell) -> None:
@@ -235,8 +236,9 @@ def test_a_layout_is_refused_before_the_build(shell: Shell) -> None:
     shell.hello()
     shell.write("full/notes", "mine")
     assert "found notes" in refused(shell, "build", "hello.toml", "-o", "oci:full")
-    err = refused(shell, "build", "hello.toml", "-o", "oci:hello.toml")
-    assert "hello.toml: expected a directory or nothing there, found a file" in err
+    err = refused(shell, "build", "hello.toml", "-o", "oci:full/notes")
+    assert "full/notes: expected a directory or nothing there, found a file" in err
+    assert "found the spec" in refused(shell, "build", "hello.toml", "-o", "oci:hello.toml")
 
 
 @pytest.mark.parametrize("text", ["old", "sha256:12\n", f"sha256:{64 * '0'}\nmore", "\n"])

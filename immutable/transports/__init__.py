@@ -107,11 +107,11 @@ def _expect_apart(source: Transport, destination: Transport) -> None:
     """Raise TransportError, before anything is read, for a place that an image must not go to."""
     if not isinstance(destination, DiskTransport):
         return
-    destination.expect_replaceable()
     # A layout takes an image of its own under another name: nothing of it is replaced.
     shared = isinstance(source, DiskTransport) and source.replaces() != source.path
     if isinstance(source, DiskTransport) and not (shared and same(source.path, destination.path)):
         expect_apart(destination.replaces(), source.path, "the source")
+    destination.expect_replaceable()
 
 
 @frozen
