@@ -32,9 +32,11 @@ class LayersBelow:
     def find(self, *paths: bytes) -> Mapping[bytes, Entry]:
         """Return the entries at those of `paths` that are there; files with their content.
 
-        A hard link comes as the file that it is. Every call is a pass over the layers, top
-        first, until all is found: ask for everything at once. Raises EntryError for a file of
-        more than 64 MiB.
+        A hard link comes as the file that it is: the one that its target was when the layer got
+        to the link, as unpackers make it, whatever takes the target's place later. Every call is
+        a pass over the layers, top first, until all is found, and a second one over a layer with
+        links to what was not asked for: ask for everything at once. Raises EntryError for a file
+        of more than 64 MiB.
         """
         return self._find(paths, self._layers)
 
@@ -53,11 +55,10 @@ class LayersBelow:
                 break
             look = self._look(layers[number], wanted)
             here = look.here
-            links = {entry.target for entry in here.values() if entry.kind is Kind.HARDLINK}
-            if links:
-                # What a link repeats is in its own layer as a rule, and never in one above.
-                targets = self._find(links, layers[: number + 1])
-                here = {path: _resolved(entry, targets) for path, entry in here.items()}
+            if look.links:
+                # Of what stands before a link it is known only now that it was wanted.
+                targets = self._numbered(layers[number], set(look.links.values()))
+                here |= {path: _linked(path, targets[n]) for path, n in look.links.items()}
             found.update(here)
             wanted -= here.keys() | look.hidden
         return found
@@ -74,6 +75,17 @@ class LayersBelow:
                     break
         return look
 
+    def _numbered(self, layer: Realisation, numbers: set[int]) -> dict[int, Entry]:
+        """Return the members of one layer that have `numbers`, from 0 in its order."""
+        found: dict[int, Entry] = {}
+        with self._members(layer) as members:
+            for number, member in enumerate(members):
+                if number in numbers:
+                    found[number] = _with_content(member.entry, member)
+                    if len(found) == len(numbers):
+                        break
+        return found
+
     @contextmanager
     def _members(self, layer: Realisation) -> Iterator[Iterator[Member]]:
         name = f"layer {layer.diff_id.short}"
@@ -88,10 +100,15 @@ class _Look:
     """What a layer says of some paths: what is `here`, and what it hides in the layers under it.
 
     What a layer hides, it hides only there: its own entries stand, wherever its whiteouts do.
+    `links` has those of the paths that are hard links to what was not looked at, each with the
+    number of the member that it is.
     """
 
     paths: set[bytes]
     here: dict[bytes, Entry] = field(factory=dict)
+    links: dict[bytes, int] = field(factory=dict)
+    _numbers: dict[bytes, int] = field(factory=dict)  # of what each path is so far
+    _count: int = 0
     _covered: set[bytes] = field(factory=set)
     _folders: set[bytes] = field(init=False)
 
@@ -111,6 +128,12 @@ class _Look:
         engines differ in what they make of that.
         """
         entry = member.entry
+        number = self._count
+        self._count += 1
+        if entry.kind is Kind.HARDLINK:
+            # The reader has seen to it that the target is in this layer, before the link.
+            number = self._numbers[entry.target]
+        self._numbers[entry.path] = number
         name = entry.path.rpartition(b"/")[2]
         if name.startswith(_WHITEOUT):
             self._covered |= _whited_out(entry.path, name, self.paths)
@@ -119,22 +142,33 @@ class _Look:
         if on_the_way and (mark := overlay_mark(entry)):
             raise EntryError(f"{show(entry.path)}: a layer below has {mark} there")
         if entry.path in self.paths:
-            self.here[entry.path] = _with_content(entry, member)
+            self._take(entry, member, number)
         if entry.kind is not Kind.DIRECTORY and entry.path in self._folders:
             # A path that is no directory hides all that lay below it.
             below = entry.path + b"/"
             self._covered |= {path for path in self.paths if path.startswith(below)}
 
+    def _take(self, entry: Entry, member: Member, number: int) -> None:
+        """Let one of the paths be `entry`, in the place of what it was in this layer before."""
+        path = entry.path
+        self.links.pop(path, None)
+        if entry.kind is not Kind.HARDLINK:
+            self.here[path] = _with_content(entry, member)
+        elif entry.target in self.here and entry.target not in self.links:
+            self.here[path] = _linked(path, self.here[entry.target])
+        else:
+            self.here[path] = entry
+            self.links[path] = number
 
-def _resolved(entry: Entry, targets: Mapping[bytes, Entry]) -> Entry:
-    if entry.kind is not Kind.HARDLINK:
-        return entry
-    target = targets.get(entry.target)
-    if target is None:
-        raise EntryError(
-            f"{show(entry.path)}: a hard link to {show(entry.target)}, which no layer has"
-        )
-    return evolve(target, path=entry.path)
+
+def _linked(path: bytes, target: Entry) -> Entry:
+    """Return the hard link `path` to `target` as what it is; raise EntryError for an overlay mark.
+
+    Its kind says whether that is a file.
+    """
+    if mark := overlay_mark(target):
+        raise EntryError(f"{show(path)}: a layer below has {mark} there")
+    return evolve(target, path=path)
 
 
 def _whited_out(path: bytes, name: bytes, paths: set[bytes]) -> set[bytes]:

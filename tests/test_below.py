@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from immutable import oci
 from immutable.below import LayersBelow
@@ -14,9 +18,12 @@ from immutable.derivation import Realisation
 from immutable.digest import Digest
 from immutable.entries import Entry, Kind
 from immutable.errors import ArchiveError, DigestMismatch, EntryError
-from immutable.oci import Descriptor
+from immutable.oci import Descriptor, ImageConfig, Manifest
 from immutable.store import MemoryStore
+from immutable.transports import copy
+from tests.support import needs
 from tests.support.archives import END, block, directory, hardlink, member, pax, symlink
+from tests.support.images import AMD64, MemoryTransport
 
 ETC = b"etc/passwd"
 
@@ -125,6 +132,115 @@ def test_a_hard_link_is_the_file_of_its_own_layer() -> None:
     assert b"1" == below.read(ETC)
     entry = below.find(ETC)[ETC]
     assert (ETC, Kind.FILE, 0o600) == (entry.path, entry.kind, entry.mode)
+
+
+# A layer is unpacked in its order, and what comes later takes the place of what was there. So a
+# link is what its target was then. With each: what engines see at ETC in the end.
+FIRST, SECOND = member(b"x", b"first"), member(b"x", b"second")
+LINKED: dict[str, tuple[list[bytes], bytes]] = {
+    "target replaced": ([FIRST + hardlink(ETC, b"x") + SECOND], b"first"),
+    "link again": ([FIRST + hardlink(ETC, b"x") + SECOND + hardlink(ETC, b"x")], b"second"),
+    "chain": ([FIRST + hardlink(b"y", b"x") + SECOND + hardlink(ETC, b"y")], b"first"),
+    "longer chain": (
+        [FIRST + hardlink(b"y", b"x") + SECOND + hardlink(b"z", b"y") + hardlink(b"y", b"x")
+         + hardlink(ETC, b"z")],
+        b"first",
+    ),
+    "target becomes a directory": (
+        [FIRST + hardlink(ETC, b"x") + directory(b"x") + member(b"x/y", b"second")],
+        b"first",
+    ),
+    "target becomes a symlink": (
+        [member(b"y", b"second") + FIRST + hardlink(ETC, b"x") + symlink(b"x", b"y")],
+        b"first",
+    ),
+    "target becomes a link": (
+        [member(b"y", b"second") + FIRST + hardlink(ETC, b"x") + hardlink(b"x", b"y")],
+        b"first",
+    ),
+    "link replaced": ([FIRST + hardlink(ETC, b"x") + member(ETC, b"own")], b"own"),
+    "link back": ([member(ETC, b"own") + hardlink(b"x", ETC) + member(ETC, b"new")], b"new"),
+    "file replaced by a link": ([member(ETC, b"own") + FIRST + hardlink(ETC, b"x")], b"first"),
+    "link of what it was": (
+        [member(ETC, b"own") + hardlink(b"x", ETC) + member(ETC, b"new") + hardlink(ETC, b"x")],
+        b"own",
+    ),
+    "target replaced above": ([FIRST + hardlink(ETC, b"x"), SECOND], b"first"),
+    "target whited out above": ([FIRST + hardlink(ETC, b"x"), member(b".wh.x")], b"first"),
+    "target there beneath": ([SECOND, FIRST + hardlink(ETC, b"x")], b"first"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LINKED)
+def test_a_hard_link_is_what_its_target_was_when_it_was_made(case: str) -> None:
+    layers, expected = LINKED[case]
+    below = Layers()
+    for one in layers:
+        below.add(one)
+    assert expected == below.below.read(ETC)
+    # Whether the target is asked for too makes no difference.
+    assert expected == content(below.below.find(ETC, b"x", b"y", b"z")[ETC])
+
+
+@pytest.mark.tools
+@needs.tool("umoci")
+@pytest.mark.parametrize("case", LINKED)
+def test_umoci_unpacks_what_we_see(tmp_path: Path, case: str) -> None:
+    layers, expected = LINKED[case]
+    there = MemoryTransport()
+    tars = [one + END for one in layers]
+    config = ImageConfig(AMD64, "1970-01-01T00:00:00Z", tuple(map(Digest.of, tars)))
+    blobs = tuple(there.add(one, oci.LAYER) for one in tars)
+    there.add_manifest(Manifest(there.add(config.encode(), oci.CONFIG), blobs))
+    copy(there, f"oci:{tmp_path / 'layout'}:web")
+    command = ("umoci", "unpack", "--rootless", "--image", "layout:web", "bundle")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert 0 == done.returncode, done.stderr.decode()
+    assert expected == (tmp_path / "bundle/rootfs/etc/passwd").read_bytes()
+
+
+PLACES = st.sampled_from([ETC, b"x", b"y", b"z"])
+
+
+@given(st.lists(st.tuples(PLACES, st.none() | PLACES), max_size=12))
+def test_a_layer_is_what_comes_of_unpacking_it_in_order(
+    steps: list[tuple[bytes, bytes | None]],
+) -> None:
+    unpacked: dict[bytes, bytes] = {}
+    members = []
+    for number, (path, target) in enumerate(steps):
+        if target is None:
+            unpacked[path] = b"%d" % number
+            members.append(member(path, unpacked[path]))
+        elif target in unpacked and target != path:
+            unpacked[path] = unpacked[target]
+            members.append(hardlink(path, target))
+    below = Layers().add(*members).below
+    found = below.find(ETC, b"x", b"y", b"z")
+    assert unpacked == {path: content(entry) for path, entry in found.items()}
+    for path, expected in unpacked.items():
+        assert expected == below.read(path)
+
+
+def test_a_hard_link_to_a_file_beneath_is_refused() -> None:
+    layers = Layers().add(member(b"x", b"1")).add(hardlink(ETC, b"x"))
+    with pytest.raises(ArchiveError, match="a hard link to x, which is not there before it"):
+        layers.below.find(ETC)
+
+
+def test_a_hard_link_is_no_way_around_overlay_marks() -> None:
+    layers = Layers().add(block(b"x", flag=b"3"), hardlink(ETC, b"x"))
+    with pytest.raises(EntryError, match="etc/passwd: a layer below has the character device 0:0"):
+        layers.below.find(ETC)
+
+
+def test_a_hard_link_to_a_symlink_is_a_symlink() -> None:
+    entry = Layers().add(symlink(b"x", b"y"), hardlink(ETC, b"x")).below.find(ETC)[ETC]
+    assert (ETC, Kind.SYMLINK, b"y") == (entry.path, entry.kind, entry.target)
+
+
+def test_a_hard_link_to_a_whiteout_is_no_error_of_ours() -> None:
+    assert b"" == Layers().add(member(b".wh.x"), hardlink(ETC, b".wh.x")).below.read(ETC)
 
 
 def test_a_later_entry_of_a_foreign_layer_replaces_an_earlier_one() -> None:

@@ -279,7 +279,7 @@ def test_the_digest_file(shell: Shell, host: str) -> None:
         ("copy", "shop/web", f"docker://{host}/copied"),
         ("pull", f"{host}/shop/web:1.0", "pulled"),
     ):
-        shell.write("digest", "old")
+        shell.write("digest", f"sha256:{64 * '0'}\n")
         assert 0 == shell.run(*act, "--digest-file", "digest").status
         assert f"{digest}\n" == Path("digest").read_text()
     assert ["digest", "hello.toml"] == sorted(path.name for path in Path().iterdir())

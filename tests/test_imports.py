@@ -59,6 +59,7 @@ GROUPS: Final[tuple[tuple[str, frozenset[str]], ...]] = (
         frozenset(
             [
                 "plan",
+                "outputs",
                 "realise",
                 "build",
                 "locking",

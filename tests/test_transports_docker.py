@@ -120,12 +120,13 @@ def test_no_platform_for_this_machine(tmp_path: Path) -> None:
 
 def test_an_existing_file_is_replaced_only_when_all_is_well(tmp_path: Path) -> None:
     target = tmp_path / "web.tar"
-    target.write_text("before")
+    copy(image(2), f"docker-archive:{target}")
+    before = target.read_bytes()
     source = image()
     source.blobs[source.manifest.layers[-1].digest] = b""
     with pytest.raises(DigestMismatch):
         copy(source, f"docker-archive:{target}")
-    assert "before" == target.read_text()
+    assert before == target.read_bytes()
     assert [target] == list(tmp_path.iterdir())
 
 

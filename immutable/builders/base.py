@@ -24,6 +24,7 @@ from immutable.progress import Progress
 from immutable.sources.fetch import Fetcher, Wanted
 from immutable.spec import Layer, Spec, owner_ids
 from immutable.store import AbstractStore
+from immutable.transports.outputs import DiskTransport
 
 
 @frozen
@@ -139,11 +140,25 @@ class Builder(Protocol):
 
 
 @runtime_checkable
+class Chooser(Protocol):
+    """A builder that takes some of what a local folder holds, and leaves the rest."""
+
+    def chooses(self, options: Any, path: bytes) -> bool:
+        """Tell whether a file would be taken, by its path within the folder."""
+
+
+@runtime_checkable
 class Adopter(Protocol):
     """A builder whose layers are taken as they are, without being packed again."""
 
     def beneath(self, options: Any) -> str | None:
         """Return the path of the spec whose layers are taken; None if they are no spec's."""
+
+    def on_disk(self, options: Any) -> DiskTransport | None:
+        """Return the layout or archive that layers are taken from; None for anything else.
+
+        Its path is relative to the spec's folder.
+        """
 
     def foundation(self, snapshot: Snapshot, platform: Platform) -> Foundation:
         """Return what the layer brings for `platform`."""

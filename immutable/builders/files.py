@@ -21,7 +21,7 @@ from immutable.lock import LockedLayer
 from immutable.notation import Glob, Mode, Owner, Target
 from immutable.notation import target as parse_target
 from immutable.sources.fetch import Wanted
-from immutable.sources.tree import Tree
+from immutable.sources.tree import Choice, Tree
 from immutable.spec import Layer
 from immutable.structure import FaultError, parsed_by
 
@@ -115,6 +115,10 @@ class FilesBuilder:
     def paths(self, options: FilesOptions) -> tuple[str, ...]:
         """Return the source, if there is one."""
         return (options.source,) if options.source else ()
+
+    def chooses(self, options: FilesOptions, path: bytes) -> bool:
+        """Tell whether the globs choose `path`."""
+        return Choice(options.include, options.exclude)(path)
 
     def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:  # noqa: ARG002
         """List the files that the globs choose; read them, unless packing does that better."""

@@ -146,17 +146,23 @@ def _check_outputs(
     outputs: Sequence[str], specs: Sequence[Spec], tags: Sequence[str], store: AbstractStore
 ) -> None:
     """Find out before any work that an image cannot go where it is to go."""
+    from immutable.outputs import expect_distinct, expect_place
+
+    places = []
     for destination in outputs:
         for spec in specs:
             tag = next(iter((*spec.image.tags, *tags)), None)
             # What git has to say comes later; any tag will do to see whether it is one.
             known = "0" if tag is not None and "{" in tag else tag
-            destinations.check(destination, spec.image.name, known, store)
+            place = destinations.check(destination, spec.image.name, known, store)
+            expect_place(place, spec)
+            places.append(place)
         if len(specs) > 1 and destinations.holds_one(destination):
             raise click.UsageError(
                 f"-o {destination} takes one image; there are {len(specs)} specs. "
                 "oci:DIR without a name holds them all."
             )
+    expect_distinct(places)
 
 
 def _deliver(

@@ -59,6 +59,7 @@ def copy(
     with digest_written(digest_file) as written, open_store(config) as store:
         taken = transports.parse(source, store=store, registries=config.registries)
         given = _destination(destination, taken, store, config, replace_tag=replace_tag)
+        _expect_apart(digest_file, given)
         with shell.watching() as progress:
             root = transports.copy(taken, given, platform=platform, progress=progress)
         written(root)
@@ -89,6 +90,14 @@ def _destination(
     )
 
 
+def _expect_apart(digest_file: Path | None, destination: Transport) -> None:
+    """Raise TransportError where the digest would take the image's place."""
+    from immutable.transports.outputs import DiskTransport, expect_apart
+
+    if digest_file is not None and isinstance(destination, DiskTransport):
+        expect_apart(digest_file, destination.path, "the image that is copied,")
+
+
 def _own_name(source: Transport, store: AbstractStore) -> tuple[str, str]:
     """Return the name and the tag that an image goes by; both may be empty."""
     from immutable.transports.store import StoreImage
@@ -104,14 +113,15 @@ def _own_name(source: Transport, store: AbstractStore) -> tuple[str, str]:
 def digest_written(path: Path | None) -> Iterator[Callable[[Descriptor], object]]:
     """Give what takes the digest for the file `path`, which is there if the block ends well.
 
-    Raises TransportError at once for a place where no file can be.
+    Raises TransportError at once for a place where no file can be, and for a file that is
+    neither empty nor one with a digest.
     """
     if path is None:
         yield lambda _: None
         return
-    from immutable.transports import members
+    from immutable.transports import members, outputs
 
-    with members.written(path) as draft:
+    with members.written(path, outputs.DIGEST) as draft:
         yield lambda root: draft.write(f"{root.digest}\n".encode())
 
 

@@ -32,9 +32,10 @@ from immutable.progress import SILENT, Progress
 from immutable.store import AbstractStore
 from immutable.store.names import Reference
 from immutable.transports.base import Image, Scratch, Source, Transport, expect_version, temporary
+from immutable.transports.outputs import DiskTransport, expect_apart, same
 from immutable.transports.tree import expect_platform, gather
 
-__all__ = ["Image", "Source", "Transport", "copy", "parse"]
+__all__ = ["DiskTransport", "Image", "Source", "Transport", "copy", "parse"]
 
 
 def copy(
@@ -54,7 +55,7 @@ def copy(
     copied, else the index with everything in it. All bytes are verified on the way, their names
     come last: on an error the destination has nothing new by its name. Raises ImmutableError:
     TagTaken for a tag of another image in a registry or a store, TransportError for `latest` as
-    a destination's tag.
+    a destination's tag, for the source itself, and for a file that is not to be replaced.
     """
 
     def place(named: Transport | str) -> Transport:
@@ -64,6 +65,7 @@ def copy(
 
     given, taken = place(source), place(destination)
     expect_version(taken.called(), taken)
+    _expect_apart(given, taken)
     wanted = platform or taken.takes()
     with given.open() as opened:
         image = gather(opened, wanted)
@@ -99,6 +101,17 @@ def parse(
         return transport(rest, around)
     except ValueError as error:
         raise TransportError(f"{reference}: {error}") from None
+
+
+def _expect_apart(source: Transport, destination: Transport) -> None:
+    """Raise TransportError, before anything is read, for a place that an image must not go to."""
+    if not isinstance(destination, DiskTransport):
+        return
+    # A layout takes an image of its own under another name: nothing of it is replaced.
+    shared = isinstance(source, DiskTransport) and source.replaces() != source.path
+    if isinstance(source, DiskTransport) and not (shared and same(source.path, destination.path)):
+        expect_apart(destination.replaces(), source.path, "the source")
+    destination.expect_replaceable()
 
 
 @frozen

@@ -88,9 +88,9 @@ def completed(destination: str, name: str, tag: str | None) -> str:
     )
 
 
-def check(destination: str, name: str, tag: str | None, store: AbstractStore) -> None:
-    """Raise TransportError if an image called `name` cannot go to `destination`."""
-    place(destination, name, () if tag is None else (tag,), store=store)
+def check(destination: str, name: str, tag: str | None, store: AbstractStore) -> Transport:
+    """Return where an image called `name` goes; raise TransportError if it cannot go there."""
+    return place(destination, name, () if tag is None else (tag,), store=store)
 
 
 def holds_one(destination: str) -> bool:

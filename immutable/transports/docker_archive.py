@@ -24,7 +24,7 @@ from immutable.oci import Descriptor, Index
 from immutable.platforms import Platform
 from immutable.progress import Progress
 from immutable.store.files import Draft
-from immutable.transports import docker_saved, members
+from immutable.transports import docker_saved, members, outputs
 from immutable.transports.base import Called, Image, Scratch, pieces, temporary
 from immutable.transports.docker_names import DockerName
 from immutable.transports.docker_saved import SavedSource
@@ -64,10 +64,18 @@ class DockerArchive:
         except ValueError as error:
             raise TransportError(f"{self}: {error}; say which platform to take") from None
 
+    def expect_replaceable(self) -> None:
+        """Raise TransportError unless there is nothing, or another such archive."""
+        outputs.expect_replaceable(self.path, outputs.DOCKER_ARCHIVE)
+
+    def replaces(self) -> Path:
+        """Return the archive."""
+        return self.path
+
     def receive(self, image: Image, progress: Progress) -> None:
         """Write the archive beside its place, then move it there."""
         parts = take_apart(image, str(self))
-        with members.written(self.path) as draft:
+        with members.written(self.path, outputs.DOCKER_ARCHIVE) as draft:
             _write(draft, image, parts, self.name, progress)
 
 

@@ -19,6 +19,7 @@ from immutable.errors import ArchiveError, BlobMissing, ImageError, StoreError, 
 from immutable.store import files
 from immutable.tar import reader
 from immutable.transports.base import Scratch, pieces
+from immutable.transports.outputs import Form, expect_replaceable
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -211,20 +212,19 @@ def member(path: str, size: int, content: Iterable[bytes]) -> Iterator[bytes]:
 
 
 @contextmanager
-def written(path: Path) -> Iterator[files.Draft]:
+def written(path: Path, form: Form) -> Iterator[files.Draft]:
     """Give a draft that becomes the file `path` if the block ends well.
 
-    Raises TransportError before it starts if `path` is anything but a regular file, or nothing.
+    Raises TransportError before it starts, and again before it ends, if what is at `path` is
+    not to be replaced by a file of `form` (`outputs.expect_replaceable`).
     """
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise TransportError(f"{path}: expected a regular file or nothing there")
-    if not path.parent.is_dir():
-        raise TransportError(f"{path.parent}: no such directory; make it first")
+    expect_replaceable(path, form)
     files.sweep_drafts(path.parent)
     draft = files.Draft(path.parent)
     try:
         yield draft
         draft.sync()
+        expect_replaceable(path, form)  # the block may have taken long
         draft.publish(path)
     finally:
         draft.discard()

@@ -16,6 +16,7 @@ from immutable.platforms import Platform
 from immutable.progress import Progress
 from immutable.store.layout import Layout
 from immutable.store.streams import Ingest
+from immutable.transports import outputs
 from immutable.transports.base import Called, Image
 from immutable.transports.sending import send
 
@@ -88,8 +89,27 @@ class LayoutDirectory:
         """Take all platforms."""
         return None
 
+    def expect_replaceable(self) -> None:
+        """Raise unless there is nothing, an empty directory or a layout that is no store.
+
+        ImageError says what else is in the directory, TransportError what is wrong with the place.
+        """
+        outputs.expect_outside_stores(self.path)
+        if self.path.is_dir():
+            Layout(self.path).expect_layout_or_empty()
+        elif self.path.exists() or self.path.is_symlink():
+            raise TransportError(
+                f"{self.path}: expected a directory or nothing there, found a file; "
+                "choose another name"
+            )
+
+    def replaces(self) -> Path:
+        """Return the layout's index."""
+        return Layout(self.path).index_path
+
     def receive(self, image: Image, progress: Progress) -> None:
         """Put the image's blobs there, then name it in `index.json`."""
+        self.expect_replaceable()
         layout = Layout.create(self.path)
         send(image, _LayoutSink(layout), progress)
         layout.update_index(lambda index: _entered(index, named(image.root, self.ref)))

@@ -15,7 +15,7 @@ from immutable.oci import Descriptor, Index
 from immutable.platforms import Platform
 from immutable.progress import Progress
 from immutable.store.layout import VERSION
-from immutable.transports import members
+from immutable.transports import members, outputs
 from immutable.transports.base import MAX_DOCUMENT, Called, Image, Scratch, pieces, temporary
 from immutable.transports.members import Members
 from immutable.transports.oci import check_ref, choose, named
@@ -58,9 +58,17 @@ class OciArchive:
         """Take all platforms."""
         return None
 
+    def expect_replaceable(self) -> None:
+        """Raise TransportError unless there is nothing, or another such archive."""
+        outputs.expect_replaceable(self.path, outputs.OCI_ARCHIVE)
+
+    def replaces(self) -> Path:
+        """Return the archive."""
+        return self.path
+
     def receive(self, image: Image, progress: Progress) -> None:
         """Write the archive beside its place, then move it there."""
-        with members.written(self.path) as draft:
+        with members.written(self.path, outputs.OCI_ARCHIVE) as draft:
             for piece in _archive(image, self.ref, progress):
                 draft.write(piece)
 

@@ -26,7 +26,7 @@ from immutable.spec import Layer
 from immutable.structure import parsed_by
 
 if TYPE_CHECKING:
-    from immutable.transports import Source
+    from immutable.transports import DiskTransport, Source
 
 AS_IS: Final = "as-is"  # what stands for the encoder in the record of an adopted layer
 
@@ -56,6 +56,11 @@ class ImageBuilder:
     def beneath(self, options: ImageOptions) -> str | None:
         """Return the path of the spec to build upon; None for anything else."""
         return options.from_.path if isinstance(options.from_, OtherSpec) else None
+
+    def on_disk(self, options: ImageOptions) -> DiskTransport | None:
+        """Return the layout or archive that `from` writes."""
+        place = options.from_
+        return place.transport if isinstance(place, OnDisk) else None
 
     def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
         """Pin the digest of what the reference means now.
