@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from immutable.platforms import Platform
 from immutable.store import MemoryStore, Store
 from immutable.store.layout import Layout
 from immutable.verify import verify
-from tests.support.archives import END, member
+from tests.support.archives import END, gzipped, member
 from tests.support.specs import (
     AMD64,
     ARM64,
@@ -299,9 +298,9 @@ def test_what_is_on_this_machine_is_no_fetching(
     ("media_type", "pack"),
     [
         (oci.LAYER, bytes),
-        (oci.LAYER_GZIP, gzip.compress),
+        (oci.LAYER_GZIP, gzipped),
         (oci.LAYER_ZSTD, zstd.compress),
-        ("application/vnd.docker.image.rootfs.diff.tar.gzip", gzip.compress),
+        ("application/vnd.docker.image.rootfs.diff.tar.gzip", gzipped),
     ],
 )
 def test_layers_of_every_compression(
@@ -334,8 +333,8 @@ def test_whiteouts_in_the_base_hold_for_accounts(
     ("change", "error"),
     [
         ({"diff_ids": (Digest.of(b"other"),)}, DigestMismatch),
-        ({"packed": lambda data: gzip.compress(data) + b"junk"}, ArchiveError),
-        ({"packed": lambda data: gzip.compress(data)[:-5]}, ArchiveError),
+        ({"packed": lambda data: gzipped(data) + b"junk"}, ArchiveError),
+        ({"packed": lambda data: gzipped(data)[:-5]}, ArchiveError),
         ({"packed": zstd.compress}, ArchiveError),
     ],
     ids=["diffID", "junk", "truncated", "other compression"],
@@ -417,7 +416,7 @@ def test_a_layer_that_was_in_the_store_is_checked_all_the_same(
     layout_image(layout, LOW, name="v1", diff_ids=(Digest.of(b"other"),))
     spec = write(tmp_path, ON_LAYOUT)
     lock(spec, store, config=CONFIG)
-    store.put_blob(gzip.compress(LOW, mtime=0))
+    store.put_blob(gzipped(LOW))
 
     with pytest.raises(DigestMismatch, match="diffID"):
         build(spec, store)
@@ -598,7 +597,7 @@ def test_an_archive_is_pinned_and_read_where_it_lies(
     archive, (transport, _, name) = tmp_path / "base.tar", reference.split(":", 2)
     copy(f"oci:{layout.path}:v1", f"{transport}:{archive}:{name}")
     if packed:
-        archive.write_bytes(gzip.compress(archive.read_bytes()))
+        archive.write_bytes(gzipped(archive.read_bytes()))
     spec = write(tmp_path, layer("image", "base", from_=reference) + APP)
     locked = lock(spec, store, config=CONFIG)
 

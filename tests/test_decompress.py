@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import bz2
 import contextlib
-import gzip
 import io
 import lzma
 import subprocess
@@ -20,9 +19,10 @@ from hypothesis import strategies as st
 from immutable.archives.decompress import open_stream
 from immutable.compat import zstd
 from immutable.errors import ArchiveError
+from tests.support.archives import gzipped
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": lambda data: gzip.compress(data, mtime=0),
+    "gzip": gzipped,
     "zstd": lambda data: zstd.compress(data, options={zstd.CompressionParameter.checksum_flag: 1}),
     "xz": lzma.compress,
     "bzip2": bz2.compress,
@@ -111,7 +111,7 @@ def test_junk_after_the_end(name: str, junk: bytes) -> None:
 
 
 def test_another_format_after_the_end() -> None:
-    refused(gzip.compress(b"data") + lzma.compress(b"data"), "gzip: junk after its end")
+    refused(gzipped(b"data") + lzma.compress(b"data"), "gzip: junk after its end")
 
 
 @every_format
@@ -130,15 +130,15 @@ def test_a_wrong_checksum(name: str) -> None:
 
 
 def test_a_wrong_gzip_length() -> None:
-    packed = bytearray(gzip.compress(b"some data"))
+    packed = bytearray(gzipped(b"some data"))
     packed[-1] ^= 1
     refused(bytes(packed), "gzip: damaged", "length")
 
 
 def test_another_compression_than_promised() -> None:
-    refused(gzip.compress(b"x"), "expected xz, found gzip", compression="xz")
+    refused(gzipped(b"x"), "expected xz, found gzip", compression="xz")
     refused(b"x", "expected gzip, found none", compression="gzip")
-    refused(gzip.compress(b"x"), "expected none, found gzip", compression="none")
+    refused(gzipped(b"x"), "expected none, found gzip", compression="none")
 
 
 @every_format
@@ -157,7 +157,7 @@ def test_the_source_may_read_short() -> None:
         def read(self, _length: int | None = -1, /) -> bytes:
             return super().read(3)
 
-    assert TEXT == open_stream(Trickle(gzip.compress(TEXT)), name="a.tar").read()
+    assert TEXT == open_stream(Trickle(gzipped(TEXT)), name="a.tar").read()
     assert TEXT == open_stream(Trickle(TEXT), name="a.tar").read()
 
 
@@ -272,7 +272,7 @@ def test_a_dictionary_too_large() -> None:
 
 def test_many_members_take_linear_time() -> None:
     def seconds(count: int) -> float:
-        packed = gzip.compress(b"x" * 100) * count
+        packed = gzipped(b"x" * 100) * count
         begun = time.perf_counter()
         unpacked(packed)
         return time.perf_counter() - begun

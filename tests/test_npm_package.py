@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -23,7 +22,7 @@ from immutable.errors import ArchiveError, DigestMismatch, EntryError, Immutable
 from immutable.sources.npm.lockfile import Package
 from immutable.store import MemoryStore, Store
 from immutable.tar.format import BLOCK
-from tests.support.archives import END, block, directory, hardlink, member, pax, symlink
+from tests.support.archives import END, block, directory, gzipped, hardlink, member, pax, symlink
 from tests.support.debian_layer import Beneath
 from tests.support.npm import Content, Project, shape, tarball
 from tests.support.specs import Notes, contents
@@ -84,7 +83,7 @@ def _bytes(one: File) -> bytes:
 
 
 def packed(*members: bytes) -> bytes:
-    return gzip.compress(b"".join(members) + END, mtime=0)
+    return gzipped(b"".join(members) + END)
 
 
 GOOD = member(b"package/index.js", b"good")
@@ -184,11 +183,11 @@ FLIPPED[-6] ^= 1  # of the CRC
         (b"no archive at all", "truncated"),
         (packed(GOOD)[:-9], "truncated: ends within a stream"),
         (packed(GOOD)[:40], "truncated: ends within a stream"),
-        (gzip.compress(GOOD[:-BLOCK], mtime=0), "bytes of content missing"),
-        (gzip.compress(GOOD, mtime=0), "before its end mark"),
+        (gzipped(GOOD[:-BLOCK]), "bytes of content missing"),
+        (gzipped(GOOD), "before its end mark"),
         (bytes(FLIPPED), "damaged: "),
         (packed(GOOD) + b"junk", "junk after its end"),
-        (gzip.compress(GOOD + END + GOOD, mtime=0), "data after the end mark"),
+        (gzipped(GOOD + END + GOOD), "data after the end mark"),
     ],
 )
 def test_damaged_archives_are_refused(data: bytes, said: str) -> None:
@@ -199,7 +198,7 @@ def test_damaged_archives_are_refused(data: bytes, said: str) -> None:
 
 
 def test_members_of_gzip_one_after_another_are_one_archive() -> None:
-    (found,) = unpacked(gzip.compress(GOOD) + gzip.compress(member(b"package/b", b"b") + END))
+    (found,) = unpacked(gzipped(GOOD) + gzipped(member(b"package/b", b"b") + END))
     assert {"index.js", "b"} == found.keys()
 
 

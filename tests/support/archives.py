@@ -12,6 +12,15 @@ from attrs import evolve, frozen
 BLOCK = 512
 END = bytes(2 * BLOCK)
 
+
+def gzipped(data: bytes) -> bytes:
+    """Return `data` as one gzip member, with the same bytes whenever and wherever it is made.
+
+    gzip.compress writes the present time, and from Python 3.13 on another header.
+    """
+    return zlib.compress(data, 9, wbits=zlib.MAX_WBITS | 16)
+
+
 # Tar: POSIX.1-2017 pax, "ustar Interchange Format"
 
 

@@ -13,7 +13,6 @@ valid gzip, xz and zstd containers.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import lzma
 import struct
@@ -26,6 +25,7 @@ from pathlib import Path
 
 from attrs import define, field, frozen
 
+from tests.support.archives import gzipped
 from tests.support.web import WebServer
 
 DATE = datetime(2024, 5, 1, 12, 0, 0, tzinfo=UTC)
@@ -424,7 +424,7 @@ def _stored_zstd(data: bytes) -> bytes:
 def _compressed(text: bytes) -> list[tuple[str, bytes]]:
     return [
         ("", text),
-        (".gz", gzip.compress(text, mtime=0)),
+        (".gz", gzipped(text)),
         (".xz", lzma.compress(text, preset=0)),
     ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import random
@@ -26,6 +25,7 @@ from immutable.store.streams import Ingest
 from immutable.transports import copy
 from immutable.transports.base import Called, Image
 from immutable.transports.sending import send
+from tests.support.archives import gzipped
 
 AMD64 = Platform("linux", "amd64")
 ARM64 = Platform("linux", "arm64")
@@ -34,7 +34,7 @@ ARM64 = Platform("linux", "arm64")
 def _gzip(data: bytes) -> bytes:
     """Two members, as ours are of several."""
     half = len(data) // 2
-    return gzip.compress(data[:half], mtime=0) + gzip.compress(data[half:], mtime=0)
+    return gzipped(data[:half]) + gzipped(data[half:])
 
 
 _PACKERS: dict[str, Callable[[bytes], bytes]] = {

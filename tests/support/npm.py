@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
 import json
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from immutable.config import Config
 from immutable.entries import Entry, Kind
 from immutable.locking import Locked
 from immutable.store import AbstractStore
-from tests.support.archives import END, member
+from tests.support.archives import END, gzipped, member
 from tests.support.specs import CONFIG, contents, layer, write
 
 KINDS = {
@@ -36,7 +35,7 @@ def tarball(files: Mapping[str, Content], *, top: str = "package", more: bytes =
         data, mode = content if isinstance(content, tuple) else (content, 0o644)
         raw = data.encode() if isinstance(data, str) else data
         made += member(f"{top}/{name}".encode(), raw, mode=mode)
-    return gzip.compress(made + more + END, mtime=0)
+    return gzipped(made + more + END)
 
 
 def integrity(data: bytes, algorithm: str = "sha512") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import os
@@ -24,6 +23,7 @@ from immutable.oci import Descriptor, ImageConfig, Index, Manifest
 from immutable.platforms import Platform
 from immutable.store import AbstractStore, Store
 from immutable.store.layout import Layout
+from tests.support.archives import gzipped
 
 AMD64 = Platform("linux", "amd64")
 ARM64 = Platform("linux", "arm64")
@@ -152,7 +152,7 @@ class State:
 
 _PACKERS: dict[str, Callable[[bytes], bytes]] = {
     oci.LAYER: bytes,
-    oci.LAYER_GZIP: lambda data: gzip.compress(data, mtime=0),
+    oci.LAYER_GZIP: gzipped,
 }
 
 

@@ -8,7 +8,6 @@ to it first, and count its system calls from the act's own first one.
 from __future__ import annotations
 
 import ctypes
-import gzip
 import os
 import signal
 import sys
@@ -25,6 +24,7 @@ from immutable.platforms import Platform
 from immutable.retention import budget  # noqa: F401 - a module that is not there yet is opened too
 from immutable.store import Chunk, Store
 from tests.support import specs
+from tests.support.archives import gzipped
 
 REFUSED = 3  # the status of a process that ended with one of our errors
 CREATED = datetime(2024, 5, 6, tzinfo=UTC)
@@ -35,7 +35,7 @@ def build(root: Path, text: bytes = b"three") -> str:
     """Build an image of one layer, as a build does; return its digest."""
     with Store.open(root) as store, store.lease():
         tar = text * 40_000
-        frame = gzip.compress(tar, mtime=0)
+        frame = gzipped(tar)
         with store.ingest() as blob:
             blob.write(frame[:100])
             blob.write(frame[100:])
