@@ -8,6 +8,8 @@ from typing import Self
 
 from attrs import field, frozen
 
+from immutable.redact import quoted
+
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -27,7 +29,7 @@ class Digest:
         """Return the digest written as ``sha256:<hex>``; raise ValueError for anything else."""
         algorithm, colon, digits = text.partition(":")
         if not colon or algorithm != "sha256":
-            raise ValueError(f"expected sha256:<64 hex digits>, found {text[:80]!r}")
+            raise ValueError(f"expected sha256:<64 hex digits>, found {quoted(text)}")
         return cls(digits)
 
     @classmethod
@@ -49,7 +51,7 @@ class Digest:
 
 def _fault(text: str) -> str:
     if not re.fullmatch(r"[0-9a-fA-F]+", text):
-        return f"expected 64 hex digits, found {text[:80]!r}"
+        return f"expected 64 hex digits, found {quoted(text)}"
     if len(text) != 64:
         return f"expected 64 hex digits, found {len(text)}"
     return f"expected lower-case hex digits, found {text!r}"

@@ -33,12 +33,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from immutable.redact import redact
+
 if TYPE_CHECKING:
     from immutable.digest import Digest
 
 
 class ImmutableError(Exception):
-    """The root of all errors that are the input's or the surroundings' doing."""
+    """The root of all errors that are the input's or the surroundings' doing.
+
+    What is said is redacted when the error is made: no password gets further.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redact(one) if isinstance(one, str) else one for one in args))
 
 
 class SpecError(ImmutableError):
@@ -49,8 +57,8 @@ class SpecError(ImmutableError):
     """
 
     def __init__(self, where: str, faults: Iterable[str]) -> None:
-        self.where = where
-        self.faults = tuple(faults)
+        self.where = where = redact(where)
+        self.faults = tuple(map(redact, faults))
         super().__init__("\n".join(f"{where}: {fault}" for fault in self.faults))
 
 
@@ -93,7 +101,7 @@ class DigestMismatch(ImmutableError):
     """
 
     def __init__(self, name: str, *, expected: Digest, actual: Digest) -> None:
-        self.name, self.expected, self.actual = name, expected, actual
+        self.name, self.expected, self.actual = redact(name), expected, actual
         super().__init__(f"{name}: expected {expected}, found {actual}")
 
 
@@ -105,7 +113,7 @@ class TagTaken(ImmutableError):
     """
 
     def __init__(self, reference: str, *, holds: Digest, wanted: Digest) -> None:
-        self.reference, self.holds, self.wanted = reference, holds, wanted
+        self.reference, self.holds, self.wanted = redact(reference), holds, wanted
         super().__init__(
             f"{reference}: the tag is on {holds}, and was to be put on {wanted}; tags do not move: "
             "take another, or replace this one (--replace-tag)"

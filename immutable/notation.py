@@ -15,6 +15,7 @@ import cattrs
 from immutable import globs, structure
 from immutable.entries import safe_path
 from immutable.errors import EntryError
+from immutable.redact import quoted
 from immutable.structure import FaultError, Pairs
 from immutable.tags import LATEST, NO_VERSION, is_tag
 
@@ -126,7 +127,7 @@ def register(made: cattrs.Converter) -> None:
 def _matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if not pattern.fullmatch(text):
-            raise FaultError(f"expected {what}, found {text[:80]!r}")
+            raise FaultError(f"expected {what}, found {quoted(text)}")
         return text
 
     return parse
@@ -135,7 +136,7 @@ def _matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
 def _one_of(words: Iterable[str]) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in words:
-            raise FaultError(f"expected one of {', '.join(words)}, found {text[:80]!r}")
+            raise FaultError(f"expected one of {', '.join(words)}, found {quoted(text)}")
         return text
 
     return parse
@@ -147,20 +148,20 @@ def checked_tag(text: str) -> str:
         raise FaultError(NO_VERSION)
     _placeholders("", text)
     if not is_tag(PLACEHOLDER.sub("x", text)):
-        raise FaultError(f"expected a tag of letters, digits, . _ and -, found {text[:80]!r}")
+        raise FaultError(f"expected a tag of letters, digits, . _ and -, found {quoted(text)}")
     return text
 
 
 def _mode(text: str) -> int:
     if not re.fullmatch(r"[0-7]{3,5}", text, re.ASCII) or int(text, 8) > 0o7777:
-        raise FaultError(f'expected an octal mode like "0755", found {text[:80]!r}')
+        raise FaultError(f'expected an octal mode like "0755", found {quoted(text)}')
     return int(text, 8)
 
 
 def target(text: str) -> str:
     """Return `text` as a normalised absolute path in the image; raise FaultError otherwise."""
     if not text.startswith("/"):
-        raise FaultError(f"expected an absolute path, found {text[:80]!r}")
+        raise FaultError(f"expected an absolute path, found {quoted(text)}")
     try:
         return "/" + safe_path(text.encode(), reroot=True).decode()
     except EntryError as error:
@@ -175,7 +176,7 @@ def _glob(text: str) -> str:
 def _duration(text: str) -> int:
     match = _DURATION.fullmatch(text)
     if not match or not text:
-        raise FaultError(f'expected a duration like "1m30s", found {text[:80]!r}')
+        raise FaultError(f'expected a duration like "1m30s", found {quoted(text)}')
     hours, minutes, seconds, millis = (int(part or 0) for part in match.groups())
     result = (((hours * 60 + minutes) * 60 + seconds) * 1000 + millis) * 1_000_000
     if result > _LONGEST:
@@ -186,21 +187,21 @@ def _duration(text: str) -> int:
 def _port(text: str) -> str:
     match = _PORT.fullmatch(text)
     if not match or not 0 < int(match[1]) < 65536:
-        raise FaultError(f'expected a port like "3000/tcp", found {text[:80]!r}')
+        raise FaultError(f'expected a port like "3000/tcp", found {quoted(text)}')
     return f"{int(match[1])}/{match[2] or 'tcp'}"
 
 
 def _owner(text: str) -> str:
     parts = text.split(":")
     if len(parts) > 2 or not all(_ACCOUNT.fullmatch(p) or _is_id(p) for p in parts):
-        raise FaultError(f'expected an owner like "nodejs" or "1001:1001", found {text[:80]!r}')
+        raise FaultError(f'expected an owner like "nodejs" or "1001:1001", found {quoted(text)}')
     return text
 
 
 def _run_as(text: str) -> str:
     parts = text.split(":")
     if len(parts) > 2 or not all(_is_id(p) if p.isdigit() else _RUN_AS.fullmatch(p) for p in parts):
-        raise FaultError(f'expected a user like "nodejs" or "1001:1001", found {text[:80]!r}')
+        raise FaultError(f'expected a user like "nodejs" or "1001:1001", found {quoted(text)}')
     return text
 
 
@@ -210,7 +211,7 @@ def _is_id(text: str) -> bool:
 
 def _image_name(text: str) -> str:
     if len(text) > 255 or not _NAME.fullmatch(text):
-        raise FaultError(f"expected a repository name like shop/web, found {text[:80]!r}")
+        raise FaultError(f"expected a repository name like shop/web, found {quoted(text)}")
     return text
 
 
@@ -221,7 +222,7 @@ def _account_path(text: str) -> str:
 def _comment(text: str) -> str:
     # It becomes a field of a line of /etc/passwd.
     if ":" in text or not text.isprintable():
-        raise FaultError(f"expected no colon and no control character, found {text[:80]!r}")
+        raise FaultError(f"expected no colon and no control character, found {quoted(text)}")
     return text
 
 

@@ -6,6 +6,8 @@ from typing import Self
 
 from attrs import frozen
 
+from immutable.redact import quoted
+
 # What `platform.machine()` says on the systems we know, in OCI's words.
 _MACHINES = {
     "aarch64": ("arm64", ""),
@@ -64,7 +66,7 @@ class Platform:
         machine = _NORMAL.get(rest, rest)
         if os != "linux" or machine not in _WRITTEN:
             known = ", ".join(f"linux/{name}" for name in sorted(_WRITTEN))
-            raise ValueError(f"expected one of {known}; found {text[:80]!r}")
+            raise ValueError(f"expected one of {known}; found {quoted(text)}")
         return cls(os, *_WRITTEN[machine])
 
     @classmethod

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 from attrs import field, frozen
 
 from immutable import canonical
+from immutable.redact import quoted
 
 if TYPE_CHECKING:
     from immutable.derivation import Realisation
@@ -107,7 +108,7 @@ def message(realisation: Realisation) -> bytes:
 def check_name(name: str) -> str:
     """Return `name`, if it can be a key's; raise ValueError."""
     if not _NAME.fullmatch(name):
-        raise ValueError(f"expected a name of letters, digits and . _ -, found {name[:80]!r}")
+        raise ValueError(f"expected a name of letters, digits and . _ -, found {quoted(name)}")
     return name
 
 

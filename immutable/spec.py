@@ -47,6 +47,7 @@ from immutable.notation import (
     target,
 )
 from immutable.platforms import Platform
+from immutable.redact import quoted
 from immutable.structure import FaultError
 
 # A NewType's call gives back what it is given.
@@ -334,7 +335,7 @@ def _kind(value: Any, kinds: Mapping[str, type[Any]]) -> str:
     if not isinstance(value, str):
         raise FaultError(f"expected a string, found {structure.found(value)}{known}", key="kind")
     hint = structure.nearest(value, kinds) or known
-    raise FaultError(f"no layer kind is called {value[:80]!r}{hint}", key="kind")
+    raise FaultError(f"no layer kind is called {quoted(value)}{hint}", key="kind")
 
 
 _UNIQUE: Final = (("layer", ("name",)), ("user", ("name", "uid")), ("group", ("name", "gid")))

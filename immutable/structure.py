@@ -32,6 +32,7 @@ from immutable import canonical
 from immutable.digest import Digest
 from immutable.errors import SpecError
 from immutable.platforms import Platform
+from immutable.redact import quoted, redact
 
 T = TypeVar("T")
 Pairs = tuple[tuple[str, str], ...]  # a table of strings, sorted by key
@@ -50,7 +51,7 @@ class FaultError(ValueError):
     """
 
     def __init__(self, message: str, *, key: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(redact(message))
         self.key = key
 
 
@@ -172,7 +173,7 @@ def found(value: Any) -> str:
     if isinstance(value, int | float):
         return f"the {'integer' if isinstance(value, int) else 'float'} {value}"
     if isinstance(value, str):
-        return f"the string {value[:60]!r}"
+        return f"the string {quoted(value, 60)}"
     if isinstance(value, datetime.datetime):
         return f"the time {value.isoformat()}"
     if isinstance(value, datetime.date | datetime.time):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from immutable.redact import quoted
+
 LATEST: Final = "latest"  # may be read where others wrote it, and is never written
 NO_VERSION: Final = "latest names no version; tags are for versions"
 
@@ -22,7 +24,7 @@ def checked_version(text: str) -> str:
         raise ValueError(NO_VERSION)
     if not is_tag(text):
         raise ValueError(
-            f"{text[:140]!r}: expected a tag of at most 128 of a-z A-Z 0-9 _ . - that starts with "
-            "neither . nor -"
+            f"{quoted(text, 140)}: expected a tag of at most 128 of a-z A-Z 0-9 _ . - that starts "
+            "with neither . nor -"
         )
     return text

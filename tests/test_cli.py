@@ -170,8 +170,10 @@ def test_a_bug_is_one_line_and_debug_shows_where(
     done = shell.run("images")
     message = "error: a bug in immutable: KeyError: 'lost'; --debug shows where\n"
     assert (1, "", message) == (done.status, done.out, done.err)
-    with pytest.raises(KeyError):
-        shell.run("images", "--debug")
+    traced = shell.run("images", "--debug")
+    assert (1, "") == (traced.status, traced.out)
+    assert traced.err.startswith("Traceback (most recent call last):\n")
+    assert traced.err.endswith("\nKeyError: 'lost'\n")
 
 
 def test_importing_the_library_loads_neither_click_nor_rich() -> None:

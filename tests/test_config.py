@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from immutable.config import AptSource, Config, Keyring, Mirrors, read_apt_sources, redact
+from immutable.config import AptSource, Config, Keyring, Mirrors, read_apt_sources
 from immutable.errors import NoMirror, SignatureError, SpecError
 
 DEBIAN = "http://mirror.test/debian"
@@ -149,9 +149,24 @@ def test_a_refused_mirror_does_not_show_its_password(tmp_path: Path) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_redaction_spares_the_rest() -> None:
-    assert "get http://h.test/a@b" == redact("get http://u:p@h.test/a@b")
-    assert "http://h.test/a@b" == redact("http://h.test/a@b")
+@pytest.mark.parametrize(
+    "value",
+    [
+        '["http://user:secret@mirror.test/", 3]',
+        '[["http://user:sec@ret/@mirror.test/"]]',
+        "{ url = 'http://user:secret@m.test' }",
+    ],
+)
+def test_mirrors_of_a_wrong_type_do_not_show_their_passwords(tmp_path: Path, value: str) -> None:
+    file = tmp_path / ".config/immutable/config.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(f"[mirrors]\ndebian = {value}\n")
+
+    with pytest.raises(SpecError, match=r"mirrors\.debian: expected a URL") as caught:
+        load(tmp_path)
+
+    assert "***@m" in str(caught.value)
+    assert "sec" not in str(caught.value)
 
 
 def test_a_mirror_option_without_an_archive_is_refused(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ GROUPS: Final[tuple[tuple[str, frozenset[str]], ...]] = (
         "values",
         frozenset(
             [
+                "redact",
                 "errors",
                 "digest",
                 "canonical",

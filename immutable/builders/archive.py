@@ -29,6 +29,7 @@ from immutable.globs import compile_globs
 from immutable.lock import LockedLayer, Pin
 from immutable.notation import Glob, Owner, Target
 from immutable.progress import Progress
+from immutable.redact import quoted
 from immutable.sources.fetch import Wanted
 from immutable.spec import Layer
 from immutable.structure import FaultError, parsed_by
@@ -44,7 +45,7 @@ _HEADER: Final = 512
 def _url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise FaultError(f"expected an https URL, found {text[:80]!r}")
+        raise FaultError(f"expected an https URL, found {quoted(text)}")
     if parts.username or parts.password:
         raise FaultError("credentials in a URL; a spec is no place for secrets")
     return text

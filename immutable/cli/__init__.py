@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import errno
 import gc
+import io
 import signal
 import threading
+import traceback
 from collections.abc import Sequence
 from typing import Final
 
@@ -54,8 +56,7 @@ def _run(args: Sequence[str] | None, shell: Shell) -> int:
         arguments = None if args is None else [*args]
         status = root.main(arguments, "immutable", standalone_mode=False, obj=shell)
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return _misused(error)
     except ImmutableError as error:
         return _refused(str(error))
     except OutputError as error:
@@ -65,14 +66,27 @@ def _run(args: Sequence[str] | None, shell: Shell) -> int:
         return _refused(str(error))
     except OSError as error:
         if shell.debug:
-            raise
+            return _traced(error)
         where = f"{error.filename}: " if error.filename is not None else ""
         return _refused(f"{where}{error.strerror or error}")
-    except Exception as error:  # a bug; few people want to read a traceback
+    except Exception as error:  # noqa: BLE001 - a bug; few people want to read a traceback
         if shell.debug:
-            raise
+            return _traced(error)
         return _refused(f"a bug in immutable: {type(error).__name__}: {error}; --debug shows where")
     return status if isinstance(status, int) else 0
+
+
+def _misused(error: click.ClickException) -> int:
+    text = io.StringIO()
+    error.show(text)
+    output.tell(text.getvalue().rstrip("\n"))
+    return error.exit_code
+
+
+def _traced(error: Exception) -> int:
+    # The interpreter's own traceback would show what the messages in it hold.
+    output.tell("".join(traceback.format_exception(error)).rstrip("\n"))
+    return REFUSED
 
 
 def _refused(message: str) -> int:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from immutable.cli import output
+from immutable.redact import redact
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -44,7 +45,7 @@ class Watcher:
         if bars is None:
             yield lambda _amount: self._check()
             return
-        bar = bars.add_task(output.shown(label), total=total, unit=unit)
+        bar = bars.add_task(output.shown(redact(label)), total=total, unit=unit)
 
         def advance(amount: int) -> None:
             self._check()
@@ -86,7 +87,9 @@ class Watcher:
         if bars is None:
             output.tell(text)
         else:
-            bars.console.print(output.shown(text), markup=False, highlight=False, soft_wrap=True)
+            bars.console.print(
+                output.shown(redact(text)), markup=False, highlight=False, soft_wrap=True
+            )
 
     def _started(self) -> Bars | None:
         """Return the bars, made for the first task: a build that finds all cached needs none."""

@@ -12,6 +12,8 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any, Final, TextIO
 
+from immutable.redact import redact, redact_document
+
 _GAP: Final = "  "
 _UNITS: Final = ("kB", "MB", "GB", "TB")
 # Names and labels come from images that anyone may have made: a terminal must not obey them.
@@ -47,17 +49,22 @@ def say(text: str) -> None:
     _write(shown(text) + "\n")
 
 
-def say_json(document: object) -> None:
-    """Write `document`, the one JSON document of a command, to standard output."""
+def say_json(document: object, *, verbatim: bool = False) -> None:
+    """Write `document`, the one JSON document of a command, to standard output.
+
+    It is redacted, unless it is `verbatim`: the content of an image, or a policy, as it is.
+    """
+    if not verbatim:
+        document = redact_document(document)
     _write(json.dumps(document, indent=2, ensure_ascii=True) + "\n")
 
 
 def tell(text: str) -> None:
-    """Write a message to standard error, or nowhere if that is gone."""
+    """Write a message, redacted, to standard error, or nowhere if that is gone."""
     with suppress(OSError, ValueError):
         stream: TextIO | None = sys.stderr
         if stream is not None:
-            stream.write(shown(text) + "\n")
+            stream.write(shown(redact(text)) + "\n")
             stream.flush()
 
 

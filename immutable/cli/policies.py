@@ -56,7 +56,9 @@ def export(
             raise click.UsageError(f"--{name} {word} with --to {to}")
     made = _exported(read_policy(file), to, repository, project, project_id)
     if shell.json:
-        output.say_json({"document": canonical.thaw(made.document), "cannot": [*made.cannot]})
+        output.say_json(
+            {"document": canonical.thaw(made.document), "cannot": [*made.cannot]}, verbatim=True
+        )
         return
     for line in made.cannot:
         output.tell(f"{to} cannot express: {line}")

@@ -100,7 +100,7 @@ def inspect(shell: Shell, reference: str) -> None:
             )
             document = _document(reference, image, found)
     if shell.json:
-        output.say_json(document)
+        output.say_json(document, verbatim=True)
     else:
         output.say(_text(document))
 

@@ -42,6 +42,7 @@ from immutable.config.registries import (
     read_registries,
 )
 from immutable.errors import NoMirror, SignatureError, SpecError
+from immutable.redact import redact
 
 __all__ = [
     "APT",
@@ -53,7 +54,6 @@ __all__ = [
     "Mirrors",
     "Registries",
     "read_apt_sources",
-    "redact",
 ]
 
 
@@ -283,11 +283,6 @@ def _url_faults(urls: Iterable[str], *, dated: bool = False) -> Iterator[str]:
             yield f"expected a URL with {', '.join(SCHEMES)}, found {redact(url)!r}"
         elif dated and "{date}" not in url:
             yield f"expected a URL with {{date}} in it, found {redact(url)!r}"
-
-
-def redact(text: str) -> str:
-    """Return `text` with the user names and passwords of its URLs left out."""
-    return re.sub(r"(?<=://)[^/\s@]*@", "", text)
 
 
 # --- the user's file ---

@@ -24,6 +24,7 @@ from typing import BinaryIO, Final
 from attrs import frozen
 
 from immutable.errors import SpecError
+from immutable.redact import quoted
 from immutable.signing import PublicKey, SecretKey
 
 _SECRET: Final = "IMMUTABLE_SECRET_KEY_FILE"  # noqa: S105 - the name of a variable
@@ -128,7 +129,7 @@ def read_keys(env: Mapping[str, str], folder: Path) -> Keys:
         try:
             named.append(PublicKey.parse(text))
         except ValueError as error:
-            faults.append(f"{error}, found {text[:80]!r}")
+            faults.append(f"{error}, found {quoted(text)}")
     if faults:
         raise SpecError(_TRUSTED, faults)
     secret = env.get(_SECRET)

@@ -18,6 +18,7 @@ from typing import Any, Final, Self
 from attrs import evolve, field, frozen
 
 from immutable.errors import SpecError
+from immutable.redact import quoted
 
 _HOST: Final = re.compile(
     r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII
@@ -93,7 +94,7 @@ def host_faults(hosts: Iterable[str]) -> Iterator[str]:
     """Yield what is wrong with those of `hosts` that are no ``HOST`` or ``HOST:PORT``."""
     for host in hosts:
         if not _HOST.fullmatch(host.lower()):
-            yield f"expected HOST or HOST:PORT, found {host[:80]!r}"
+            yield f"expected HOST or HOST:PORT, found {quoted(host)}"
 
 
 def _auth_paths(env: Mapping[str, str]) -> Sequence[Path]:

@@ -52,6 +52,7 @@ from cattrs.errors import ClassValidationError
 
 from immutable import globs, structure
 from immutable.errors import SpecError
+from immutable.redact import quoted
 from immutable.retention import tags
 from immutable.retention.tags import Newest, Selector
 from immutable.structure import FaultError
@@ -84,7 +85,7 @@ def parse_age(value: str | timedelta) -> Age:
     if isinstance(value, str):
         match = _AGE.fullmatch(value)
         if not match or not value:
-            raise FaultError(f'expected a time span like "30d" or "12h", found {value[:80]!r}')
+            raise FaultError(f'expected a time span like "30d" or "12h", found {quoted(value)}')
         weeks, days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
         age = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
     else:
@@ -109,7 +110,7 @@ def parse_size(text: str) -> Bytes:
     """Return the bytes that ``20 GiB``, ``1.5GB`` or ``4096 B`` means; raise FaultError."""
     match = _SIZE.fullmatch(text)
     if not match or match[2] not in _UNITS:
-        raise FaultError(f'expected a size like "20 GiB" or "500 MB", found {text[:80]!r}')
+        raise FaultError(f'expected a size like "20 GiB" or "500 MB", found {quoted(text)}')
     return Bytes(math.floor(Fraction(match[1]) * _UNITS[match[2]]))
 
 

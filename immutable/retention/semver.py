@@ -21,6 +21,8 @@ from typing import Final, Self, TypeAlias
 
 from attrs import frozen
 
+from immutable.redact import quoted
+
 _NUMBER: Final = r"(?:0|[1-9][0-9]*)"
 _IDENTIFIER: Final = rf"(?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
 _TAIL: Final = (
@@ -102,7 +104,7 @@ def _interval(part: str, text: str) -> tuple[_Bound | None, _Bound | None]:
     while position < len(part) or position == 0:
         match = _COMPARATOR.match(part, position)
         if match is None:
-            raise ValueError(f'expected a range like ">=1.2 <2", found {text[:80]!r}')
+            raise ValueError(f'expected a range like ">=1.2 <2", found {quoted(text)}')
         low, high = _bounds(match[1], match[2])
         least = low if least is None or (low is not None and low > least) else least
         end = high if end is None or (high is not None and high < end) else end
@@ -113,7 +115,7 @@ def _interval(part: str, text: str) -> tuple[_Bound | None, _Bound | None]:
 def _bounds(operator: str, text: str) -> tuple[_Bound | None, _Bound | None]:
     match = _PARTIAL.fullmatch(text)
     if match is None:
-        raise ValueError(f"expected a version like 1.2 or 1.2.3-rc.1, found {text[:80]!r}")
+        raise ValueError(f"expected a version like 1.2 or 1.2.3-rc.1, found {quoted(text)}")
     given = tuple(int(part) for part in match.groups()[:3] if part is not None)
     major, minor, patch = (*given, 0, 0)[:3]
     first = Version(major, minor, patch, match[4] or "")

@@ -25,6 +25,7 @@ from typing import Final, Protocol
 from attrs import field, frozen
 
 from immutable import globs
+from immutable.redact import quoted
 from immutable.retention.semver import Range, Version
 from immutable.structure import FaultError
 
@@ -112,7 +113,7 @@ def parse(text: str) -> Selector:
         if match is None:
             raise FaultError(
                 f'expected "newest 3", "newest 3 of each minor" or "newest 3 of each minor in '
-                f'>=1.2", found {text[:80]!r}'
+                f'>=1.2", found {quoted(text)}'
             )
         return Newest(text, int(match[1]), match[2] or "", _plain(match[3]) if match[3] else None)
     return _plain(text)
@@ -127,7 +128,7 @@ def _plain(text: str) -> Selector:
     except ValueError as error:
         raise FaultError(str(error)) from None
     if odd is not None:
-        raise FaultError(f"{text[:80]!r}: no tag has {odd[0]!r} in it")
+        raise FaultError(f"{quoted(text)}: no tag has {odd[0]!r} in it")
     return Glob(text)
 
 

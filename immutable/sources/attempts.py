@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self, TypeVar
 
+from immutable.redact import redact
+
 T = TypeVar("T")
 Item = TypeVar("Item")
 
@@ -26,7 +28,7 @@ class FailedError(Exception):
     def __init__(
         self, reason: str, *, again: bool = False, absent: bool = False, after: float = 0.0
     ) -> None:
-        super().__init__(reason)
+        super().__init__(redact(reason))
         self.again, self.absent, self.after = again, absent, after
 
 

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from immutable.config import Config, redact
+from immutable.config import Config
 from immutable.config.npm import Npm
 from immutable.digest import Digest
 from immutable.errors import DigestMismatch, FetchError
 from immutable.progress import Progress
+from immutable.redact import redact
 from immutable.sources.attempts import (
     ATTEMPTS,
     LONGEST_DELAY,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from attrs import evolve, frozen
 
 from immutable.errors import TransportError
+from immutable.redact import quoted
 from immutable.structure import FaultError
 from immutable.tags import LATEST
 
@@ -145,7 +146,7 @@ def parse(text: str) -> OtherSpec | Place:
     first, slash, _ = text.partition("/")
     if slash and first.strip(".") and "://" not in text:
         return _in_registry(text)
-    raise FaultError(f"{_EXPECTED}; found {_without_password(text)[:80]!r}")
+    raise FaultError(f"{_EXPECTED}; found {quoted(text)}")
 
 
 def _on_disk(text: str) -> OnDisk:
@@ -176,8 +177,3 @@ def _in_registry(text: str) -> InRegistry:
             f"{name}: latest names no version; write a tag that does, or add @sha256:…"
         )
     return InRegistry(name)
-
-
-def _without_password(text: str) -> str:
-    head, slashes, rest = text.partition("//")
-    return f"{head}//{rest.rpartition('@')[2]}" if slashes else text

@@ -7,6 +7,7 @@ from typing import Final
 from attrs import frozen
 
 from immutable.notation import LayerCount, Owner, Target
+from immutable.redact import quoted
 from immutable.structure import FaultError, nearest
 
 _KINDS: Final = ("dev", "optional", "peer")
@@ -33,8 +34,8 @@ class NpmOptions:
         for kind in self.omit:
             if kind not in _KINDS:
                 raise FaultError(
-                    f"expected {', '.join(_KINDS)}; found {kind[:80]!r}{nearest(kind, _KINDS)}",
+                    f"expected {', '.join(_KINDS)}; found {quoted(kind)}{nearest(kind, _KINDS)}",
                     key="omit",
                 )
         if self.libc not in _LIBCS:
-            raise FaultError(f"expected glibc or musl, found {self.libc[:80]!r}", key="libc")
+            raise FaultError(f"expected glibc or musl, found {quoted(self.libc)}", key="libc")

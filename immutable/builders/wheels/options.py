@@ -11,6 +11,7 @@ from immutable.builders.wheels.install import Places
 from immutable.notation import LayerCount, Owner, Target
 from immutable.notation import target as parse_target
 from immutable.platforms import Platform
+from immutable.redact import quoted
 from immutable.sources.pypi import Environment, check_libc, check_python
 from immutable.structure import FaultError, parsed_by
 
@@ -23,7 +24,7 @@ _LONGEST: Final = 120  # Linux before 5.1 cuts a script's first line at 127 byte
 def _interpreter(text: str) -> str:
     path = parse_target(text)
     if path == "/" or not path.isascii() or not path.isprintable() or " " in path:
-        raise FaultError(f"expected an absolute path without spaces, found {text[:80]!r}")
+        raise FaultError(f"expected an absolute path without spaces, found {quoted(text)}")
     if len(path) > _LONGEST:
         raise FaultError(f"expected a path of at most {_LONGEST} bytes, found {len(path)}")
     return path

@@ -21,6 +21,7 @@ from attrs import field, frozen
 
 from immutable import canonical
 from immutable.errors import SpecError
+from immutable.redact import quoted
 
 # validate-npm-package-name's rule for names that registries have: what a URL needs no escape for.
 _NAME: Final = re.compile(r"(?:@[\w~!'()*-][\w.~!'()*-]*/)?[\w~!'()*-][\w.~!'()*-]*", re.ASCII)
@@ -228,7 +229,9 @@ def _link(location: str, entry: Mapping[str, Any]) -> Package:
         raise _FaultError(": a link outside of any node_modules")
     target = posixpath.normpath(_text(entry, "resolved").removeprefix("file:") or ".")
     if target.startswith("/") or "\0" in target or not target.isprintable():
-        raise _FaultError(f".resolved: expected a folder of the project, found {target[:200]!r}")
+        raise _FaultError(
+            f".resolved: expected a folder of the project, found {quoted(target, 200)}"
+        )
     return Package(
         location, name, link="" if target == "." else target, raw=canonical.freeze(entry)
     )
@@ -252,12 +255,12 @@ def _check_location(location: str) -> None:
         parts.pop(0)  # a folder beside the project, which a link may lead to
     for part in parts:
         if part in ("", ".", "..", "node_modules") or "\\" in part or len(part.encode()) > 255:
-            raise _FaultError(f": expected a path within the project, found {part[:80]!r} in it")
+            raise _FaultError(f": expected a path within the project, found {quoted(part)} in it")
 
 
 def _check_name(name: str, key: str) -> None:
     if len(name) > 214 or not _NAME.fullmatch(name):
-        raise _FaultError(f"{key}: expected a package's name, found {name[:80]!r}")
+        raise _FaultError(f"{key}: expected a package's name, found {quoted(name)}")
 
 
 def _wrong_links(packages: Mapping[str, Package]) -> Iterator[str]:
@@ -285,7 +288,7 @@ def _integrity(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         except (binascii.Error, ValueError):
             digest = b""
         if len(digest) != 64:
-            raise _FaultError(f".integrity: expected 64 bytes in base64, found {word[:120]!r}")
+            raise _FaultError(f".integrity: expected 64 bytes in base64, found {quoted(word, 120)}")
         strong.append(digest.hex())
     return tuple(sorted(set(strong))), tuple(sorted(set(others)))
 
@@ -384,7 +387,7 @@ def local_path(package: Package) -> str:
     """
     path = posixpath.normpath(package.resolved.removeprefix("file:"))
     if path.startswith(("/", "../")) or path in (".", "..") or not path.isprintable():
-        raise ValueError(f"expected an archive in the lockfile's folder, found {path[:200]!r}")
+        raise ValueError(f"expected an archive in the lockfile's folder, found {quoted(path, 200)}")
     return path
 
 

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from immutable.errors import ResolutionError, SpecError
 from immutable.platforms import Platform
+from immutable.redact import quoted
 from immutable.sources.npm.lockfile import Lockfile, Package, local_path, locations_above
 from immutable.sources.npm.tree import Tree
 
@@ -182,7 +183,7 @@ def check(tree: Tree, selection: Selection) -> None:
 def _doubts(package: Package, tree: Tree) -> Iterator[str]:
     resolved = package.resolved
     if not package.has_version:
-        yield f"version: expected one like 1.2.3, found {package.version[:80]!r}"
+        yield f"version: expected one like 1.2.3, found {quoted(package.version)}"
     if resolved.startswith(_FOREIGN):
         yield "comes from git; publish it, or pack it (`npm pack`) and depend on the file"
     elif package.is_local:

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from attrs import frozen
 
 from immutable.digest import Digest
+from immutable.redact import quoted
 from immutable.sources.pypi.environment import Environment
 
 # The algorithms that pip takes in --hash, with their lengths in hex digits.
@@ -74,7 +75,7 @@ def checked_hash(algorithm: str, digits: str) -> str:
     length = _LENGTHS.get(algorithm)
     if length is None:
         known = ", ".join(_LENGTHS)
-        raise ValueError(f"expected a hash by one of {known}; found {algorithm[:40]!r}")
+        raise ValueError(f"expected a hash by one of {known}; found {quoted(algorithm, 40)}")
     if len(digits) != length or not _HEX.fullmatch(digits):
-        raise ValueError(f"{algorithm}: expected {length} hex digits, found {digits[:140]!r}")
+        raise ValueError(f"{algorithm}: expected {length} hex digits, found {quoted(digits, 140)}")
     return f"{algorithm}:{digits}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from immutable.platforms import Platform
+from immutable.redact import quoted
 from immutable.structure import FaultError
 
 if TYPE_CHECKING:
@@ -46,14 +47,14 @@ def check_python(text: str) -> str:
     """Return `text` if it is a Python's version; raise FaultError otherwise."""
     match = _PYTHON.fullmatch(text)
     if not match or int(match[1]) < _OLDEST:
-        raise FaultError(f'expected a version of Python like "3.11", found {text[:40]!r}')
+        raise FaultError(f'expected a version of Python like "3.11", found {quoted(text, 40)}')
     return text
 
 
 def check_libc(text: str) -> str:
     """Return `text` if it names a C library; raise FaultError otherwise."""
     if not _LIBC.fullmatch(text):
-        raise FaultError(f'expected a C library like "glibc-2.36", found {text[:40]!r}')
+        raise FaultError(f'expected a C library like "glibc-2.36", found {quoted(text, 40)}')
     return text
 
 

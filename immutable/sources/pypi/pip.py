@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
 
-from immutable.config import redact
 from immutable.digest import Digest
 from immutable.errors import DigestMismatch, FetchError, SourceError
 from immutable.progress import Progress
+from immutable.redact import redact
 from immutable.sources.pypi.environment import Environment
 from immutable.sources.wanted import Wanted
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from immutable.errors import LockError, ResolutionError
+from immutable.redact import quoted, redact
 from immutable.sources.pypi.choice import Choice, checked_hash
 from immutable.sources.pypi.environment import Environment
 
@@ -151,10 +152,11 @@ def _version(requirement: Requirement) -> str:
 def _hash(text: str) -> str:
     algorithm, colon, digits = text.partition(":")
     if not colon:
-        raise ValueError(f"expected --hash=sha256:…, found {text[:_SHOWN]!r}")
+        raise ValueError(f"expected --hash=sha256:…, found {quoted(text, _SHOWN)}")
     return checked_hash(algorithm, digits)
 
 
 def _short(text: str) -> str:
     text = " ".join(text.split())
+    text = redact(text)
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")

@@ -15,6 +15,7 @@ from immutable.config import Registries
 from immutable.digest import Digest
 from immutable.errors import BlobMissing, DigestMismatch, ImageError, RegistryError
 from immutable.oci import Descriptor
+from immutable.redact import quoted
 from immutable.sources.attempts import FailedError, Run, attempts
 from immutable.transports.base import MAX_DOCUMENT, Source
 from immutable.transports.registry import credentials, documents
@@ -309,7 +310,7 @@ def _named(response: requests.Response) -> Digest | None:
         return Digest.parse(text)
     except ValueError:
         if text.startswith("sha256:"):
-            raise FailedError(f"Docker-Content-Digest: no digest: {text[:80]!r}") from None
+            raise FailedError(f"Docker-Content-Digest: no digest: {quoted(text)}") from None
         return None
 
 

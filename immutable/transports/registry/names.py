@@ -12,6 +12,7 @@ from typing import Final, Self
 from attrs import frozen
 
 from immutable.digest import Digest
+from immutable.redact import quoted
 from immutable.tags import is_tag
 
 _HOST: Final = re.compile(
@@ -51,7 +52,7 @@ class RegistryName:
         name, at, digits = rest.partition("@")
         repository, colon, tag = name.partition(":")
         if colon and not is_tag(tag):
-            raise ValueError(f"expected a tag of a-z A-Z 0-9 _ . -, found {tag[:140]!r}")
+            raise ValueError(f"expected a tag of a-z A-Z 0-9 _ . -, found {quoted(tag, 140)}")
         check_repository(repository)
         if len(host) + len(repository) >= _LONGEST:
             raise ValueError(f"expected at most {_LONGEST} characters of host and name")
@@ -66,7 +67,9 @@ class RegistryName:
 def check_repository(text: str) -> None:
     """Raise ValueError unless `text` can name a repository."""
     if not _REPOSITORY.fullmatch(text):
-        raise ValueError(f"expected a name in lower case, its parts between /, found {text[:80]!r}")
+        raise ValueError(
+            f"expected a name in lower case, its parts between /, found {quoted(text)}"
+        )
 
 
 def _is_host(text: str) -> bool:

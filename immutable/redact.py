@@ -1,0 +1,241 @@
+"""Take users, passwords and tokens out of text that people are to see.
+
+Every message passes here: errors when they are made, and what the command line prints. The text
+may be anything, say another program's output. Where it could be read in two ways, the secret
+counts: rather hide a host than show a password.
+
+A URL's user ends at the *last* ``@`` of its word, as a password may hold ``@ / ? #`` unescaped.
+Spared are digests (``name@sha256:…``), versions (``name@1.0``), npm's scopes (``/@scope/name``),
+email addresses, paths, and ``git@host:path``. Not recognised is a password that reads as a port
+and then a space (``user:80 x@host``), or one with spaces behind a user that has no scheme before
+it and no quote.
+
+The time taken is linear in the length of the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+MASK: Final = "***"
+
+_WORDS: Final = re.compile(r"(\s+)")
+# Several URLs may stand in one word, as in a compact JSON array.
+_NEXT_URL: Final = re.compile(r"(?<=[,;|'\"(\[<=`])(?=[A-Za-z][A-Za-z0-9+.-]{0,30}://)")
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:[/\\]{2,8}")
+_WEB: Final = re.compile(r"(?:https?|ftps?|socks[45]?[ah]?|wss?)://", re.IGNORECASE)
+_SAFE_AT: Final = re.compile(
+    r"@(?:(?:sha256|sha384|sha512):[0-9a-f]{6}"
+    # A version, and no address: 1.2 and 1.2.3, not 10.0.0.1.
+    r"|[\^~<>=v]{0,3}[0-9]+\.[0-9]+(?:\.[0-9]+)?(?![0-9.]*\.[0-9])(?![0-9:])"
+    # A generation, and how the help writes one.
+    r"|[0-9]{1,6}(?![\w.:/-])|(?<=\|@)N\])"
+)
+_PORT: Final = re.compile(r"[^:\[\]@]*:[0-9]{1,5}|\[[0-9A-Fa-f:.]*\](?::[0-9]{1,5})?")
+_HOST: Final = re.compile(
+    r"(?:(?:[\w-]+\.)+[\w-]*|localhost|\[[0-9A-Fa-f:.]*\])(?::[0-9]{0,5})?[.,;:!')\"\]]*",
+    re.IGNORECASE,
+)
+_OPENING: Final = "'\"`(<[{=,"
+_CLOSING: Final = "'\"`)>]},.;:"
+_TRANSPORT: Final = re.compile(
+    r"(?:oci|oci-archive|docker-archive|docker-daemon|dir|store|containers-storage|mailto):"
+)
+_PATH: Final = re.compile(r"\.{0,2}/(?!/)|~/|[A-Za-z]:[/\\]")
+_NAME: Final = (
+    r"(?:token|signature|secret|passw(?:or)?d|passphrase|credentials?|api[_-]?key|access[_-]?key"
+    r"|(?:(?<=[?&;_-])|(?<![\w-]))(?:sig|pwd|pass|auth|authorization|x-amz-security-token))"
+)
+_PARAMETER: Final = re.compile(
+    rf"({_NAME}(?:=|%3D))(\"[^\"\n]*\"|'[^'\n]*'|[^\s&]*[^\s&'\")\]}}>,.;:])",
+    re.IGNORECASE,
+)
+_MEMBER: Final = re.compile(
+    r"""(["'](?:[\w-]{0,20}(?:password|secret|token)|auth)["']\s{0,4}:\s{0,4})"""
+    r"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""",
+    re.IGNORECASE,
+)
+_HEADER: Final = re.compile(
+    r"(authorization['\"]?\s{0,4}[:=]\s{0,4}['\"]?(?:(?:basic|bearer|digest)\s{1,4})?)[^\s'\"]+",
+    re.IGNORECASE,
+)
+# What Python's libraries say of a URL whose password they took for a port.
+_BAD_PORT: Final = re.compile(r"((?:nonnumeric port: |integer value as )['\"]?)[^'\"\n]*")
+_SCOPE: Final = re.compile(r"@[\w.-]+/")
+_ESCAPED_SCHEME: Final = re.compile(r"%3A%2F%2F", re.IGNORECASE)
+
+
+def redact(text: str) -> str:
+    """Return `text` without the users, passwords and tokens in it, each one replaced by MASK."""
+    if "@" in text or "://" in text or "%40" in text:
+        text = _without_users(text)
+    for pattern in (_PARAMETER, _MEMBER, _HEADER):
+        text = pattern.sub(_masked, text)
+    return _BAD_PORT.sub(_masked, text)
+
+
+def quoted(text: str, most: int = 80) -> str:
+    """Return the start of `text` in quotes, for a message; secrets go before it is cut."""
+    return repr(redact(text)[:most])
+
+
+def redact_document(document: Any) -> Any:
+    """Return `document`, of JSON's types, with each string in it redacted, names of members too."""
+    if isinstance(document, str):
+        return redact(document)
+    if isinstance(document, Mapping):
+        return {redact_document(key): redact_document(one) for key, one in document.items()}
+    if isinstance(document, Sequence) and not isinstance(document, bytes):
+        return [redact_document(one) for one in document]
+    return document
+
+
+def _masked(match: re.Match[str]) -> str:
+    return match[1] + MASK
+
+
+def _without_users(text: str) -> str:
+    words = _WORDS.split(text)
+    following = _next_at(words)
+    done: list[str] = []
+    at = 0
+    while at < len(words):
+        end = following[at]
+        if end is not None and _goes_on(words[at]):
+            at, word = end, "".join(words[at : end + 1])
+        else:
+            word = words[at]
+        done.append(_word(word) if at % 2 == 0 else word)
+        at += 1
+    return "".join(done)
+
+
+def _next_at(words: Sequence[str]) -> Sequence[int | None]:
+    """Return for each word the next in its line that has an ``@``, if no URL begins before it."""
+    found: list[int | None] = []
+    following: int | None = None
+    for at in range(len(words) - 1, -1, -1):
+        found.append(following)
+        word = words[at]
+        if (at % 2 and "\n" in word) or "://" in word:
+            following = None
+        elif _ends(word):
+            following = at
+    return found[::-1]
+
+
+def _goes_on(word: str) -> bool:
+    """Whether `word` is the start of a URL or a quoted text whose password has a space."""
+    web = _last_match(word)
+    if web is not None:
+        rest = word[web:]
+        return ":" in rest and not _ends(rest) and not _is_host(_authority(rest))
+    quote = word[:1]
+    is_open = quote in ("'", '"', "`") and quote not in word[1:]
+    return is_open and ":" in word[1:-1] and "@" not in word and "://" not in word
+
+
+def _last_match(word: str) -> int | None:
+    ends = [match.end() for match in _WEB.finditer(word)]
+    return ends[-1] if ends else None
+
+
+def _authority(rest: str) -> str:
+    return re.split(r"[/?#\\]", rest, maxsplit=1)[0]
+
+
+def _is_host(authority: str) -> bool:
+    """Whether `authority` is surely a host, or a host and a port, and no user."""
+    if _HOST.fullmatch(authority) or _PORT.fullmatch(authority.rstrip(_CLOSING)):
+        return True
+    return ":" not in authority.rstrip(_CLOSING)
+
+
+def _ends(text: str) -> list[int]:
+    """Return where in `text` an ``@`` is that may end a user: none of a digest or a version."""
+    return [
+        match.start() for match in re.finditer("@", text) if not _SAFE_AT.match(text, match.start())
+    ]
+
+
+def _word(word: str) -> str:
+    """Return `word` without users: it may hold several URLs, each from its scheme on."""
+    return "".join(map(_piece, _NEXT_URL.split(word)))
+
+
+def _piece(piece: str) -> str:
+    scheme = _SCHEME.search(piece)
+    if scheme is not None and ":" in piece[: scheme.start()] and _ends(piece):
+        return _escaped(_without_scheme(piece))  # the "scheme" may be part of a password
+    if scheme is not None:
+        before, rest = piece[: scheme.end()], piece[scheme.end() :]
+    elif piece.startswith("//"):
+        before, rest = "//", piece[2:]
+    else:
+        return _escaped(_without_scheme(piece))
+    end = None if before.lower().endswith("file:///") else _end_of_user(rest)
+    if end is not None:
+        rest = MASK + rest[end:]
+    elif _WEB.search(before) and not _is_host(_authority(rest)) and "@" not in rest:
+        closing = rest[len(rest.rstrip(_CLOSING)) :]
+        rest = MASK + closing  # a user and a password, of which the rest was cut off
+    return before + _escaped(rest)
+
+
+def _end_of_user(rest: str) -> int | None:
+    """Return where the ``@`` is that ends the user in `rest`, what follows a URL's scheme."""
+    ends = _ends(rest)
+    if not ends:
+        return None
+    authority = _authority(rest)
+    in_authority = [end for end in ends if end < len(authority)]
+    if in_authority and ":" not in authority[: in_authority[-1]]:
+        return in_authority[-1]
+    if not in_authority:
+        if ":" not in authority and (not authority or _HOST.fullmatch(authority)):
+            return None
+        if ":" not in authority or _PORT.fullmatch(authority):
+            ends = [end for end in ends if rest[end - 1] != "/"]
+    return ends[-1] if ends else None
+
+
+def _without_scheme(piece: str) -> str:
+    """Return `piece` without what stands before an ``@``, if there is a colon in that."""
+    ends = _ends(piece)
+    if not ends:
+        return piece
+    opening = len(piece) - len(piece.lstrip(_OPENING))
+    colon = piece.find(":")
+    if colon < 0:
+        return piece
+    start = max(opening, *(piece.rfind(one, 0, colon) + 1 for one in _OPENING))
+    transport = _TRANSPORT.match(piece, start)
+    if transport is not None:
+        start = transport.end()
+    if _PATH.match(piece, start):
+        return piece
+    colon = piece.find(":", start)
+    is_place = _PORT.fullmatch(_authority(piece[start:])) is not None
+    ends = [
+        end
+        for end in ends
+        if 0 <= colon < end
+        and not (is_place and piece[end - 1] == "/")
+        and not (end == colon + 1 > start + 1 and _SCOPE.match(piece, end))
+    ]
+    return piece[:start] + MASK + piece[ends[-1] :] if ends else piece
+
+
+def _escaped(text: str) -> str:
+    """Return `text` without the users of URLs that stand percent-encoded in it."""
+    parts = _ESCAPED_SCHEME.split(text)
+    if len(parts) == 1:
+        return text
+    separators = _ESCAPED_SCHEME.findall(text)
+    done = [parts[0]]
+    for separator, part in zip(separators, parts[1:], strict=True):
+        end = part.partition("&")[0].rfind("%40")
+        done += [separator, part if end < 0 else MASK + part[end:]]
+    return "".join(done)

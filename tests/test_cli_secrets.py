@@ -1,0 +1,116 @@
+"""The command line shows no password, whatever the command, the output and the error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import Shell
+
+SECRET = "hunter2"
+FORMS = [(), ("--json",), ("--debug",), ("--json", "--debug")]
+ARCHIVE = """\
+spec-version = 1
+[image]
+name = "web"
+platforms = ["linux/amd64"]
+[[layer]]
+name = "data"
+kind = "archive"
+url = "{url}"
+"""
+
+
+@pytest.fixture(params=FORMS, ids=lambda form: " ".join(form) or "plain")
+def form(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    chosen: tuple[str, ...] = request.param
+    return chosen
+
+
+def refused(shell: Shell, *args: str | Path) -> str:
+    """Run a command that is to fail; return what it wrote, without the secret."""
+    done = shell.run(*args)
+    assert done.status in (1, 2)
+    assert SECRET not in done.out + done.err
+    return done.err
+
+
+@pytest.mark.parametrize(
+    "userinfo", [f"user:{SECRET}", f"user:p@{SECRET}", f"u:p/{SECRET}", f":{SECRET}"]
+)
+def test_a_reference_with_a_login(shell: Shell, form: tuple[str, ...], userinfo: str) -> None:
+    for command in ("pull", "inspect"):
+        for start in ("", "docker://", "http://", "docker-daemon:"):
+            refused(shell, command, f"{start}{userinfo}@host.test/x", *form)
+    refused(shell, "push", "none", f"docker://{userinfo}@host.test/x", *form)
+
+
+@pytest.mark.parametrize("scheme", ["ftp", "http", "https", "HTTPS", "file"])
+def test_a_spec_with_a_login(
+    shell: Shell, form: tuple[str, ...], scheme: str, tmp_path: Path
+) -> None:
+    for end in ("", "x" * 100):
+        spec = tmp_path / "web.toml"
+        spec.write_text(ARCHIVE.format(url=f"{scheme}://user:{SECRET}{end}@host.test/x.tar"))
+        assert "layer" in refused(shell, "lock", spec, *form)
+
+
+@pytest.mark.parametrize("mirror", ["debian=ftp://user:{}@m.test", "http://u:{}@m.test", "u:{}@m"])
+def test_a_mirror_with_a_login(shell: Shell, form: tuple[str, ...], mirror: str) -> None:
+    refused(shell, "images", "--mirror", mirror.format(SECRET), *form)
+
+
+def test_a_mirror_that_is_not_there(shell: Shell, form: tuple[str, ...]) -> None:
+    spec = shell.hello()
+    spec.write_text(
+        spec.read_text()
+        + '[[layer]]\nname = "d"\nkind = "debian"\nsuite = "bookworm"\npackages = ["hello"]\n'
+    )
+    for login in (f"user:{SECRET}", f"user:p/{SECRET}", f"user:p@{SECRET}"):
+        mirror = f"debian=http://{login}@127.0.0.1:9/debian?token={SECRET}"
+        refused(shell, "lock", spec, "--mirror", mirror, *form)
+
+
+def test_words_that_are_no_arguments(shell: Shell, form: tuple[str, ...]) -> None:
+    url = f"http://user:{SECRET}@host.test"
+    refused(shell, "images", url, url, *form)
+    refused(shell, url, *form)
+    refused(shell, "images", f"--{url}", *form)
+    refused(shell, "images", "--jobs", url, *form)
+
+
+@pytest.mark.parametrize("kind", [KeyError, OSError, ValueError])
+def test_a_bug_and_what_led_to_it(
+    shell: Shell, form: tuple[str, ...], kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_args: object, **_settings: object) -> None:
+        cause = ValueError(f"http://user:{SECRET}@host.test/")
+        raise kind(f"https://h.test/?X-Amz-Signature={SECRET}") from cause
+
+    monkeypatch.setattr("immutable.config.Config.load", broken)
+    err = refused(shell, "images", *form)
+    assert "***" in err
+    assert ("--debug" in form) == ("direct cause" in err)
+
+
+def test_notes_and_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    import threading
+
+    from immutable.cli.bars import Watcher
+
+    watcher = Watcher(threading.Event())
+    watcher.note(f"from http://user:{SECRET}@host.test/")
+    watcher.warn(f"to http://user:{SECRET}@host.test/")
+    assert (
+        "from http://***@host.test/\nwarning: to http://***@host.test/\n" == capsys.readouterr().err
+    )
+
+
+def test_results_in_json_are_redacted_but_for_content(capsys: pytest.CaptureFixture[str]) -> None:
+    from immutable.cli import output
+
+    output.say_json({"source": f"http://user:{SECRET}@host.test/"})
+    assert SECRET not in capsys.readouterr().out
+    output.say_json({"Env": [f"URL=http://user:{SECRET}@host.test/"]}, verbatim=True)
+    assert SECRET in capsys.readouterr().out

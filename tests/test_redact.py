@@ -1,0 +1,169 @@
+"""What people are to see holds no user, password or token, and the rest stays as it was."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from immutable.digest import Digest
+from immutable.errors import DigestMismatch, ImmutableError, SpecError
+from immutable.redact import quoted, redact, redact_document
+
+SCHEMES = st.sampled_from(["http", "https", "HTTPS", "ftp", "git+https", "docker", "socks5h"])
+HOSTS = st.sampled_from(["host", "h.test", "h.test:8080", "10.0.0.1", "[::1]", "[fe80::1]:5000"])
+PATHS = st.sampled_from(["", "/", "/x/y", "/x?y=1#z", "/debian bookworm main"])
+AROUND = st.sampled_from(
+    [
+        ("", ""),
+        ("found '", "'"),
+        ('["', '"]'),
+        ("place: get <", ">\nand no more"),
+        ("first\n", "\nlast"),
+        ("http://other.test/x and ", " or name@1.0"),
+        ("('http://a:b@c.test', '", "')"),
+        ("--mirror=debian=", ""),
+    ]
+)
+# Marks that no other part of the text has, with all that may stand between them.
+_MARK = "Q7q"
+_ODD = st.text(st.sampled_from("aZ09@:/?#%&=+-._~!$'\"()*,;[]{}\\<>|^` é"), max_size=12)
+PASSWORDS = st.builds(lambda odd, more: f"{_MARK}{odd}{_MARK}{more}", _ODD, _ODD)
+USERS = st.text(st.sampled_from("abcXYZ019._~%-+"), max_size=8)
+
+
+@given(SCHEMES, USERS, PASSWORDS, HOSTS, PATHS, AROUND)
+@example("http", "user", f"{_MARK}@ss{_MARK}", "host", "", ("", ""))
+@example("http", "", f"{_MARK}{_MARK}", "host", "", ("", ""))
+def test_no_password_of_a_url_stays(
+    scheme: str, user: str, password: str, host: str, path: str, around: tuple[str, str]
+) -> None:
+    assume(scheme != "docker" or " " not in password)
+    text = f"{around[0]}{scheme}://{user}:{password}@{host}{path}{around[1]}"
+
+    assert password not in redact(text)
+
+
+@given(USERS.filter(bool), PASSWORDS.filter(lambda one: " " not in one), HOSTS, AROUND)
+def test_no_password_of_a_reference_without_scheme_stays(
+    user: str, password: str, host: str, around: tuple[str, str]
+) -> None:
+    assert password not in redact(f"{around[0]}{user}:{password}@{host}/name:tag{around[1]}")
+
+
+@given(SCHEMES, st.text(st.sampled_from("abcXYZ019_~-"), min_size=1), HOSTS, AROUND)
+def test_a_user_alone_may_be_a_token_and_does_not_stay(
+    scheme: str, token: str, host: str, around: tuple[str, str]
+) -> None:
+    token = f"{_MARK}{token}"
+
+    assert token not in redact(f"{around[0]}{scheme}://{token}@{host}/x{around[1]}")
+    assert token not in redact(f"{around[0]}{scheme}://{token}:@{host}/x{around[1]}")
+
+
+@given(st.text() | st.builds("{}://{}:{}@{}{}".format, SCHEMES, USERS, PASSWORDS, HOSTS, PATHS))
+def test_what_is_redacted_stays_as_it_is(text: str) -> None:
+    once = redact(text)
+
+    assert once == redact(once)
+
+
+@pytest.mark.parametrize(
+    ("expected", "text"),
+    [
+        ("http://***@host", "http://user:p@ss@host"),
+        ("http://***@host/x", "http://user:p/s?s#w@host/x"),
+        ("pull ***@host/x", "pull user:pw@host/x"),
+        ("found '***@host/x'", "found 'user:my pw@host/x'"),
+        ("ftp://***@h.test/x", "ftp://user:pw@h.test/x"),
+        ("http://***@h.test/x", "http://user:my long pw@h.test/x"),
+        ("docker-daemon:***@host/x", "docker-daemon:user:pw@host/x"),
+        ("//***@host/x", "//user:pw@host/x"),
+        ('["http://***@h","http://***@i"]', '["http://u:p@h","http://v:q@i"]'),
+        ("http://***' was cut", "http://user:passwor' was cut"),
+        ("?to=http%3A%2F%2F***%40host&x=1", "?to=http%3A%2F%2Fu%3Apw%40host&x=1"),
+        ("http://h/x?token=***&y=1", "http://h/x?token=pw&y=1"),
+        ("http://h/x?y=1&access_token=***'", "http://h/x?y=1&access_token=pw'"),
+        ("http://h/x?X-Amz-Signature=***", "http://h/x?X-Amz-Signature=pw#z"),
+        ("http://h/x?X-Amz-Credential=***", "http://h/x?X-Amz-Credential=pw/eu/s3"),
+        ("http://h/x?sv=1&sig=***", "http://h/x?sv=1&sig=pw%2B="),
+        ("//h/:_authToken=*** //h/:_password=***", "//h/:_authToken=pw //h/:_password=pw"),
+        ('{"Username":"u","Secret":***}', '{"Username":"u","Secret":"p\\"w"}'),
+        ("Authorization: Bearer ***", "Authorization: Bearer pw"),
+        ("nonnumeric port: '***'", "nonnumeric port: 'pw'"),
+    ],
+)
+def test_secrets_of_every_kind_are_left_out(expected: str, text: str) -> None:
+    assert expected == redact(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name@sha256:" + "0a" * 32,
+        "host:5000/name:tag@sha256:" + "0a" * 32,
+        "docker://host/name@sha256:" + "0a" * 32,
+        "docker://h.test:5000/name:tag@sha256:" + "0a" * 32,
+        "docker://debian:bookworm, docker://alpine:3.18",
+        "@scope/name@1.0 npm:@scope/name@^1.0.2 place:name@1.2.3-rc.1",
+        "http://127.0.0.1:4873/@scope/name http://host/@scope/name",
+        "Maintainer <a@b.c>, mailto:a@b.c: or a@b.c",
+        "http://h.test: refused; ask a@b.c",
+        "http://h.test:8080/x: refused; ask <a@b.c>",
+        "http://h.test/a@b",
+        "git@host:path/x.git",
+        r"C:\Users\a:b@c /tmp/a:b@c ./a:b@c ~/a:b@c oci:/tmp/a@b:name",
+        "layer[0].packages[1]: expected x@y, found 3",
+        "http://[::1]:8080/x",
+        "name@3 name:tag@3 NAME[:TAG|@N] file:///a/b@c",
+        "the token is missing; authorization is needed; expected HOST:PORT",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert text == redact(text)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *("@", ":", "/", "http://", "http://a:b␣", "://@", "a:b@", "a.", "%3A%2F%2F", "token="),
+        *("'u:", "=http://", "@1.1.", "@sha256:", '"', "x:/@", "'auth'", "authorization:"),
+    ],
+)
+def test_a_hostile_megabyte_takes_time_in_proportion(piece: str) -> None:
+    text = piece.replace("␣", " ") * (1_000_000 // len(piece))
+
+    def taken(text: str) -> float:
+        begun = time.process_time()
+        redact(text)
+        return time.process_time() - begun
+
+    # Were it quadratic, the eightfold would take 64 times as long.
+    assert taken(text) < 24 * max(taken(text[: len(text) // 8]), 0.02)
+
+
+def test_an_error_holds_no_password_from_its_making_on() -> None:
+    url = "http://user:hunter@2@h.test"
+    digest = Digest.of(b"")
+    errors = [
+        ImmutableError(url),
+        SpecError(url, [f"found {url!r}"]),
+        DigestMismatch(url, expected=digest, actual=digest),
+    ]
+    for error in errors:
+        for shown in (str(error), repr(error), repr(vars(error))):
+            assert "hunter" not in shown
+
+
+def test_a_secret_goes_before_a_quotation_is_cut() -> None:
+    assert "'***@host/x'" == quoted("user:" + "pw" * 60 + "@host/x")
+    assert "'abc'" == quoted("abcdef", 3)
+
+
+def test_a_document_is_redacted_throughout() -> None:
+    url = "http://u:p@h"
+    expected = {"http://***@h": ["http://***@h", 1, None, {"a": "http://***@h"}]}
+
+    assert expected == redact_document({url: (url, 1, None, {"a": url})})
