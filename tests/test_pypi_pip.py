@@ -98,7 +98,7 @@ def test_a_failing_pip_is_quoted_without_credentials(
         (
             "echo http://me:secret@index.test/x >&2; exit 2",
             FetchError,
-            "http://index.test/x$",
+            r"http://\*\*\*@index.test/x$",
         ),
     ],
 )

@@ -426,7 +426,7 @@ def _mismatch(expected: Digest, actual: Digest) -> str:
 
 
 def show_url(url: str) -> str:
-    """Return `url` for a message: without user, password, query and fragment."""
+    """Return `url` for a message: user and password masked, without query and fragment."""
     try:
         parts = urlsplit(redact(url))
     except ValueError:
