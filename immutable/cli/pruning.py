@@ -98,8 +98,7 @@ def prune(
     if shell.json:
         output.say_json(_document(done, refused, dry_run=dry_run))
     elif refused:
-        names = ", ".join(refused)
-        output.say(f"would be refused: deletes every version of {names}; say --delete-all-versions")
+        output.say(_refusal(refused))
     elif done is not found:
         stayed = len(found.expired) - len(done.expired)
         if stayed:
@@ -145,6 +144,11 @@ def _agreed(found: Pruned) -> bool:
     if not agreed:
         output.tell("nothing was deleted")
     return agreed
+
+
+def _refusal(names: Sequence[str]) -> str:
+    said = ", ".join(names)
+    return f"would be refused: deletes every version of {said}; say --delete-all-versions"
 
 
 def _text(found: Pruned) -> str:
