@@ -17,6 +17,7 @@
     ├── EntryError            tree entries that cannot stand in one layer
     ├── EncoderError          an encoder that would give other bytes than released
     ├── TagTaken              a tag that stands on another image, and does not move
+    ├── AllVersionsExpired    a policy that would leave nothing of a name
     ├── ImageError            a manifest, index, config or layout that does not hold
     ├── StoreError            the store cannot be used
     │   ├── BlobMissing       a blob that something refers to is not there
@@ -117,6 +118,18 @@ class TagTaken(ImmutableError):
         super().__init__(
             f"{reference}: the tag is on {holds}, and was to be put on {wanted}; tags do not move: "
             "take another, or replace this one (--replace-tag)"
+        )
+
+
+class AllVersionsExpired(ImmutableError):
+    """A policy that would delete every version of `names`, which nobody said it may."""
+
+    def __init__(self, place: str, names: Iterable[str]) -> None:
+        self.place, self.names = place, tuple(names)
+        super().__init__(
+            f"{place}: expected a policy that keeps some version of each name, found that it would "
+            f"delete every version of {', '.join(self.names)}; change it, or allow this "
+            "(--delete-all-versions)"
         )
 
 

@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 from immutable import retention
 from immutable.config import Config
 from immutable.deployed import find_deployed
-from immutable.errors import ImageNotFound, SpecError, TransportError
+from immutable.errors import AllVersionsExpired, ImageNotFound, SpecError, TransportError
 from immutable.places.base import Freed, Place
 from immutable.progress import SILENT, Progress
 from immutable.retention import Decision, Deployed, Item, Policy, decide
@@ -41,6 +41,11 @@ class Pruned:
         """The decisions against an item."""
         return tuple(decision for decision in self.decisions if not decision.keep)
 
+    @property
+    def emptied(self) -> tuple[str, ...]:
+        """The names of which no version is kept; signatures and other referrers are none."""
+        return _emptied(self.decisions)
+
 
 @frozen
 class Plan:
@@ -53,11 +58,22 @@ class Plan:
         """Return what `carry_out` would do, as it looks now."""
         return Pruned(str(self.place), self.decisions, self.place.preview(self._expired()))
 
-    def carry_out(self, progress: Progress = SILENT) -> Pruned:
+    def check(self) -> None:
+        """Raise AllVersionsExpired if of some name every version would be deleted."""
+        emptied = _emptied(self.decisions)
+        if emptied:
+            raise AllVersionsExpired(str(self.place), emptied)
+
+    def carry_out(
+        self, progress: Progress = SILENT, *, delete_all_versions: bool = False
+    ) -> Pruned:
         """Delete what expired, and nothing that was not decided about; raise ImmutableError.
 
-        What has come to be needed since stays: the decision that comes back says so.
+        Without `delete_all_versions` nothing is deleted if `check` refuses. What has come to be
+        needed since stays: the decision that comes back says so.
         """
+        if not delete_all_versions:
+            self.check()
         expired = self._expired()
         freed = self.place.delete(expired, progress)
         decisions = tuple(
@@ -102,6 +118,7 @@ def prune(
     deployed: Deployed | None = None,
     now: datetime.datetime | None = None,
     dry_run: bool = False,
+    delete_all_versions: bool = False,
     caches: bool = True,
     images: Sequence[str] = (),
     config: Config | None = None,
@@ -113,12 +130,15 @@ def prune(
     are the only names to look at, all if there are none. `deployed` is what the files mention
     that the policy's ``keep-deployed`` names (see `load_policy`). In a store, layers that
     expired images alone needed go too, and caches down to the policy's size; without `caches`,
-    all of them. A `dry_run` deletes nothing. Raises ImmutableError.
+    all of them. A `dry_run` deletes nothing. Raises ImmutableError: AllVersionsExpired, with
+    nothing deleted, if every version of a name would go and not `delete_all_versions`.
     """
     decided = plan(
         place, policy, deployed=deployed, now=now, caches=caches, images=images, config=config
     )
-    return decided.outlook() if dry_run else decided.carry_out(progress)
+    if dry_run:
+        return decided.outlook()
+    return decided.carry_out(progress, delete_all_versions=delete_all_versions)
 
 
 def read_policy(path: Path) -> Policy:
@@ -140,6 +160,12 @@ def load_policy(path: Path | str) -> tuple[Policy, Deployed | None]:
     policy = read_policy(path)
     patterns = policy.deployed_files()
     return policy, find_deployed(patterns, path.parent, str(path)) if patterns else None
+
+
+def _emptied(decisions: Sequence[Decision]) -> tuple[str, ...]:
+    images = [decision for decision in decisions if decision.item.refers_to is None]
+    kept = {decision.item.name for decision in images if decision.keep}
+    return tuple(sorted({decision.item.name for decision in images} - kept))
 
 
 def _place(place: AbstractStore | str, policy: Policy, config: Config, *, caches: bool) -> Place:

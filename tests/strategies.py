@@ -131,7 +131,18 @@ entry_is_directory = Entry(b"-", Kind.DIRECTORY)
 
 NOW = datetime.datetime(2026, 6, 1, tzinfo=datetime.UTC)
 NAMES = ("shop/web", "shop/api", "ci/web/a", "base")
-TAGS = ("v1.0.0", "v1.0.1", "v1.1.0", "v1.1.1-rc.1", "v2.0.0", "main", "pr-7", "latest")
+TAGS = (
+    "v1.0.0",
+    "v1.0.1",
+    "v1.1.0",
+    "v1.1.1-rc.1",
+    "v2.0.0",
+    "1.20",
+    "1.21-alpine",
+    "main",
+    "pr-7",
+    "latest",
+)
 SELECTORS = ("v*", "pr-?", ">=1 <2", "newest 1", "newest 1 of each minor", "newest 2 in v1*")
 ages = st.integers(-5, 60).map(lambda days: datetime.timedelta(days=days))
 spans = st.integers(1, 40).map(lambda days: datetime.timedelta(days=days))

@@ -130,20 +130,18 @@ def check_ecr(document: Any) -> None:
 
 
 def test_ecr_says_what_it_can() -> None:
-    policy = Policy(images=["shop/*"], keep_tags=["v*", "r?-[0-9]", "newest 2"], keep_last=5)
+    policy = Policy(images=["shop/*"], keep_tags=["v*", "r?-[0-9]"], keep_last=5)
     made = ecr.export(policy, "shop/web", places=1)
     never = {"countType": "imageCountMoreThan", "countNumber": 1_000_000, "tagStatus": "tagged"}
     assert [
         never | {"tagPatternList": ["sha256-*"]},
         never | {"tagPatternList": ["v*"]},
         never | {"tagPatternList": ["r*-*"]},
-        never | {"tagPatternList": ["*.*.*"]},
         never | {"tagPatternList": ["*"], "countNumber": 5},
     ] == [rule["selection"] for rule in plain(made)["rules"]]
     assert (
         "rule 1: keep-last 5: not for untagged images: all of them stay",
         "rule 1: keep-tags r?-[0-9]: keeps r*-*",
-        "rule 1: keep-tags newest 2: keeps *.*.*",
     ) == made.cannot
     assert 20 == plain(ecr.export(policy, "shop/web"))["rules"][-1]["selection"]["countNumber"]
 
@@ -165,6 +163,8 @@ def test_ecr_expires_by_age_in_whole_days() -> None:
         (Policy(keep_last=5, keep_within="30d"), "one of them is enough to expire in ECR"),
         (Policy(keep_deployed=["a"], keep_last=1), "rule 1: keep-deployed a: no registry sees"),
         (Policy(not_=Condition(keep_tags="a")), "rule 1: not: "),
+        (Policy(keep_tags=["v*", "newest 2"], keep_last=1), "rule 1: keep-tags newest 2: no reg"),
+        (Policy(any_=[Condition(keep_tags=">=1.2")]), "rule 1: keep-tags >=1.2: no registry"),
         (Policy(all_=[Condition(keep_last=1), Condition(keep_within="1d")]), "rule 1: all: "),
         (Policy(keep_tags=["v*"], max_size=1), "store.max-size: "),
     ],
@@ -185,7 +185,6 @@ def test_ecr_tells_what_it_cannot_say(policy: Policy, fault: str) -> None:
         ({"keep_tags": ["v*"], "keep_last": 5}, None, ["v*"], ("imageCountMoreThan", 20)),
         ({"keep_tags": ["v*"], "keep_within": "2w"}, 14, ["v*"], ("sinceImagePushed", 14)),
         ({"keep_tags": ["v*"]}, 1, ["v*"], ("sinceImagePushed", 1)),
-        ({"keep_tags": [">=1.2 <2"]}, 1, ["*.*.*"], ("sinceImagePushed", 1)),
         (
             {"keep_last": 3, "delete_untagged_after": "1d"},
             *(None, [], ("imageCountMoreThan", 12)),
@@ -505,6 +504,21 @@ def test_harbor_never_deletes_more(policy: Policy, found: list[Item]) -> None:
 
 
 # What they share
+
+
+@CASES("word", ["newest 1", ">=1.21", "newest 1 of each minor in 1.*"])
+@CASES("tags", ["1.20 1.21 1.22", "3.18-alpine 3.19-alpine", "1 2 3", "main latest"])
+def test_where_versions_are_asked_for_all_images_stay(word: str, tags: str) -> None:
+    policy = Policy(keep_tags=[word], delete_untagged_after="1d")
+    named_ = [*((tag,) for tag in tags.split()), ()]
+    found = [
+        Item(name="shop/web", digest=Digest.of(b"%d" % n), created=NOW - timedelta(n + 5), tags=t)
+        for n, t in enumerate(named_)
+    ]
+    assert ecr.export(policy, "shop/web").document is None
+    assert set(found) == harbor_keeps(plain(harbor.export(policy, "shop", 7)), found, "shop")
+    left = zot_keeps(plain(zot.export(policy, tags_per_image=1)), found)
+    assert set(found) == {item for item, _ in left}
 
 
 @given(

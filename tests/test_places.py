@@ -15,7 +15,7 @@ from attrs import evolve
 from immutable import canonical, oci
 from immutable.config import Registries
 from immutable.digest import Digest
-from immutable.errors import RegistryError, TransportError
+from immutable.errors import AllVersionsExpired, RegistryError, TransportError
 from immutable.oci import Descriptor
 from immutable.places.engine import EnginePlace
 from immutable.places.registry import RegistryPlace
@@ -28,6 +28,7 @@ from immutable.transports.registry.client import Client
 from immutable.transports.registry.names import RegistryName
 from immutable.transports.registry.transport import RegistryImage
 from tests.support import distribution, needs
+from tests.support.command import Shell
 from tests.support.distribution import Distribution
 from tests.support.engine import FakeEngine
 from tests.support.images import MemoryTransport, image, index
@@ -145,6 +146,76 @@ def test_the_children_of_a_live_index_stay_and_those_of_an_expired_go(
     gone = {child["digest"] for child in manifests} - {*kept}
     assert len(gone) == 1
     assert not any(repository.has(Digest.parse(child)) for child in gone)
+
+
+SHAPES = pytest.mark.parametrize(
+    ("tags", "word", "left"),
+    [
+        ("1.20 1.21 1.22", "newest 1", "1.22"),
+        ("1.20 1.21 1.22", ">=1.21", "1.21 1.22"),
+        ("1 2 3", "newest 1", "3"),
+        ("2023.12.31 2024.01.15", "newest 1", "2024.01.15"),
+        ("20231231 20240115", "newest 1", "20240115"),
+        ("release-0.9.0 release-1.0.0", "newest 1", "release-1.0.0"),
+        ("1.2.3.4 1.2.3.10", "newest 1", "1.2.3.10"),
+        ("3.18 3.19 3.18-alpine 3.19-alpine", "newest 1", "3.19 3.19-alpine"),
+        ("1.08.0 1.9.0", "newest 1", "1.9.0"),
+        ("main edge", "newest 1", "main edge"),
+    ],
+)
+
+
+@pytest.mark.tools
+@needs.tool("docker-registry")
+@SHAPES
+def test_a_registry_keeps_the_newest_whatever_the_shape_of_its_tags(
+    repository: Repository, tags: str, word: str, left: str
+) -> None:
+    for number, tag in enumerate(tags.split()):
+        repository.push(made(number, "2024-01-01T00:00:00Z"), tag)
+    repository.prune(Policy(keep_tags=[word]))
+    assert {*left.split()} == repository.tags().keys()
+
+
+@pytest.mark.tools
+@needs.tool("docker-registry")
+def test_a_registry_loses_every_version_only_if_that_is_said(repository: Repository) -> None:
+    for number, tag in enumerate(("1.20", "1.21")):
+        repository.push(made(number, "2024-01-01T00:00:00Z"), tag)
+    policy = Policy(keep_tags=["v*"])
+    dry = repository.prune(policy, dry_run=True)
+    name = repository.name.repository
+    assert (2, (name,)) == (len(dry.expired), dry.emptied)
+    with pytest.raises(AllVersionsExpired, match=f"every version of {name}; .*--delete-all-vers"):
+        repository.prune(policy)
+    assert {"1.20", "1.21"} == repository.tags().keys()
+    repository.prune(policy, delete_all_versions=True)
+    assert {} == repository.tags()
+
+
+def test_the_command_refuses_to_delete_every_version_in_one_line(
+    fake: FakeRegistry, shell: Shell
+) -> None:
+    repository = Repository(fake.host)
+    for number, tag in enumerate(("1.20", "1.21")):
+        repository.push(made(number, "2024-01-01T00:00:00Z"), tag)
+    path = shell.write("keep.toml", '[[rule]]\nkeep-tags = ["v*"]\n')
+    command = ("prune", f"docker://{repository.name}", "--policy", path)
+    name = repository.name.repository
+    dry = shell.run(*command, "--dry-run")
+    assert (0, "") == (dry.status, dry.err)
+    assert "2 images to delete" in dry.out
+    assert f"would be refused: deletes every version of {name}; say --delete-all" in dry.out
+    assert [name] == shell.run(*command, "--dry-run", "--json").json["refused"]
+    allowed = shell.run(*command, "--dry-run", "--delete-all-versions")
+    assert "refused" not in allowed.out
+    done = shell.run(*command, "--yes")
+    assert (1, "", 1) == (done.status, done.out, len(done.err.splitlines()))
+    assert f"every version of {name}" in done.err
+    assert "--delete-all-versions" in done.err
+    assert {"1.20", "1.21"} == repository.tags().keys()
+    assert 0 == shell.run(*command, "--yes", "--delete-all-versions").status
+    assert {None} == {*repository.tags().values()}
 
 
 def signature(subject: Descriptor) -> tuple[Descriptor, bytes]:

@@ -408,7 +408,7 @@ def test_without_a_stdin_nobody_is_asked(three: Shell) -> None:
 
 def test_the_commands_document(three: Shell) -> None:
     document = three.run("prune", "hello", "--keep-last", "2", "--json").json
-    assert {"place", "dry_run", "items", "caches", "bytes"} == document.keys()
+    assert {"place", "dry_run", "refused", "items", "caches", "bytes"} == document.keys()
     gone, *kept = document["items"]
     assert (1, False, 1, ["one"]) == (
         gone["generation"], gone["keep"], gone["rule"], gone["tags"]

@@ -137,6 +137,22 @@ def test_a_series_is_that_of_one_name() -> None:
     }
 
 
+@pytest.mark.parametrize("word", ["newest 1", ">=1.2", "newest 1 of each minor in 1.*"])
+def test_where_no_tag_holds_a_version_a_rule_about_versions_keeps_everything(word: str) -> None:
+    found = [item(1, tags=["main"]), item(2, tags=["sha-1234567"]), item(3)]
+    for policy in (
+        Policy(keep_tags=word),
+        Policy(keep_tags=word, keep_last=1, delete_untagged_after="1d"),
+        Policy(any_=[Condition(all_=[Condition(keep_tags=word), Condition(keep_last=1)])]),
+    ):
+        assert {"kept: rule 1, which asks for versions: no tag of shop/web holds one"} == set(
+            reasons(policy, found).values()
+        )
+    with_one = [*found, item(4, tags=["1.20"])]
+    assert [4] == numbers(kept(Policy(keep_tags=word), with_one))
+    assert [] == numbers(kept(Policy(keep_tags="v*"), found))
+
+
 def test_what_is_deployed_is_kept() -> None:
     policy = Policy(keep_deployed=["deploy/*.yaml"])
     text = f"image: registry.test:5000/shop/web:1.4.0\nother: x@{digest(2)}\nindex: {digest('c')}"

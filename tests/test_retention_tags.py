@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immutable.retention.semver import Version
+from immutable.retention import versions
 from immutable.retention.tags import parse
 from immutable.structure import FaultError
 
@@ -31,13 +31,13 @@ some_tags = st.frozensets(
         ("main", "main"),
         ("pr-[0-9]", "pr-7"),
         ("?atest", "latest"),
-        (">=1.2 <1.3", "1.2.0 1.2.2 1.3.0-rc.1 1.3.0-rc.2 v1.2.1"),
-        ("newest 1", "1.3.0 2.0.0-rc.1"),
-        ("newest 1 of each minor", "1.2.2 1.3.0 2.0.0-rc.1"),
-        ("newest 2 of each minor", "1.2.2 1.3.0 1.3.0-rc.2 2.0.0-rc.1 v1.2.1"),
-        ("newest 1 of each major", "1.3.0 2.0.0-rc.1"),
-        ("newest 1 of each patch", "1.2.0 1.2.2 1.3.0 2.0.0-rc.1 v1.2.1"),
-        ("newest 1 in <1.3.0-0", "1.2.2"),
+        (">=1.2 <1.3", "1.2 1.2.0 1.2.2 1.3.0-rc.1 1.3.0-rc.2 v1.2.1"),
+        ("newest 1", "1.3.0 2.0.0-rc.1 pr-7 v1 v1.2.1"),
+        ("newest 1 of each minor", "1.2.2 1.3.0 2.0.0-rc.1 pr-7 v1 v1.2.1"),
+        ("newest 2 of each minor", "1.2 1.2.0 1.2.2 1.3.0 1.3.0-rc.2 2.0.0-rc.1 pr-7 v1 v1.2.1"),
+        ("newest 1 of each major", "1.3.0 2.0.0-rc.1 pr-7 v1 v1.2.1"),
+        ("newest 1 of each patch", "1.2 1.2.0 1.2.2 1.3.0 2.0.0-rc.1 pr-7 v1 v1.2.1"),
+        ("newest 1 in <1.3.0-0", "1.2.2 v1 v1.2.1"),
         ("newest 2 of each minor in 1.3*", "1.3.0 1.3.0-rc.2"),
     ],
 )
@@ -66,9 +66,9 @@ def test_newest_has_so_many_releases_of_each_series(
     parts = ("", "major", "minor", "patch").index(each)
     series: dict[tuple[object, ...], list[str]] = {}
     for tag in tags:
-        version = Version.parse(tag)
+        version = versions.parse(tag)
         if version is not None and not version.prerelease:
-            series.setdefault(version.precedence[:parts], []).append(tag)
+            series.setdefault(version.first(parts), []).append(tag)
     for members in series.values():
         assert min(count, len(members)) == len(chosen.intersection(members))
 

@@ -37,6 +37,11 @@ _PLACES = ("docker://", "docker-daemon:")
     "--keep-within", metavar="AGE", help="Without a FILE: what is at most so old, as 30d."
 )
 @click.option("--no-caches", is_flag=True, help="Let go of all layers and sources kept as caches.")
+@click.option(
+    "--delete-all-versions",
+    is_flag=True,
+    help="Delete also where the policy keeps no version of a name.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @pass_shell
@@ -47,6 +52,7 @@ def prune(
     keep_last: int | None,
     keep_within: str | None,
     no_caches: bool,
+    delete_all_versions: bool,
     dry_run: bool,
     yes: bool,
 ) -> None:
@@ -57,7 +63,8 @@ def prune(
     docker://HOST/NAME for a registry's repository; or docker-daemon: for the images of this
     project in the Docker engine. Without a policy no image goes, only what none needs.
 
-    What has come to be needed since it was listed stays.
+    What has come to be needed since it was listed stays. A policy that would delete every version
+    of a name is refused without --delete-all-versions.
     """
     from immutable.prune import plan
 
@@ -77,16 +84,21 @@ def prune(
             images=() if place else images,
             config=config,
         )
+        if not (dry_run or delete_all_versions):
+            decided.check()
         found = decided.outlook()
+        refused = () if delete_all_versions else found.emptied
         if not shell.json:
             output.say(_text(found))
         if dry_run or (asks and not _agreed(found)):
             done = found
         else:
             with shell.watching() as progress:
-                done = decided.carry_out(progress)
+                done = decided.carry_out(progress, delete_all_versions=delete_all_versions)
     if shell.json:
-        output.say_json(_document(done, dry_run=dry_run))
+        output.say_json(_document(done, refused, dry_run=dry_run))
+    elif refused:
+        output.say(_refusal(refused))
     elif done is not found:
         stayed = len(found.expired) - len(done.expired)
         if stayed:
@@ -134,6 +146,11 @@ def _agreed(found: Pruned) -> bool:
     return agreed
 
 
+def _refusal(names: Sequence[str]) -> str:
+    said = ", ".join(names)
+    return f"would be refused: deletes every version of {said}; say --delete-all-versions"
+
+
 def _text(found: Pruned) -> str:
     freed = iter(found.freed.items)
     rows = [
@@ -153,11 +170,12 @@ def _text(found: Pruned) -> str:
     return "\n".join(lines)
 
 
-def _document(done: Pruned, *, dry_run: bool) -> dict[str, Any]:
+def _document(done: Pruned, refused: Sequence[str], *, dry_run: bool) -> dict[str, Any]:
     freed = iter(done.freed.items)
     return {
         "place": done.place,
         "dry_run": dry_run,
+        "refused": [*refused],
         "items": [
             {
                 "name": decision.item.name,

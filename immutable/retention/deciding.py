@@ -17,6 +17,7 @@ from attrs import evolve, frozen
 
 from immutable.digest import Digest
 from immutable.globs import compile_globs
+from immutable.retention import versions
 from immutable.retention.items import Decision, Deployed, Item, Lookup
 from immutable.retention.policy import Condition, Policy, Rule, show_age
 from immutable.retention.tags import Selector
@@ -98,6 +99,7 @@ class _Image:
         times = [self._time(item) for item in counted]
         self._times = sorted(time for time in times if time is not None)
         self._tags = frozenset(tag for item in self.items.values() for tag in item.tags)
+        self.has_versions = any(True for _ in versions.held(self._tags))
         self._chosen: dict[Selector, frozenset[str]] = {}
 
     def rank(self, item: Item) -> int:
@@ -211,6 +213,8 @@ def _judged(image: _Image, item: Item, rules: _Rules) -> _Fate:
 
 def _ruled(image: _Image, item: Item, rule: Rule) -> _Finding | None:
     """Return what `rule` makes of the item, or None if it does not speak about it."""
+    if rule.by_versions and not image.has_versions:
+        return _Finding(True, f"which asks for versions: no tag of {item.name} holds one")
     limit = rule.delete_untagged_after
     if item.tags or limit is None:
         return _kept(image, item, rule) if rule.keeps else None

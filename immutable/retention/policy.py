@@ -29,7 +29,8 @@ What the words mean:
   time share a place. The parts of an index and referrers such as signatures take no place.
 - ``keep-within`` keeps what is at most so old. A time in the future is age 0, and an unknown age
   is young, so that a clock that jumps back keeps more.
-- ``keep-tags`` keeps what has one of the tags, with all its other tags.
+- ``keep-tags`` keeps what has one of the tags, with all its other tags. A rule that asks for
+  versions anywhere keeps everything of a name none of whose tags holds a version.
 - ``keep-deployed`` keeps what any of the policy's deployed files mentions.
 - ``delete-untagged-after`` gives images without a tag an age of their own: for them it stands in
   the place of the rule's ``keep-within``. A rule with nothing else speaks about them only.
@@ -195,6 +196,13 @@ class Condition:
     def inner(self) -> tuple[Condition, ...]:
         """Return the tables that stand directly in this one."""
         return (*self.any_, *self.all_, *(() if self.not_ is None else (self.not_,)))
+
+    @property
+    def by_versions(self) -> bool:
+        """Whether a ``keep-tags`` asks for versions, at any depth."""
+        return any(map(tags.by_versions, self.keep_tags)) or any(
+            inner.by_versions for inner in self.inner()
+        )
 
     def deployed_files(self) -> Iterator[Pattern]:
         """Yield the globs of every ``keep-deployed``, at any depth."""

@@ -1,17 +1,16 @@
-"""Versions and ranges of them: Semantic Versioning 2.0.0, https://semver.org/spec/v2.0.0.html.
+"""Precedence of versions and ranges of them: Semantic Versioning 2.0.0, and more or fewer numbers.
 
-A tag writes a version as ``1.4.0`` or ``v1.4.0``. Tags cannot hold ``+``, so ``_`` stands for it,
-as Helm writes charts: ``1.4.0_build5`` has the build metadata ``build5``.
+https://semver.org/spec/v2.0.0.html. How tags write versions is the business of `versions`.
 
 A range is comparators apart by blanks or commas, all of which must hold, or several such lists
 with ``||`` between them::
 
-    >=1.2 <2        ^1.4        ~1.4.2        =1.4        >=1.2, <2 || ^3.1
+    >=1.2 <2        ^1.4        ~1.4.2        =1.4        >=1.2, <2 || ^3.1        >=2024.01
 
 ``^`` allows what changes nothing left of the first part that is not 0, ``~`` what changes the
-patch (or, of ``~1``, the minor). Parts left out are 0 in ``>=`` and ``<`` and stand for all of
-theirs in ``=``, ``>`` and ``<=``. Ranges know nothing but precedence (section 11): ``<2`` holds
-``2.0.0-rc.1``, which comes before ``2.0.0``.
+patch (or, of ``~1``, the minor). Numbers left out are 0 in ``>=`` and ``<``; of a version of one
+or two they stand for all of theirs in ``=``, ``>`` and ``<=``. Ranges know nothing but precedence
+(section 11): ``<2`` holds ``2.0.0-rc.1``, which comes before ``2.0.0``.
 """
 
 from __future__ import annotations
@@ -23,51 +22,48 @@ from attrs import frozen
 
 from immutable.redact import quoted
 
-_NUMBER: Final = r"(?:0|[1-9][0-9]*)"
-_IDENTIFIER: Final = rf"(?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
-_TAIL: Final = (
-    rf"(?:-({_IDENTIFIER}(?:\.{_IDENTIFIER})*))?"
-    r"(?:[+_]([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
+_OPERAND: Final = re.compile(
+    r"[vV]?([0-9]+(?:\.[0-9]+)*)(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
+    r"(?:[+_][0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?",
+    re.ASCII,
 )
-_VERSION: Final = re.compile(rf"[vV]?({_NUMBER})\.({_NUMBER})\.({_NUMBER}){_TAIL}", re.ASCII)
-_PARTIAL: Final = re.compile(
-    rf"[vV]?({_NUMBER})(?:\.({_NUMBER})(?:\.({_NUMBER}){_TAIL})?)?", re.ASCII
-)
+# The digest of a commit: it tells nothing of what came before it.
+_DIGEST: Final = re.compile(r"(?:[0-9]+-)?g?(?=[0-9a-f]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{7,64}")
 _COMPARATOR: Final = re.compile(r"[\s,]*(>=|<=|>|<|=|\^|~)\s*([^\s,<>=^~|]+)[\s,]*")
-_LONGEST: Final = 512  # characters; far above any honest range
+LONGEST: Final = 512  # characters; far above any honest range
 
 # Identifiers compare as these do: numbers before words, fewer before more.
 _Identifiers: TypeAlias = tuple[tuple[bool, int, str], ...]
-Precedence: TypeAlias = tuple[int, int, int, bool, _Identifiers]
+Precedence: TypeAlias = tuple[tuple[int, ...], bool, _Identifiers]
 
 
 @frozen
 class Version:
-    """A version; `prerelease` and `build` as written, without ``-`` and ``+``."""
+    """A version: its numbers, `prerelease` and `build` as written, without ``-`` and ``+``.
 
-    major: int
-    minor: int
-    patch: int
+    Versions of one `family` can be told older and newer; see `versions`.
+    """
+
+    numbers: tuple[int, ...]
     prerelease: str = ""
     build: str = ""
+    family: tuple[str, ...] = ()
 
-    @classmethod
-    def parse(cls, tag: str) -> Self | None:
-        """Return the version that `tag` writes, or None if it writes none."""
-        match = _VERSION.fullmatch(tag) if len(tag) <= _LONGEST else None
-        if match is None:
-            return None
-        major, minor, patch, prerelease, build = match.groups()
-        return cls(int(major), int(minor), int(patch), prerelease or "", build or "")
+    def first(self, count: int) -> tuple[int, ...]:
+        """Return its first `count` numbers; those left out are 0."""
+        return (*self.numbers, *[0] * count)[:count]
 
     @property
     def precedence(self) -> Precedence:
         """What two versions compare by (section 11); build metadata does not count."""
         found = self.prerelease.split(".") if self.prerelease else []
         identifiers = tuple(
-            (False, int(part), "") if part.isdecimal() else (True, 0, part) for part in found
+            (False, int(part), "") if part.isdecimal() else (True, 0, part)
+            for part in found
+            if not _DIGEST.fullmatch(part)
         )
-        return self.major, self.minor, self.patch, not found, identifiers
+        length = next((n for n in range(len(self.numbers), 0, -1) if self.numbers[n - 1]), 0)
+        return self.numbers[:length], not found, identifiers
 
 
 @frozen
@@ -82,8 +78,8 @@ class Range:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Return the range that `text` writes; raise ValueError, saying what is wrong."""
-        if len(text) > _LONGEST:
-            raise ValueError(f"expected a range of at most {_LONGEST} characters")
+        if len(text) > LONGEST:
+            raise ValueError(f"expected a range of at most {LONGEST} characters")
         return cls(tuple(_interval(part, text) for part in text.split("||")))
 
     def __contains__(self, version: Version) -> bool:
@@ -113,15 +109,15 @@ def _interval(part: str, text: str) -> tuple[_Bound | None, _Bound | None]:
 
 
 def _bounds(operator: str, text: str) -> tuple[_Bound | None, _Bound | None]:
-    match = _PARTIAL.fullmatch(text)
+    match = _OPERAND.fullmatch(text)
     if match is None:
         raise ValueError(f"expected a version like 1.2 or 1.2.3-rc.1, found {quoted(text)}")
-    given = tuple(int(part) for part in match.groups()[:3] if part is not None)
-    major, minor, patch = (*given, 0, 0)[:3]
-    first = Version(major, minor, patch, match[4] or "")
+    given = tuple(int(part) for part in match[1].split("."))
+    first = Version(given, match[2] or "")
     at = (first.precedence, False)
     # What the version as written stands for ends here.
-    after = (first.precedence, True) if len(given) == 3 else _next(given, len(given) - 1)
+    whole = len(given) > 2 or first.prerelease
+    after = (first.precedence, True) if whole else _next(given, len(given) - 1)
     if operator == "^":
         return at, _next(given, next((n for n, part in enumerate(given) if part), len(given) - 1))
     if operator == "~":
@@ -136,6 +132,5 @@ def _bounds(operator: str, text: str) -> tuple[_Bound | None, _Bound | None]:
 
 
 def _next(given: tuple[int, ...], place: int) -> _Bound:
-    """Return the first release with a greater part at `place`."""
-    major, minor, patch = (*given[:place], given[place] + 1, 0, 0)[:3]
-    return Version(major, minor, patch).precedence, False
+    """Return the first release with a greater number at `place`."""
+    return Version((*given[:place], given[place] + 1)).precedence, False

@@ -2,16 +2,17 @@
 
 ============================================  ===================================================
 ``v*``, ``release-?``, ``[0-9]*``             tags that match a glob (see `globs`)
-``>=1.2 <2``, ``^1.4``, ``=2.0 || >=3``       tags that are versions in a range (see `semver`)
-``newest 3``                                  the 3 newest versions
+``>=1.2 <2``, ``^1.4``, ``=2.0 || >=3``       tags that hold versions in a range (see `semver`)
+``newest 3``                                  the 3 newest versions of each family (see `versions`)
 ``newest 3 of each minor``                    of each minor version; also ``major`` and ``patch``
 ``newest 3 of each minor in >=1.2``           among those of a range
 ``newest 3 in v*``                            among those that match a glob
 ============================================  ===================================================
 
 Tags hold no blank and none of ``< > = ^ ~ |``, so no word can be meant for another. Newest is by
-precedence, not by time. A release takes its place among releases only, so pre-releases never
-push it out; a pre-release takes its among all. Versions of equal precedence share one place.
+precedence, not by time, and among tags of one family: ``v1.2``, ``1.2`` and ``1.2-alpine`` are of
+three. A release takes its place among releases only, so pre-releases never push it out; a
+pre-release takes its among all. Versions of equal precedence share one place.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from attrs import field, frozen
 
 from immutable import globs
 from immutable.redact import quoted
+from immutable.retention import versions
 from immutable.retention.semver import Range, Version
 from immutable.structure import FaultError
 
@@ -61,14 +63,14 @@ class Glob:
 
 @frozen
 class InRange:
-    """Tags that are versions in `range`, which is written `text`."""
+    """Tags that hold versions in `range`, which is written `text`."""
 
     text: str
     range: Range = field(repr=False)
 
     def choose(self, tags: frozenset[str]) -> frozenset[str]:
-        """Return the tags that are versions in the range."""
-        return frozenset(tag for tag, version in _versions(tags) if version in self.range)
+        """Return the tags that hold versions in the range."""
+        return frozenset(tag for tag, version in versions.held(tags) if version in self.range)
 
     def __str__(self) -> str:
         return self.text
@@ -76,7 +78,10 @@ class InRange:
 
 @frozen
 class Newest:
-    """The newest `count` versions, or of `each` major, minor or patch, among those `inner` has."""
+    """The newest `count` versions of each family, or of `each` of its majors, minors or patches.
+
+    Only those that `inner` has, if there is one.
+    """
 
     text: str
     count: int
@@ -87,8 +92,9 @@ class Newest:
         """Return the tags whose versions are among the newest."""
         chosen = tags if self.inner is None else self.inner.choose(tags)
         series: dict[tuple[object, ...], list[tuple[str, Version]]] = defaultdict(list)
-        for tag, version in _versions(chosen):
-            series[version.precedence[: _PARTS[self.each]]].append((tag, version))
+        for tag, version in versions.held(tags):
+            if tag in chosen:
+                series[version.family, version.first(_PARTS[self.each])].append((tag, version))
         return frozenset(tag for members in series.values() for tag in self._newest(members))
 
     def _newest(self, members: Iterable[tuple[str, Version]]) -> Iterable[str]:
@@ -103,6 +109,11 @@ class Newest:
 
     def __str__(self) -> str:
         return self.text
+
+
+def by_versions(selector: Selector) -> bool:
+    """Whether `selector` asks for versions, so that where there are none it says nothing."""
+    return isinstance(selector, InRange | Newest)
 
 
 def parse(text: str) -> Selector:
@@ -130,10 +141,3 @@ def _plain(text: str) -> Selector:
     if odd is not None:
         raise FaultError(f"{quoted(text)}: no tag has {odd[0]!r} in it")
     return Glob(text)
-
-
-def _versions(tags: Iterable[str]) -> Iterable[tuple[str, Version]]:
-    for tag in tags:
-        version = Version.parse(tag)
-        if version is not None:
-            yield tag, version

@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from immutable import canonical
 from immutable.retention.policy import Condition, Policy, Rule, show_age
-from immutable.retention.tags import Glob, Selector
+from immutable.retention.tags import Glob, Selector, by_versions
 
 _DAY: Final = timedelta(days=1)
 
@@ -104,6 +104,9 @@ def _alternatives(condition: Condition) -> Iterator[Condition]:
 
 def _strange(number: int, condition: Condition) -> Iterator[str]:
     """Yield what of `condition` no registry can be told, and so keeps all its images."""
+    for selector in filter(by_versions, condition.keep_tags):
+        said = "no registry compares versions; its images all stay"
+        yield f"rule {number}: keep-tags {selector}: {said}"
     for pattern in condition.keep_deployed:
         yield f"rule {number}: keep-deployed {pattern}: no registry sees files; its images all stay"
     if len(condition.all_) > 1:
@@ -235,6 +238,7 @@ def _start(name: str) -> str:
     return name[:end]
 
 
-def glob_of(selector: Selector) -> str | None:
-    """Return the glob that `selector` is, or None if it is about versions."""
-    return selector.pattern if isinstance(selector, Glob) else None
+def glob_of(selector: Selector) -> str:
+    """Return the glob that `selector` is; a wish without ``cannot`` has nothing else."""
+    assert isinstance(selector, Glob)  # noqa: S101 - see `_strange`
+    return selector.pattern

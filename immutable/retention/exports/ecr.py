@@ -34,7 +34,6 @@ _EVERY: Final = "*"
 _MAX_WILDCARDS: Final = 4  # in one pattern
 _MAX_RULES: Final = 50
 _COMPANIONS: Final = "sha256-*"  # signatures and the like: they go with their subject
-_VERSIONS: Final = "*.*.*"  # whatever else it matches, it matches every version
 
 
 def export(policy: Policy, repository: str, *, places: int = 4) -> Export:
@@ -117,8 +116,7 @@ def _least(age: timedelta | None, cannot: list[str], what: str) -> timedelta:
 
 def _pattern(selector: Selector, cannot: list[str]) -> str:
     """Return a pattern for all that `selector` keeps; ``*`` is its only wildcard."""
-    glob = glob_of(selector)
-    pattern = _VERSIONS if glob is None else _starred(glob)
+    pattern = _starred(glob_of(selector))
     if pattern != str(selector):
         cannot.append(f"keep-tags {selector}: keeps {pattern}")
     return pattern

@@ -26,12 +26,10 @@ from immutable.retention.exports.common import (
     rounded,
 )
 from immutable.retention.policy import Policy, Rule
-from immutable.retention.tags import Selector
 
 _MAX_COUNT: Final = 2**15 - 2
 _EVERY: Final = "**"
 _NO_TAG: Final = "-"  # no tag may start with it
-_VERSIONS: Final = "*.*.*"  # whatever else it matches, it matches every version
 
 
 def export(policy: Policy, project: str, project_id: int) -> Export:
@@ -100,7 +98,7 @@ def _retained(
         yield always, (_EVERY, False)
         tagged = Keeps()
     for selector in tagged.tags:
-        yield always, (_pattern(number, selector, cannot), False)
+        yield always, (doublestar(glob_of(selector)), False)
     if untagged.last is not None:
         # It counts tagged and untagged ones together, as the policy does.
         within_reach = untagged.last <= _MAX_COUNT
@@ -111,14 +109,6 @@ def _retained(
         if age is not None:
             cannot.extend(f"rule {number}: {line}" for line in rounded(age))
             yield ("nDaysSinceLastPush", days(age)), (pattern, pattern == _NO_TAG)
-
-
-def _pattern(number: int, selector: Selector, cannot: list[str]) -> str:
-    glob = glob_of(selector)
-    if glob is not None:
-        return doublestar(glob)
-    cannot.append(f"rule {number}: keep-tags {selector}: keeps {_VERSIONS}")
-    return _VERSIONS
 
 
 def _repositories(rule: Rule, project: str) -> str | None:

@@ -32,7 +32,6 @@ from immutable.retention.policy import EVERY_IMAGE, Policy, Rule, show_age
 from immutable.retention.tags import Selector
 
 _COMPANIONS: Final = r"^sha256-[0-9a-f]{64}.*$"  # signatures and the like
-_VERSIONS: Final = r"^[vV]?[0-9]+\.[0-9]+\.[0-9]+([-_].*)?$"
 _DELAY: Final = timedelta(days=1)  # zot's own
 _MAX_COUNT: Final = 2**31 - 1
 
@@ -109,7 +108,7 @@ def _section(wish: Wish, tags_per_image: int, cannot: list[str]) -> dict[str, An
 
 def _kept_tags(keeps: Keeps, tags_per_image: int, cannot: list[str]) -> Iterator[dict[str, Any]]:
     # The first whose patterns match a tag is its only one.
-    yield {"patterns": [*dict.fromkeys([_COMPANIONS, *(_regex(s, cannot) for s in keeps.tags)])]}
+    yield {"patterns": [*dict.fromkeys([_COMPANIONS, *(_regex(s) for s in keeps.tags)])]}
     entry: dict[str, Any] = {"patterns": [".*"]}
     if keeps.last is not None:
         count = min(keeps.last * tags_per_image, _MAX_COUNT)
@@ -128,14 +127,10 @@ def _go(age: timedelta) -> str:
     return f"{math.ceil(age.total_seconds())}s" if rest else f"{hours}h"
 
 
-def _regex(selector: Selector, cannot: list[str]) -> str:
+def _regex(selector: Selector) -> str:
     """Return an RE2 expression for all that `selector` keeps."""
-    glob = glob_of(selector)
-    if glob is None:
-        cannot.append(f"keep-tags {selector}: keeps every version")
-        return _VERSIONS
     pieces = []
-    for token in tokens(glob):
+    for token in tokens(glob_of(selector)):
         if token.kind == "literal":
             pieces.append(
                 token.text if token.text.isalnum() or token.text in "_-" else f"\\{token.text}"
