@@ -343,7 +343,7 @@ def test_what_a_repository_lacks_is_not_fetched(work: Path, tmp_path: Path, lost
 
 def test_an_object_under_anothers_name_is_refused(work: Path) -> None:
     before = run(work, "rev-parse", "HEAD:app")
-    fill(work, {"app/main.js": "2"})
+    fill(work, {"app/main.js": "22"})
     run(work, "add", ".")
     after = run(work, "write-tree", "--prefix=app")
     places = [work / ".git/objects" / sha[:2] / sha[2:] for sha in (before, after)]
@@ -402,7 +402,7 @@ def test_a_repository_with_sha256_names_is_known(tmp_path: Path) -> None:
 def test_a_submodule_that_is_not_there_or_at_another_commit_is_refused(
     work: Path, submodule: Path
 ) -> None:
-    fill(submodule, {"lib.js": "2"})
+    fill(submodule, {"lib.js": "22"})
     run(submodule, "commit", "--quiet", "--all", "--message=lib")
     with pytest.raises(SourceError, match=r"not committed: app/lib, app/lib/lib\.js; commit"):
         build(work / "web.toml", MemoryStore())
