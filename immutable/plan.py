@@ -282,7 +282,8 @@ def draft(
         return below_foundations(below.settle())
 
     folder = Path(spec.where).parent
-    scope = Scope(folder, chosen, config, store, progress, foundation, sources, offline)
+    own = (Path(spec.where), lock_path(spec))
+    scope = Scope(folder, chosen, config, store, progress, foundation, sources, offline, own)
     locked = _usable_lock(spec, chosen)
     spec = evolve_tags(spec, tags)
     snapshots = _snapshots(spec, locked, builders(), scope)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from immutable.config.tools import git_environment
 from immutable.errors import SourceError, SpecError
+from immutable.lock import Lock, dumps
 from immutable.sources import git
 from immutable.store import MemoryStore
 from tests.support import needs
-from tests.support.specs import build, fill, layer, write
+from tests.support.specs import build, contents, fill, layer, write
 
 pytestmark = needs.tool("git")
 
@@ -410,3 +412,29 @@ def test_a_submodule_that_is_not_there_or_at_another_commit_is_refused(
     run(work, "submodule", "--quiet", "deinit", "--force", "app/lib")
     with pytest.raises(SourceError, match="not committed: app/lib; commit"):
         build(work / "web.toml", MemoryStore())
+
+
+@pytest.mark.parametrize(("place", "source"), [("", "."), ("deploy/", "..")])
+@pytest.mark.parametrize("globs", [{}, {"include": ["**/.git/**", "**/*.toml", "main.js"]}])
+def test_two_clones_of_one_commit_give_one_image(
+    tmp_path: Path, place: str, source: str, globs: dict[str, Any]
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    fill(first, {"main.js": "1", "other.toml": "", "web.toml.bak": ""})
+    spec = write(
+        first / place,
+        layer("files", source=source, **globs) + '[config]\nlabels = { commit = "{git.sha}" }\n',
+    )
+    spec.with_suffix(".lock.toml").write_text(dumps(Lock()))
+    run(tmp_path, "init", "--quiet", str(first))
+    run(first, "add", ".")
+    run(first, "commit", "--quiet", "--message=first")
+    run(tmp_path, "clone", "--quiet", str(first), str(second))
+    store = MemoryStore()
+
+    image = build(spec, store)
+
+    names = [path for path in contents(store, image.layers[0]) if not path.endswith("deploy")]
+    expected = ["main.js", "other.toml"] if globs else ["main.js", "other.toml", "web.toml.bak"]
+    assert expected == sorted(names)
+    assert image.digest == build(second / place / "web.toml", MemoryStore()).digest
