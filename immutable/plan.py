@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from immutable import canonical, derivation, image
 from immutable import spec as specs
@@ -36,10 +36,18 @@ _MOST_BENEATH: Final = 32  # specs that build on each other
 
 @frozen
 class Input:
-    """A local file or folder that an image is built from and nothing pins."""
+    """A local file or folder that an image is built from and nothing pins.
 
-    path: Path
+    It was `named` by a path that may lead through links to its own.
+    """
+
+    named: Path
     tree: Tree | None = None
+    path: Path = field(init=False)
+
+    @path.default
+    def _follow(self) -> Path:
+        return self.named.resolve()
 
     def holds(self, path: Path) -> bool:
         """Tell whether what is at `path`, absolute, gets into the image."""
@@ -274,7 +282,8 @@ def draft(
         return below_foundations(below.settle())
 
     folder = Path(spec.where).parent
-    scope = Scope(folder, chosen, config, store, progress, foundation, sources, offline)
+    own = (Path(spec.where), lock_path(spec))
+    scope = Scope(folder, chosen, config, store, progress, foundation, sources, offline, own)
     locked = _usable_lock(spec, chosen)
     spec = evolve_tags(spec, tags)
     snapshots = _snapshots(spec, locked, builders(), scope)
@@ -406,20 +415,20 @@ def locked_beneath(spec: Spec, _above: tuple[Path, ...] = ()) -> tuple[LockedLay
 
 
 def _inputs(spec: Spec, folder: Path, snapshots: Mapping[str, Snapshot]) -> Iterator[Input]:
-    yield Input(Path(spec.where).resolve())
+    yield Input(Path(spec.where).absolute())
     if lock_path(spec).exists():
-        yield Input(lock_path(spec).resolve())
+        yield Input(lock_path(spec).absolute())
     for layer in spec.layer:
         snapshot = snapshots.get(layer.name)
         tree = snapshot.data if snapshot and isinstance(snapshot.data, Tree) else None
         for path in builders()[layer.kind].paths(layer.options):
-            yield Input((folder / path).resolve(), tree)
+            yield Input((folder / path).absolute(), tree)
 
 
 def _git_facts(spec: Spec, folder: Path, inputs: Sequence[Input]) -> Mapping[str, str]:
     if not spec.placeholders():
         return {}
-    paths = dict.fromkeys(one.path for one in inputs)
+    paths = dict.fromkeys(one.named for one in inputs)
     return git.facts(folder, paths, lambda path: any(one.holds(path) for one in inputs))
 
 

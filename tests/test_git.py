@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from immutable.config.tools import git_environment
 from immutable.errors import SourceError, SpecError
+from immutable.lock import Lock, dumps
 from immutable.sources import git
 from immutable.store import MemoryStore
 from tests.support import needs
-from tests.support.specs import build, fill, layer, write
+from tests.support.specs import build, contents, fill, layer, write
 
 pytestmark = needs.tool("git")
 
@@ -268,3 +270,171 @@ def test_the_users_own_settings_of_git_stay() -> None:
     kept = {"PATH": "/bin", "GIT_CONFIG_GLOBAL": "/dev/null"}
 
     assert kept == git_environment({**kept, "GIT_DIR": "x", "GIT_CONFIG_COUNT": "1"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "attributes", "data"),
+    [
+        ({"core.autocrlf": "true"}, "", b"a\r\nb\r\n"),
+        ({}, "*.js text eol=crlf\n", b"a\r\nb\r\n"),
+        ({}, "*.js ident\n", b"$Id: 0123456789012345678901234567890123456789 $\n"),
+        ({}, "*.js text working-tree-encoding=UTF-16LE\n", "a\n".encode("utf-16-le")),
+        ({"filter.x.clean": "tr 2 1"}, "*.js filter=x\n", b"2"),
+    ],
+)
+def test_bytes_that_the_commit_holds_otherwise_are_refused(
+    work: Path, settings: dict[str, str], attributes: str, data: bytes
+) -> None:
+    fill(work, {".gitattributes": attributes, "app/main.js": data})
+    for name, value in settings.items():
+        run(work, "config", name, value)
+    run(work, "add", ".")
+    run(work, "commit", "--quiet", "--message=filtered", "--allow-empty")
+    assert "" == run(work, "status", "--porcelain")
+
+    with pytest.raises(SourceError, match=r"not committed: app/main\.js; commit"):
+        build(work / "web.toml", MemoryStore())
+
+
+def test_nothing_that_a_repository_says_is_run(work: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {marker}\ncat\n")
+    program.chmod(0o755)
+    for name in (
+        *("filter.x.clean", "filter.x.smudge", "filter.x.process", "core.fsmonitor", "core.pager"),
+        *("diff.external", "core.sshCommand", "gpg.program", "core.alternateRefsCommand"),
+        *("alias.rev-parse", "alias.cat-file", "core.askPass", "pager.rev-parse", "core.editor"),
+    ):
+        run(work, "config", name, str(program))
+    run(work, "config", "core.hooksPath", str(tmp_path / "hooks"))
+    run(work, "config", "core.worktree", str(tmp_path))
+    for hook in ("post-index-change", "post-checkout", "fsmonitor-watchman"):
+        fill(work, {f".git/hooks/{hook}": program.read_text()})
+        (work / f".git/hooks/{hook}").chmod(0o755)
+    fill(work, {".git/info/attributes": "* filter=x\n"})
+    os.utime(work / "app/main.js")
+
+    assert build(work / "web.toml", MemoryStore())
+
+    (work / "app/main.js").write_text("2")
+    with pytest.raises(SourceError, match=r"not committed: app/main\.js"):
+        build(work / "web.toml", MemoryStore())
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("lost", ["HEAD", "HEAD^{tree}", "HEAD:app"])
+def test_what_a_repository_lacks_is_not_fetched(work: Path, tmp_path: Path, lost: str) -> None:
+    marker = tmp_path / "ran"
+    sha = run(work, "rev-parse", lost)
+    (work / ".git/objects" / sha[:2] / sha[2:]).unlink()
+    for name, value in {
+        "core.repositoryFormatVersion": "1",
+        "extensions.partialClone": "far",
+        "remote.far.promisor": "true",
+        "remote.far.url": f"ext::touch {marker}",
+        "protocol.allow": "always",
+        "protocol.ext.allow": "always",
+    }.items():
+        run(work, "config", name, value)
+
+    with pytest.raises(SourceError, match="git: "):
+        build(work / "web.toml", MemoryStore())
+    assert not marker.exists()
+
+
+def test_an_object_under_anothers_name_is_refused(work: Path) -> None:
+    before = run(work, "rev-parse", "HEAD:app")
+    fill(work, {"app/main.js": "22"})
+    run(work, "add", ".")
+    after = run(work, "write-tree", "--prefix=app")
+    places = [work / ".git/objects" / sha[:2] / sha[2:] for sha in (before, after)]
+    places[0].unlink()
+    places[1].rename(places[0])
+
+    with pytest.raises(SourceError, match=f"git: tree {before} is damaged"):
+        build(work / "web.toml", MemoryStore())
+
+
+def test_a_link_to_the_source_counts(work: Path) -> None:
+    spec = work / "web.toml"
+    spec.write_text(spec.read_text().replace('source = "app"', 'source = "link"'))
+    (work / "link").symlink_to("app")
+    run(work, "add", ".")
+    run(work, "commit", "--quiet", "--message=link")
+    run(work, "tag", "1.1")
+    assert build(spec, MemoryStore())
+
+    (work / "link").unlink()
+    (work / "link").symlink_to("other")
+    with pytest.raises(SourceError, match="not committed: link; commit"):
+        build(spec, MemoryStore())
+
+
+def test_links_modes_and_linked_work_trees_are_clean(work: Path, tmp_path: Path) -> None:
+    (work / "app/link").symlink_to("main.js")
+    (work / "app/main.js").chmod(0o755)
+    run(work, "add", ".")
+    run(work, "commit", "--quiet", "--message=link")
+    run(work, "tag", "2.0")
+    run(work, "worktree", "add", "--quiet", "-b", "next", str(tmp_path / "next"))
+
+    image = build(tmp_path / "next/web.toml", MemoryStore())
+    assert "next" == dict(image.config.execution.labels)["branch"]
+
+    (tmp_path / "next/app/link").unlink()
+    (tmp_path / "next/app/link").symlink_to("skip.txt")
+    with pytest.raises(SourceError, match="not committed: app/link; commit"):
+        build(tmp_path / "next/web.toml", MemoryStore())
+
+
+def test_a_repository_with_sha256_names_is_known(tmp_path: Path) -> None:
+    fill(tmp_path, {"a/b": "1"})
+    run(tmp_path, "init", "--quiet", "--object-format=sha256")
+    run(tmp_path, "add", ".")
+    run(tmp_path, "commit", "--quiet", "--message=first")
+
+    assert run(tmp_path, "rev-parse", "HEAD") == git.facts(tmp_path, [tmp_path])["sha"]
+
+    fill(tmp_path, {"a/b": "2"})
+    with pytest.raises(SourceError, match="not committed: a/b; commit"):
+        git.facts(tmp_path, [tmp_path])
+
+
+def test_a_submodule_that_is_not_there_or_at_another_commit_is_refused(
+    work: Path, submodule: Path
+) -> None:
+    fill(submodule, {"lib.js": "22"})
+    run(submodule, "commit", "--quiet", "--all", "--message=lib")
+    with pytest.raises(SourceError, match=r"not committed: app/lib, app/lib/lib\.js; commit"):
+        build(work / "web.toml", MemoryStore())
+
+    run(work, "submodule", "--quiet", "deinit", "--force", "app/lib")
+    with pytest.raises(SourceError, match="not committed: app/lib; commit"):
+        build(work / "web.toml", MemoryStore())
+
+
+@pytest.mark.parametrize(("place", "source"), [("", "."), ("deploy/", "..")])
+@pytest.mark.parametrize("globs", [{}, {"include": ["**/.git/**", "**/*.toml", "main.js"]}])
+def test_two_clones_of_one_commit_give_one_image(
+    tmp_path: Path, place: str, source: str, globs: dict[str, Any]
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    fill(first, {"main.js": "1", "other.toml": "", "web.toml.bak": ""})
+    spec = write(
+        first / place,
+        layer("files", source=source, **globs) + '[config]\nlabels = { commit = "{git.sha}" }\n',
+    )
+    spec.with_suffix(".lock.toml").write_text(dumps(Lock()))
+    run(tmp_path, "init", "--quiet", str(first))
+    run(first, "add", ".")
+    run(first, "commit", "--quiet", "--message=first")
+    run(tmp_path, "clone", "--quiet", str(first), str(second))
+    store = MemoryStore()
+
+    image = build(spec, store)
+
+    names = [path for path in contents(store, image.layers[0]) if not path.endswith("deploy")]
+    expected = ["main.js", "other.toml"] if globs else ["main.js", "other.toml", "web.toml.bak"]
+    assert expected == sorted(names)
+    assert image.digest == build(second / place / "web.toml", MemoryStore()).digest

@@ -44,7 +44,8 @@ class Scope:
     """Where a spec is looked at: its folder, this machine's settings, the store.
 
     `foundation` plans another spec, by its path, as something to build upon. What is pinned and
-    not in the store may be in `sources`, another one; with `offline` nothing is fetched.
+    not in the store may be in `sources`, another one; with `offline` nothing is fetched. `own` are
+    the spec's file and its lock's.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class Scope:
     foundation: Callable[[Path], Mapping[Platform, Foundation]]
     sources: AbstractStore | None = None
     offline: bool = False
+    own: tuple[Path, ...] = ()
 
 
 @frozen

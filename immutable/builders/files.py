@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -129,6 +130,7 @@ class FilesBuilder:
             scope.folder / options.source,
             include=options.include,
             exclude=options.exclude,
+            never=frozenset(_own(scope, scope.folder / options.source)),
             stats=scope.store,
         )
         if options.include and tree.is_folder and not any(tree.items()):
@@ -187,6 +189,15 @@ class FilesBuilder:
         if derivation.snapshot is not None:
             yield _placed(derivation.snapshot.data, options, above)
         yield [_entry(plain) for plain in options["entries"]]
+
+
+def _own(scope: Scope, source: Path) -> Iterable[bytes]:
+    """Yield the paths in `source` of the spec and its lock: what is built is no part of itself."""
+    top = source.resolve()
+    for path in scope.own:
+        for place in (path.resolve(), path.parent.resolve() / path.name):
+            if top in place.parents:
+                yield os.fsencode(place.relative_to(top))
 
 
 def _parents(options: FilesOptions, facts: Facts) -> dict[bytes, Attributes]:

@@ -1,35 +1,26 @@
-"""What a spec may ask of git: the commit it stands in, when its inputs are committed."""
+"""What a spec may ask of git: the commit it stands in, when that holds its inputs.
+
+The files are compared with the commit here, byte by byte: git applies what a repository says of
+line ends and filters, which may change bytes and run programs. It only hands out objects, and
+each is held against its name.
+"""
 
 from __future__ import annotations
 
-import datetime
 import os
 import re
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from immutable.config.tools import git_environment
 from immutable.entries import show
 from immutable.errors import SourceError
+from immutable.sources.objects import Repository
 
-_SECONDS: Final = 60
 _NAMED: Final = 5  # files that a message lists
-_SUBMODULE: Final = b"160000 "
-# Whatever the user's settings are, the whole of a file counts: its type, its mode, its content.
-_SETTINGS: Final = (
-    "core.fsmonitor=false",
-    "core.untrackedCache=false",
-    "core.fileMode=true",
-    "core.symlinks=true",
-    "core.checkStat=default",
-    "core.trustctime=true",
-)
-_OPTIONS: Final = (
-    *("--no-optional-locks", "--literal-pathspecs", "--no-replace-objects"),
-    *(word for setting in _SETTINGS for word in ("-c", setting)),
-)
+_LINKS: Final = 40  # followed on the way to one input, as the kernel does
+_COMMITTED: Final = re.compile(rb"^committer .* ([0-9]+) [+-][0-9]+$", re.MULTILINE)
 
 
 def facts(
@@ -38,25 +29,45 @@ def facts(
     """Return ``sha``, ``short-sha``, ``time`` and, where there is one, ``tag`` and ``branch``.
 
     `tag` is the commit's own, the last by version where it has several. `inputs` are absolute
-    paths of files and folders, of which those files count that are `taken`. Raises SourceError
-    outside a work tree, and when one of these is not as the commit has it, also where git is
-    told to ignore it: an image must not name a commit that does not hold what it was built from.
+    paths of files and folders, of which those files count that are `taken`, by their real paths;
+    so do the links on the way to them. Raises SourceError outside a work tree, and when one of
+    these is not as the commit has it, also where git is told to ignore it: an image must not name
+    a commit that does not hold what it was built from.
     """
-    top = Path(os.fsdecode(_git(folder, "rev-parse", "--show-toplevel").rstrip(b"\n")))
-    places = tuple(inputs)
+    repository = Repository.around(folder)
+    sha = repository.head()
+    top = repository.top
     asks = f"{folder}: the spec asks git for its commit, but"
-    unseen = {path for path in _unseen(top, places) if taken(path)}
-    if unseen:
+    places: set[Path] = set()
+    links: set[Path] = set()
+    for path in inputs:
+        real = path.resolve()
+        if real != top and top not in real.parents:
+            raise SourceError(f"{asks} {show(os.fsencode(real))} is outside of {top}")
+        places.add(real)
+        links.update(link for link in _links(path) if top in link.parents)
+    changed = {path for path in _changed(repository, sha, sorted(places)) if taken(path)}
+    changed.update(_changed(repository, sha, sorted(links)))
+    hidden = changed & set(_hidden(repository, changed))
+    if hidden:
         raise SourceError(
-            f"{asks} git is told not to look at: {_names(unseen, top)}; use `git update-index "
+            f"{asks} git is told not to look at: {_names(hidden, top)}; use `git update-index "
             "--no-assume-unchanged --no-skip-worktree`, or check them out"
         )
-    changed = {path for path in _changed(top, places) if taken(path)}
     if changed:
         raise SourceError(
             f"{asks} these are not committed: {_names(changed, top)}; commit them first"
         )
-    return dict(_commit(folder))
+    return dict(_commit(repository, sha))
+
+
+def _hidden(repository: Repository, changed: Iterable[Path]) -> Iterator[Path]:
+    """Yield what git is told not to look at, in the repositories that hold what has `changed`."""
+    parents = {parent for path in changed for parent in path.parents}
+    for place in sorted(parents):
+        inner = Repository.at(place) if repository.top in (place, *place.parents) else None
+        if inner is not None:
+            yield from inner.hidden()
 
 
 def _names(paths: Iterable[Path], top: Path) -> str:
@@ -67,82 +78,98 @@ def _names(paths: Iterable[Path], top: Path) -> str:
     return f"{names}{more}"
 
 
-def _changed(top: Path, inputs: Sequence[Path]) -> Iterator[Path]:
-    """Yield the files in `inputs` that HEAD does not hold as they are, or not at all."""
-    status = _git(
-        top,
-        *("status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all", "--ignored"),
-        *("--ignore-submodules=none", "--", *map(str, inputs)),
-    )
-    for line in status.split(b"\0"):
-        if line:
-            yield top / os.fsdecode(line[3:])
-    for module in _submodules(top, inputs):
+def _links(path: Path) -> Iterator[Path]:
+    """Yield the real places of the links that lead to `path`."""
+    place, rest = Path(path.anchor), list(reversed(path.parts[1:]))
+    followed = 0
+    while rest and followed < _LINKS:
+        name = rest.pop()
+        step = place.parent if name == ".." else place / name
+        if not step.is_symlink():
+            place = step
+            continue
+        yield step
+        followed += 1
+        target = step.readlink()
+        rest.extend(reversed(target.parts[1:] if target.is_absolute() else target.parts))
+        place = Path(target.anchor) if target.is_absolute() else place
+
+
+def _changed(repository: Repository, sha: str, inputs: Sequence[Path]) -> Iterator[Path]:
+    """Yield the files in `inputs` that the commit `sha` does not hold as they are, or lacks."""
+    held = dict(repository.held(sha, inputs))
+    modules = {path for path, one in held.items() if one.is_module}
+    found: set[Path] = set()
+    for path in _files(inputs, modules):
+        found.add(path)
+        if path not in held or held[path] != repository.named(path):
+            yield path
+    for module in modules:
+        inner = Repository.at(module)
+        within = _within(module, inputs)
         # Git names a submodule as one path, of which an image may take a few files only.
-        yield from _changed(module, _within(module, inputs))
-
-
-def _unseen(top: Path, inputs: Sequence[Path]) -> Iterator[Path]:
-    """Yield the files in `inputs` that ``git status`` takes for unchanged without a look."""
-    for line in _git(top, "ls-files", "-v", "-z", "--", *map(str, inputs)).split(b"\0"):
-        if line[:1].islower() or line[:1] == b"S":
-            yield top / os.fsdecode(line[2:])
-    for module in _submodules(top, inputs):
-        yield from _unseen(module, _within(module, inputs))
-
-
-def _submodules(top: Path, inputs: Sequence[Path]) -> Iterator[Path]:
-    """Yield the folders of the submodules in `inputs` that are checked out."""
-    for line in _git(top, "ls-files", "--stage", "-z", "--", *map(str, inputs)).split(b"\0"):
-        head, _, name = line.partition(b"\t")
-        module = top / os.fsdecode(name)
-        if head.startswith(_SUBMODULE) and (module / ".git").exists():
+        differing = [module, *_files(within, set())] if inner is None else []
+        if inner is not None:
+            differing = list(_changed(inner, held[module].name, within))
+        yield from differing
+        if differing:
             yield module
+    yield from held.keys() - found - modules
+
+
+def _files(inputs: Iterable[Path], modules: set[Path]) -> Iterator[Path]:
+    """Yield the files and links in `inputs`, but none of git's own, nor those in `modules`."""
+    for path in inputs:
+        if path in modules or not modules.isdisjoint(path.parents):
+            continue
+        if not path.is_dir() or path.is_symlink():
+            if path.exists() or path.is_symlink():
+                yield path
+            continue
+        for folder, folders, files in os.walk(path, onerror=_raise):
+            place = Path(folder)
+            links = [name for name in folders if (place / name).is_symlink()]
+            folders[:] = [
+                name
+                for name in folders
+                if name not in links and name != ".git" and place / name not in modules
+            ]
+            yield from (place / name for name in (*files, *links) if name != ".git")
+
+
+def _raise(error: OSError) -> None:
+    raise SourceError(f"{show(os.fsencode(error.filename))}: {error.strerror}") from None
 
 
 def _within(module: Path, inputs: Sequence[Path]) -> tuple[Path, ...]:
     """Return what of `inputs` lies in the folder `module`, or the folder where one holds it."""
     inside = tuple(path for path in inputs if module in path.parents)
-    whole = not inputs or any(path == module or path in module.parents for path in inputs)
+    whole = any(path == module or path in module.parents for path in inputs)
     return (module,) if whole else inside
 
 
-def _commit(folder: Path) -> Iterator[tuple[str, str]]:
-    seconds, sha = _words(folder, "rev-list", "--max-count=1", "--timestamp", "HEAD")
-    time = datetime.datetime.fromtimestamp(int(seconds), datetime.UTC)
+def _commit(repository: Repository, sha: str) -> Iterator[tuple[str, str]]:
     yield "sha", sha
     yield "short-sha", sha[:12]
+    head = repository.commit(sha).partition(b"\n\n")[0]
+    committed = _COMMITTED.search(head)
+    try:
+        time = datetime.fromtimestamp(int(committed[1]) if committed else -1, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise SourceError(f"{repository.top}: git: commit {sha} has no time") from None
     yield "time", time.strftime("%Y-%m-%dT%H:%M:%SZ")
-    tags = _words(folder, "tag", "--points-at", "HEAD")
+    tags = repository.words(
+        "for-each-ref", f"--points-at={sha}", "--format=%(refname:strip=2)", "refs/tags"
+    )
     if tags:
         # Not git's own order, which a user's settings change.
         yield "tag", max(tags, key=_by_version)
-    (branch,) = _words(folder, "rev-parse", "--abbrev-ref", "HEAD")
+    (branch,) = repository.words("rev-parse", "--symbolic-full-name", "HEAD")
     if branch != "HEAD":
-        yield "branch", branch
+        yield "branch", branch.removeprefix("refs/heads/")
 
 
 def _by_version(tag: str) -> tuple[list[tuple[int, int, str]], str]:
     """Order numbers in names as numbers: 1.10 after 1.9."""
     parts = re.split(r"([0-9]+)", tag)
     return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts], tag
-
-
-def _words(folder: Path, *arguments: str) -> list[str]:
-    return _git(folder, *arguments).decode("utf-8", "surrogateescape").split()
-
-
-def _git(folder: Path, *arguments: str) -> bytes:
-    command = ["git", *_OPTIONS, "-C", str(folder), *arguments]
-    try:
-        done = subprocess.run(  # noqa: S603 - fixed words, and paths after --
-            command, capture_output=True, timeout=_SECONDS, check=False, env=git_environment()
-        )
-    except FileNotFoundError:
-        raise SourceError("git is not installed, and the spec asks it for its commit") from None
-    except subprocess.TimeoutExpired:
-        raise SourceError(f"{folder}: git did not answer within {_SECONDS} seconds") from None
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
-        raise SourceError(f"{folder}: git: {said or f'exit status {done.returncode}'}")
-    return done.stdout

@@ -93,10 +93,15 @@ Item = tuple[bytes, Kind, int, DiskFile | None, bytes]  # path, kind, mode, cont
 
 @frozen
 class Choice:
-    """Which paths of a folder are wanted: those that match `include`, if any, and not `exclude`."""
+    """Which paths of a folder are wanted: those that match `include`, if any, and not `exclude`.
+
+    What git keeps for itself is in no clone alike: a ``.git`` is never wanted, nor is one of
+    the paths `never`.
+    """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    never: frozenset[bytes] = frozenset()
     _included: Callable[[bytes], bool] = field(init=False, eq=False, repr=False)
     excluded: Callable[[bytes], bool] = field(init=False, eq=False, repr=False)
 
@@ -106,7 +111,8 @@ class Choice:
 
     @excluded.default
     def _compile_exclude(self) -> Callable[[bytes], bool]:
-        return compile_globs(self.exclude)
+        excluded, never = compile_globs(self.exclude), self.never
+        return lambda path: path in never or b".git" in path.split(b"/") or excluded(path)
 
     def included(self, path: bytes) -> bool:
         """Tell whether `include` lets `path` in."""
@@ -140,12 +146,14 @@ class Tree:
         *,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
+        never: frozenset[bytes] = frozenset(),
         stats: StatCache,
     ) -> Self:
         """Return the tree at `root` without having read its files.
 
         Only files that match `include`, when there are any, and not `exclude` are in it; so
-        are the folders they stand in and, without `include`, empty ones. Where `root` is a
+        are the folders they stand in and, without `include`, empty ones. A ``.git`` and the
+        paths `never` are not in it, whatever the globs say. Where `root` is a
         file, it is the tree, and the globs have no say. Files whose times and inode are those
         in `stats` have the digest it says. Raises SourceError for what is missing, unreadable,
         or neither file, folder nor link.
@@ -159,7 +167,7 @@ class Tree:
         except OSError as error:
             raise _failed(given, error) from None
         is_folder = stat.S_ISDIR(status.st_mode)
-        choice = Choice(tuple(include), tuple(exclude)) if is_folder else Choice()
+        choice = Choice(tuple(include), tuple(exclude), never) if is_folder else Choice()
         if is_folder:
             found = sorted(_chosen(_walk(top, choice.excluded), choice), key=_by_path)
         else:
