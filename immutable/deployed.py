@@ -14,6 +14,7 @@ from typing import Final
 
 from immutable.errors import SpecError
 from immutable.globs import compile_globs
+from immutable.reading import read_file
 from immutable.retention import Deployed, Mention
 
 MAX_FILE: Final = 16 << 20  # bytes; rendered manifests of whole clusters have a few MB
@@ -108,12 +109,7 @@ def _show(name: str) -> str:
 
 def _text(path: Path) -> str:
     """Return the text of a regular file; raise OSError, or ValueError saying what is wrong."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError("expected a regular file")
-    with path.open("rb") as file:
-        data = file.read(MAX_FILE + 1)
-    if len(data) > MAX_FILE:
-        raise ValueError(f"expected at most {MAX_FILE >> 20} MiB")
+    data = read_file(path, MAX_FILE)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

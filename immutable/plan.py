@@ -25,6 +25,7 @@ from immutable.lock import Lock, LockedLayer, stale
 from immutable.lock import parse as parse_lock
 from immutable.platforms import Platform
 from immutable.progress import Progress
+from immutable.reading import read_file
 from immutable.sources import git
 from immutable.sources.tree import Tree
 from immutable.spec import Spec, Tag
@@ -179,7 +180,7 @@ def load(path: str | Path) -> Spec:
     Raises SpecError with every fault, or if the file cannot be read.
     """
     where = str(path)
-    data = read_small(Path(path), where)
+    data = read_small(Path(path), where, given=True)
     return specs.parse(data, _Options(), where)
 
 
@@ -196,16 +197,15 @@ def load_lock(spec: Spec) -> Lock | None:
     return parse_lock(read_small(path, str(path)), str(path))
 
 
-def read_small(path: Path, where: str) -> bytes:
-    """Return the content of a file that a person or `lock` wrote; SpecError if it cannot be."""
+def read_small(path: Path, where: str, *, given: bool = False) -> bytes:
+    """Return the content of a file that a person or `lock` wrote; SpecError if it cannot be.
+
+    `given` is one that was named in the call, which may be a pipe (`reading.read_file`).
+    """
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_SPEC + 1)
+        return read_file(path, _MAX_SPEC, given=given)
     except OSError as error:
         raise SpecError(where, [f"{error.strerror}"]) from None
-    if len(data) > _MAX_SPEC:
-        raise SpecError(where, [f"larger than {_MAX_SPEC} bytes"])
-    return data
 
 
 def reader(folder: Path) -> Read:

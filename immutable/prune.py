@@ -19,9 +19,11 @@ from immutable.deployed import find_deployed
 from immutable.errors import AllVersionsExpired, ImageNotFound, SpecError, TransportError
 from immutable.places.base import Freed, Place
 from immutable.progress import SILENT, Progress
+from immutable.reading import read_file
 from immutable.retention import Decision, Deployed, Item, Policy, decide
 from immutable.store import AbstractStore
 
+_MOST_POLICY: Final = 16 << 20  # bytes
 _NEEDED_BY_NOW: Final = "kept: since it was listed, it has come to be needed"
 
 
@@ -144,7 +146,7 @@ def prune(
 def read_policy(path: Path) -> Policy:
     """Return the policy in a TOML file; raise SpecError with every fault."""
     try:
-        data = path.read_bytes()
+        data = read_file(path, _MOST_POLICY, given=True)
     except OSError as error:
         raise SpecError(str(path), [f"cannot be read: {error.strerror}"]) from None
     return retention.parse(data, str(path))

@@ -69,7 +69,7 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
         "keep-deployed: d/a.yaml: not UTF-8 text: byte 0",
         "keep-deployed: d/b.yaml: expected text, found a NUL",
         "keep-deployed: d/dangling.yaml: No such file or directory",
-        "keep-deployed: d/pipe.yaml: expected a regular file",
+        "keep-deployed: d/pipe.yaml: expected a regular file, found a FIFO",
     ] == faults(tmp_path, "d/*.yaml", "dd/*.yaml", "d/c.yml")
 
 
@@ -79,7 +79,7 @@ def test_a_file_that_is_too_long_is_refused(
     write(tmp_path, {"a": "x" * 1000, "b": "x" * 1001})
     monkeypatch.setattr(deployed, "MAX_FILE", 1000)
     assert () != find_deployed(["a"], tmp_path).mentions
-    assert ["keep-deployed: b: expected at most 0 MiB"] == faults(tmp_path, "b")
+    assert ["keep-deployed: b: larger than 1000 bytes"] == faults(tmp_path, "b")
 
 
 def test_too_many_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,7 +122,7 @@ def test_what_could_be_read_for_ever_is_refused(
     tmp_path: Path, fetcher: Fetcher, path: str
 ) -> None:
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(FetchError, match="expected a file"):
+    with pytest.raises(FetchError, match="expected a regular file, found a"):
         fetcher.fetch_all([wanted((tmp_path / path).as_uri())], MemoryStore(), SILENT)
 
 

@@ -49,6 +49,7 @@ GROUPS: Final[tuple[tuple[str, frozenset[str]], ...]] = (
             ]
         ),
     ),
+    ("files", frozenset({"reading"})),
     ("config", frozenset({"config"})),
     ("archives", frozenset({"archives"})),
     ("store", frozenset({"store"})),

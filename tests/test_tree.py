@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from immutable.digest import Digest
 from immutable.entries import Kind
@@ -19,6 +22,7 @@ from immutable.sources import tree as trees
 from immutable.sources.tree import DiskFile, Tree
 from immutable.store import MemoryStore
 from tests.support import needs
+from tests.support.hanging import at_once
 from tests.support.specs import fill
 
 
@@ -237,10 +241,169 @@ def test_a_change_within_the_clock_s_tick_is_found_by_the_digest(tmp_path: Path)
 
     path.write_text("54321")
     # As where the file system's clock had not moved on.
-    content = DiskFile(content.path, trees._signature(path.stat()), True, content.digest)
+    content = evolve(content, signature=trees._signature(path.stat()))
 
     with pytest.raises(SourceError, match="/a: changed while it was being read; build again"):
         b"".join(content.read())
+
+
+# Folders and files swapped while they are looked at
+
+
+def swap_for_link(folder: Path, target: Path) -> None:
+    folder.rename(folder.with_name(folder.name + "-away"))
+    folder.symlink_to(target)
+
+
+def before_entering(
+    monkeypatch: pytest.MonkeyPatch, name: bytes, change: Callable[[], object]
+) -> None:
+    """Make `change` just before the scan goes into the folder `name`, once."""
+    real, due = trees._Folder.enter, [change]
+
+    def enter(folder: trees._Folder, given: bytes, at: int | None = None) -> int:
+        if given == name and due:
+            due.pop()()
+        return real(folder, given, at)
+
+    monkeypatch.setattr(trees._Folder, "enter", enter)
+
+
+@pytest.mark.parametrize("swapped", ["in", "in/deep"])
+def test_a_folder_swapped_for_a_link_leads_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swapped: str
+) -> None:
+    app = fill(tmp_path / "app", {"in/deep/a": "ours", "in/deep/er/b": "ours"})
+    outside = fill(tmp_path / "outside", {"a": "theirs", "deep/a": "theirs", "er/b": "theirs"})
+    name = swapped.rpartition("/")[2].encode()
+    before_entering(monkeypatch, name, lambda: swap_for_link(app / swapped, outside))
+
+    with pytest.raises(SourceError, match=f"app/{swapped}: changed while it was being read"):
+        scan(app)
+
+
+def test_a_swapped_folder_above_changes_nothing_of_what_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = fill(tmp_path / "app", {"in/deep/a": "ours", "in/deep/link-to": "x"})
+    outside = fill(tmp_path / "outside", {"deep/a": "theirs", "deep/theirs": "theirs"})
+    before_entering(monkeypatch, b"deep", lambda: swap_for_link(app / "in", outside))
+
+    tree = Tree.listed(app, stats=MemoryStore())
+
+    assert ["in", "in/deep", "in/deep/a", "in/deep/link-to"] == paths(tree)
+    with pytest.raises(SourceError, match="in/deep/a: changed while it was being read"):
+        tree.read(1)
+
+
+def test_a_folder_moved_away_does_not_lead_up_to_where_it_went(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = fill(tmp_path / "app", {f"{name}/in/deep/x": "ours" for name in "ab"})
+    outside = fill(tmp_path / "outside", {"z/theirs": "theirs"})
+    # It goes up from a or b to go into the other one.
+    before_entering(
+        monkeypatch, b"..", lambda: [(app / name).rename(outside / name) for name in "ab"]
+    )
+
+    with pytest.raises(SourceError, match=r"app: changed while it was being read"):
+        scan(app)
+
+
+@pytest.mark.parametrize("again", ["remembered", "fresh"])
+def test_a_file_behind_a_swapped_folder_is_not_read(tmp_path: Path, aged: None, again: str) -> None:
+    app = fill(tmp_path / "app", {"in/a": "ours!!"})
+    outside = fill(tmp_path / "outside", {"a": "theirs"})
+    times = (app / "in/a").stat()
+    os.utime(outside / "a", ns=(times.st_atime_ns, times.st_mtime_ns))
+    stats = MemoryStore()
+    if again == "remembered":
+        scan(app, stats)
+    before = stats.load_stats(os.fsencode(app))
+    tree = Tree.listed(app, stats=stats)
+    swap_for_link(app / "in", outside)
+
+    with pytest.raises(SourceError, match="in/a: changed while it was being read; build again"):
+        next(only_file(tree).read())
+
+    assert before == stats.load_stats(os.fsencode(app))
+
+
+def test_a_folder_swapped_at_any_moment_gives_no_file_from_outside(tmp_path: Path) -> None:
+    files = {f"in/{name}/a": "ours" for name in "bcdefgh"}
+    app = fill(tmp_path / "app", files)
+    outside = fill(tmp_path / "outside", {path[3:]: "theirs" for path in files})
+    ours, away, stop = app / "in", tmp_path / "away", threading.Event()
+
+    def swap() -> None:
+        while not stop.is_set():
+            ours.rename(away)
+            ours.symlink_to(outside)
+            ours.unlink()
+            away.rename(ours)
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    try:
+        for _ in range(300):
+            try:
+                tree = scan(app)
+                found = {b"".join(file.read()) for *_, file, _ in tree.items() if file is not None}
+            except SourceError:
+                continue
+            assert {b"ours"} >= found
+    finally:
+        stop.set()
+        swapping.join(10)
+
+
+def test_deep_folders_need_few_descriptors(tmp_path: Path) -> None:
+    deep = tmp_path / "app"
+    for _ in range(300):
+        deep /= "d"
+    deep.mkdir(parents=True)
+    (deep / "a").write_text("x")
+    (tmp_path / "app/d/z/y").mkdir(parents=True)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(100, soft), hard))
+    try:
+        assert 303 == len(paths(scan(tmp_path / "app")))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_file_that_becomes_a_fifo_is_refused_at_once(app: Path) -> None:
+    tree = Tree.listed(app, stats=MemoryStore())
+    (app / "main.js").unlink()
+    os.mkfifo(app / "main.js")
+
+    with at_once(), pytest.raises(SourceError, match=r"main\.js: changed while it was being read"):
+        drain(tree)  # in this thread, which an alarm can wake
+
+
+# Files made up when they are read
+
+
+def test_a_file_of_proc_is_read_to_its_end(tmp_path: Path) -> None:
+    version = Path("/proc/version")
+    (path, kind, _, content, _), *others = scan(version).items()
+
+    assert content is not None
+    assert (b"", Kind.FILE, []) == (path, kind, others)
+    assert version.read_bytes() == b"".join(content.read())
+    assert len(version.read_bytes()) == content.size
+
+
+def test_a_file_of_proc_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trees, "_MOST_UNSIZED", 10)
+
+    with pytest.raises(SourceError, match="/proc/version: expected no more bytes than its size"):
+        scan(Path("/proc/version"))
+
+
+def test_a_folder_of_proc_gives_no_empty_files() -> None:
+    with pytest.raises(SourceError, match="expected no more bytes than its size says"):
+        scan(Path("/proc/sys/kernel"), include=("ostype",))
 
 
 # The stat cache

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from urllib.parse import urlsplit
 
 from attrs import evolve, field, frozen
 
-from immutable import tar
+from immutable import reading, tar
 from immutable.archives import refuse_special
 from immutable.archives.decompress import open_stream
 from immutable.archives.spool import unpack
@@ -239,15 +238,10 @@ def _opened(archive: _Archive, inputs: Inputs) -> Iterator[BinaryIO]:
 
 def _open_regular(path: Path) -> BinaryIO:
     try:
-        # A FIFO would wait for a writer forever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = reading.open_regular(path)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from None
-    file = open(descriptor, "rb")  # noqa: SIM115, PTH123 - a descriptor; the caller closes it
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        file.close()
-        raise SourceError(f"{path}: expected a regular file")
-    return file
+    return open(descriptor, "rb")  # noqa: PTH123 - a descriptor; the caller closes it
 
 
 def _verify(file: BinaryIO, path: Path, expected: Digest, progress: Progress) -> None:

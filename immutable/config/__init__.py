@@ -42,6 +42,7 @@ from immutable.config.registries import (
     read_registries,
 )
 from immutable.errors import NoMirror, SignatureError, SpecError
+from immutable.reading import read_file
 from immutable.redact import redact
 
 __all__ = [
@@ -288,6 +289,9 @@ def _url_faults(urls: Iterable[str], *, dated: bool = False) -> Iterator[str]:
 # --- the user's file ---
 
 
+_MOST = 16 << 20  # bytes of a file of settings
+
+
 @frozen
 class _UserFile:
     store: str = ""
@@ -302,7 +306,7 @@ class _UserFile:
 def _read_user_file(path: Path) -> _UserFile:
     """Return what the user's file says, its paths made absolute; nothing when there is none."""
     try:
-        data = path.read_bytes()
+        data = read_file(path, _MOST)
     except (FileNotFoundError, NotADirectoryError):
         return _UserFile()
     except OSError as error:

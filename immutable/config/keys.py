@@ -24,6 +24,7 @@ from typing import BinaryIO, Final
 from attrs import frozen
 
 from immutable.errors import SpecError
+from immutable.reading import open_regular, read_open
 from immutable.redact import quoted
 from immutable.signing import PublicKey, SecretKey
 
@@ -163,9 +164,12 @@ def _line_end(file: BinaryIO) -> bytes:
 
 def _read(path: Path, *, private: bool = False) -> str | None:
     try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            data = file.read(_MOST)
+        descriptor = open_regular(path, given=True)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            data = read_open(descriptor, _MOST)
+        finally:
+            os.close(descriptor)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

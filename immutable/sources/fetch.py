@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from immutable.config.npm import Npm
 from immutable.digest import Digest
 from immutable.errors import DigestMismatch, FetchError
 from immutable.progress import Progress
+from immutable.reading import open_regular
 from immutable.redact import redact
 from immutable.sources.attempts import (
     ATTEMPTS,
@@ -350,10 +352,8 @@ def _request_settings(url: str, npm: Npm) -> dict[str, Any]:
 def _open_file(url: str) -> Iterator[tuple[int | None, Iterator[bytes]]]:
     path = Path(unquote(urlsplit(url).path))
     try:
-        if path.is_fifo() or path.is_char_device():
-            raise FailedError("expected a file")  # these would be read for ever
-        with path.open("rb") as file:
-            yield path.stat().st_size, iter(lambda: file.read(_PIECE), b"")
+        with open(open_regular(path), "rb") as file:  # noqa: PTH123 - a descriptor
+            yield os.fstat(file.fileno()).st_size, iter(lambda: file.read(_PIECE), b"")
     except FileNotFoundError:
         raise FailedError("no such file", absent=True) from None
     except OSError as error:

@@ -19,6 +19,7 @@ from attrs import field, frozen
 from immutable.config.tools import git_environment
 from immutable.entries import show
 from immutable.errors import SourceError
+from immutable.reading import read_file
 
 _SECONDS: Final = 60
 _PIECE: Final = 1 << 20
@@ -193,8 +194,10 @@ def _leads_to(place: Path) -> Path | None:
     """Return the folder that a ``.git`` is or, a file, names."""
     if place.is_dir():
         return place.resolve()
-    with place.open("rb") as file:
-        text = file.read(_PIECE)
+    try:
+        text = read_file(place, _PIECE)
+    except OSError as error:
+        raise SourceError(f"{place}: {error.strerror}") from None
     named = text.removeprefix(b"gitdir: ").rstrip(b"\r\n")
     return (place.parent / os.fsdecode(named)).resolve() if named != text else None
 

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from attrs import evolve, field, frozen
 
+from immutable import reading
 from immutable.builders.base import LockScope
 from immutable.builders.npm.options import NpmOptions
 from immutable.digest import Digest
@@ -110,13 +111,9 @@ def read_project(data: bytes, where: str, folder: Path = Path()) -> Project:
 def read_file(path: Path) -> bytes:
     """Return the content of the lockfile at `path`; raise SpecError if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
+        return reading.read_file(path, _LARGEST)
     except OSError as error:
         raise SpecError(str(path), [f"{error.strerror}"]) from None
-    if len(data) > _LARGEST:
-        raise SpecError(str(path), [f"larger than {_LARGEST} bytes"])
-    return data
 
 
 def word(package: Package) -> str:

@@ -17,6 +17,7 @@ from attrs import frozen
 from immutable.config import Keyring, Mirrors
 from immutable.digest import Digest
 from immutable.errors import SignatureError
+from immutable.reading import read_file
 from immutable.sources.debian.stanza import parse_stanza
 from immutable.sources.fetch import Fetcher
 
@@ -103,7 +104,7 @@ def load_keys(keyring: Keyring, now: datetime) -> tuple[Cert, ...]:
     parts = [(keyring.origin, keyring.armoured.encode())] if keyring.armoured else []
     for path in keyring.files:
         try:
-            parts.append((f"{keyring.origin}, {path}", path.read_bytes()))
+            parts.append((f"{keyring.origin}, {path}", read_file(path, _MOST_KEYS)))
         except OSError as error:
             raise SignatureError(
                 f"{keyring.origin}: the keys in {path} cannot be read: {error.strerror}"
@@ -202,6 +203,7 @@ def _date(fields: Mapping[str, str], name: str, where: str) -> datetime | None:
         raise SignatureError(f"{where}: {name}: expected a date, found {text[:60]!r}") from None
 
 
+_MOST_KEYS = 16 << 20  # bytes of a keyring
 _FILE_LINE = re.compile(r"([0-9a-f]{64})[ \t]+([0-9]{1,15})[ \t]+(\S+)", re.ASCII)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import socket
 import ssl
 import threading
@@ -27,6 +28,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from immutable.errors import TransportError
+from immutable.reading import open_regular
 from immutable.sources.attempts import FailedError
 from immutable.sources.fetch import innermost, root_cause
 from immutable.sources.tls import relax
@@ -240,6 +242,7 @@ def _context(ca_files: tuple[Path, ...]) -> ssl.SSLContext:
             if path.is_dir():
                 context.load_verify_locations(capath=path)
             else:
+                os.close(open_regular(path, given=True))  # OpenSSL would wait at a FIFO
                 context.load_verify_locations(cafile=path)
         except ssl.SSLError:
             raise TransportError(f"{path}: expected certificates in PEM, found none") from None

@@ -1,0 +1,62 @@
+"""How files that a user names are opened and read: regular ones, to their end, within a budget."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Final
+
+_PIECE: Final = 1 << 20
+# What a shell's <(...) and < give a program: files that are open already.
+_GIVEN: Final = re.compile(r"/dev/stdin|/dev/fd/[0-9]+|/proc/self/fd/[0-9]+")
+_NAMES: Final = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def open_regular(path: Path | str, *, given: bool = False) -> int:
+    """Return a descriptor of the regular file `path`, open for reading.
+
+    Raises OSError, its `strerror` fit for a message, for what cannot be opened and for what is no
+    regular file: a FIFO would wait for a writer forever. What is `given` by the user may also be a
+    pipe that the shell opened: ``/dev/stdin`` or ``/dev/fd/N``.
+    """
+    if given and _GIVEN.fullmatch(str(path)):
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind == stat.S_IFREG:
+        return descriptor
+    os.close(descriptor)
+    if kind == stat.S_IFDIR:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    found = _NAMES.get(kind, "something else")
+    raise OSError(errno.EINVAL, f"expected a regular file, found {found}", str(path))
+
+
+def read_file(path: Path | str, most: int, *, given: bool = False) -> bytes:
+    """Return the content of the regular file `path`; raise OSError, also for over `most` bytes.
+
+    It is read to its end, whatever its size is said to be: files of ``/proc`` say 0. `given` is as
+    in `open_regular`.
+    """
+    descriptor = open_regular(path, given=given)
+    try:
+        return read_open(descriptor, most)
+    finally:
+        os.close(descriptor)
+
+
+def read_open(descriptor: int, most: int) -> bytes:
+    """Return what is left to read of an open file; raise OSError for over `most` bytes."""
+    data = bytearray()
+    while piece := os.read(descriptor, min(_PIECE, most + 1 - len(data))):
+        data += piece
+        if len(data) > most:
+            raise OSError(errno.EFBIG, f"larger than {most} bytes")
+    return bytes(data)
