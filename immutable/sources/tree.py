@@ -130,7 +130,14 @@ class Choice:
     @excluded.default
     def _compile_exclude(self) -> Callable[[bytes], bool]:
         excluded, never = compile_globs(self.exclude), self.never
-        return lambda path: path in never or b".git" in path.split(b"/") or excluded(path)
+
+        def skips(path: bytes) -> bool:
+            # Most paths have no such name anywhere: that is found out soonest.
+            return (
+                path in never or (b".git" in path and b".git" in path.split(b"/")) or excluded(path)
+            )
+
+        return skips
 
     def included(self, path: bytes) -> bool:
         """Tell whether `include` lets `path` in."""
