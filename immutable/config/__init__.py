@@ -35,6 +35,7 @@ from immutable.config.apt import (
 )
 from immutable.config.keys import Keys, read_keys
 from immutable.config.npm import Npm, read_npm
+from immutable.config.private import expect_private
 from immutable.config.registries import (
     Registries,
     RegistryTable,
@@ -115,7 +116,8 @@ class Config:
 
         `environ` stands for the process's environment; `store` and `mirrors`
         (``ARCHIVE=URL``) are the command line's. Raises SpecError, naming the variable or the
-        file and the key, for settings that cannot be understood.
+        file and the key, for settings that cannot be understood, and for a file that others
+        could have written.
         """
         env = os.environ if environ is None else environ
         user_file = user_file or _home(env, "XDG_CONFIG_HOME", ".config") / "config.toml"
@@ -302,11 +304,14 @@ class _UserFile:
 def _read_user_file(path: Path) -> _UserFile:
     """Return what the user's file says, its paths made absolute; nothing when there is none."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            data = file.read()
     except (FileNotFoundError, NotADirectoryError):
         return _UserFile()
     except OSError as error:
         raise SpecError(str(path), [f"cannot be read: {error.strerror}"]) from None
+    expect_private(path, status)
     from immutable import structure
 
     where = str(path)
