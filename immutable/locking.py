@@ -14,7 +14,7 @@ from attrs import evolve, field, frozen
 from immutable.builders.base import Foundation, LockScope, Scope
 from immutable.config import Config
 from immutable.derivation import Divisible, parts_of
-from immutable.errors import SpecError, StoreError
+from immutable.errors import SpecError
 from immutable.lock import Lock, LockedLayer, Pin, dumps
 from immutable.lock import stale as stale_because
 from immutable.plan import (
@@ -32,7 +32,7 @@ from immutable.progress import SILENT, Progress
 from immutable.sources.fetch import Fetcher
 from immutable.spec import Layer, Spec
 from immutable.splitting import divided
-from immutable.store import AbstractStore
+from immutable.store import AbstractStore, files
 from immutable.structure import nearest
 
 Requests = Mapping[str, tuple[str, Mapping[str, Any]]]  # layer → kind, request
@@ -204,21 +204,24 @@ def _version(pin: Pin) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Replace the file at once; a reader sees the old lock or the new one."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-            draft = Path(file.name)
-            try:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-                draft.chmod(0o644)
-                draft.replace(path)
-            except BaseException:
-                draft.unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}") from None
+    """Replace the file at once; a reader sees the old lock or the new one.
+
+    Raises StoreError where the disk refuses; the old lock is then as it was.
+    """
+    with (
+        files.explained(path),
+        tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file,
+    ):
+        draft = Path(file.name)
+        try:
+            file.write(data)
+            file.flush()
+            draft.chmod(0o644)
+            os.fsync(file.fileno())
+            draft.replace(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
 
 
 def _no_foundation(path: Path) -> Mapping[Platform, Foundation]:

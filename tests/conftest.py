@@ -16,6 +16,8 @@ from tests.support.command import Shell, environment
 
 # A shell that starts a job in the background has it ignore interrupts, and all that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# With another umask others could write the settings and stores that tests make: they are refused.
+os.umask(0o022)
 
 
 @pytest.fixture

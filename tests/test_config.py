@@ -236,6 +236,25 @@ def test_all_faults_of_the_file_are_told_at_once(tmp_path: Path) -> None:
     assert 2 == len(caught.value.faults)
 
 
+@pytest.mark.parametrize("part", ["immutable/config.toml", "immutable", "."])
+@pytest.mark.parametrize("mode", [0o720, 0o702])
+def test_a_file_that_others_could_have_written_is_refused(
+    tmp_path: Path, part: str, mode: int
+) -> None:
+    path = user_file(tmp_path, "jobs = 3")
+    place = path.parent.parent / part
+    place.chmod(mode)
+    with pytest.raises(SpecError, match=rf"found mode {mode:04o}; run `chmod go-w") as caught:
+        Config.load({"HOME": str(tmp_path)})
+    assert 1 == len(str(caught.value).splitlines())
+
+
+def test_without_a_file_nobody_asks_who_can_write_its_folder(tmp_path: Path) -> None:
+    (tmp_path / ".config" / "immutable").mkdir(parents=True)
+    (tmp_path / ".config" / "immutable").chmod(0o777)
+    Config.load({"HOME": str(tmp_path)})
+
+
 # --- apt ---
 
 

@@ -1,6 +1,8 @@
 """Where this user's keys are."""
 
 import errno
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -60,8 +62,98 @@ def test_a_list_that_everybody_may_write_is_refused(tmp_path: Path) -> None:
     keys = Keys(tmp_path / "secret-key", tmp_path / "trusted-keys")
     keys.trust(SecretKey.generate("one").public)
     keys.trusted_file.chmod(0o666)
-    with pytest.raises(SpecError, match="not everybody may write, found mode 0666; run `chmod"):
+    with pytest.raises(
+        SpecError, match="only its owner can write, found mode 0666; run `chmod go-w"
+    ):
         keys.trusted()
+
+
+@pytest.mark.parametrize("part", ["immutable/trusted-keys", "immutable", "."])
+@pytest.mark.parametrize("mode", [0o720, 0o702])
+def test_keys_that_others_could_have_written_are_refused(
+    tmp_path: Path, part: str, mode: int
+) -> None:
+    folder = tmp_path / ".config" / "immutable"
+    keys(folder).trust(CI)
+    (folder.parent / part).chmod(mode)
+    with pytest.raises(SpecError, match=rf"only its owner can write, found mode {mode:04o}; run"):
+        keys(folder).trusted()
+    (folder.parent / part).chmod(0o700)
+    assert (CI,) == keys(folder).trusted()
+
+
+@pytest.mark.parametrize("act", ["generate", "trust"])
+def test_no_key_is_put_where_others_can_replace_it(tmp_path: Path, act: str) -> None:
+    folder = tmp_path / "config"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(SpecError, match="found mode 0777; run `chmod go-w"):
+        keys(folder).generate("one") if act == "generate" else keys(folder).trust(CI)
+    assert [] == [*folder.iterdir()]
+
+
+def test_a_secret_key_in_a_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "config"
+    keys(folder).generate("one")
+    folder.chmod(0o777)
+    with pytest.raises(SpecError, match="found mode 0777; run `chmod go-w"):
+        keys(folder).secret()
+
+
+def test_a_link_to_keys_that_others_can_replace_is_refused(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    keys(elsewhere).trust(CI)
+    folder = tmp_path / "config"
+    folder.mkdir(0o700)
+    (folder / "trusted-keys").symlink_to(elsewhere / "trusted-keys")
+    assert (CI,) == keys(folder).trusted()
+    elsewhere.chmod(0o777)
+    with pytest.raises(SpecError, match=r"elsewhere: .*found mode 0777"):
+        keys(folder).trusted()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("part", ["immutable/trusted-keys", "immutable", "."])
+def test_keys_of_another_user_are_refused(tmp_path: Path, part: str) -> None:
+    folder = tmp_path / ".config" / "immutable"
+    keys(folder).trust(CI)
+    os.chown(folder.parent / part, 12345, 12345)
+    with pytest.raises(SpecError, match="of this user or root, found one of user 12345"):
+        keys(folder).trusted()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("part", ["trusted-keys", "."])
+def test_a_link_of_another_user_in_a_shared_folder_is_refused(tmp_path: Path, part: str) -> None:
+    ours = tmp_path / "ours"
+    keys(ours).trust(CI)
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    link = shared / "immutable" if part == "." else shared / part
+    link.symlink_to(ours if part == "." else ours / part)
+    folder = link if part == "." else shared
+    assert (CI,) == keys(folder).trusted()
+    os.chown(link, 12345, 12345, follow_symlinks=False)
+    with pytest.raises(SpecError, match="expected a link of this user or root, found one of user"):
+        keys(folder).trusted()
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o002, 0o022])
+@pytest.mark.parametrize("act", ["generate", "trust"])
+def test_folders_of_keys_are_private_whatever_the_umask(
+    tmp_path: Path, mask: int, act: str
+) -> None:
+    folder = tmp_path / ".config" / "immutable"
+    before = os.umask(mask)
+    try:
+        keys(folder).generate("one") if act == "generate" else keys(folder).trust(CI)
+        assert 1 == len(keys(folder).trusted())
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder.parent, folder)]
+    assert [0o700, 0o700] == modes
+    assert {0o600} == {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
 
 
 def test_a_full_disk_leaves_no_half_of_a_key(

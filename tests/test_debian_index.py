@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import lzma
+import os
+import sqlite3
+import stat
 import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -168,6 +172,131 @@ def test_a_damaged_kept_index_is_made_anew(place: Place, content: bytes) -> None
 
     with place.open() as index:
         assert 2 == len(index.find("hello"))
+
+
+FORGED = "f" * 64
+
+
+def forge(place: Place) -> Path:
+    """Edit the sha256 of every package in the one kept index."""
+    (path,) = (place.config.cache / "debian").glob("*.sqlite")
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        rows = database.execute("SELECT rowid, stanza FROM package").fetchall()
+        for row, stanza in rows:
+            start = stanza.index(b"SHA256: ") + 8
+            edited = stanza[:start] + FORGED.encode() + stanza[start + 64 :]
+            database.execute("UPDATE package SET stanza = ? WHERE rowid = ?", (edited, row))
+    return path
+
+
+def forge_and_rename(place: Place) -> Path:
+    """Forge the kept index under the name that the edited bytes ask for."""
+    path = forge(place)
+    text = path.name.partition("-")[0]
+    return path.rename(path.with_name(f"{text}-{sha256(path.read_bytes())}.sqlite"))
+
+
+def digests(place: Place) -> set[str]:
+    with place.open() as index:
+        return {package.sha256.hex for package in index.find("hello")}
+
+
+def test_an_edited_row_of_a_kept_index_is_found_out(place: Place) -> None:
+    honest = digests(place)
+    before = place.kept()
+    forge(place)
+
+    assert honest == digests(place)
+    assert before == place.kept()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o1777])
+def test_what_others_could_have_kept_is_made_anew(place: Place, mode: int) -> None:
+    honest = digests(place)
+    forge_and_rename(place)
+    folder = place.config.cache / "debian"
+    folder.chmod(mode)
+
+    assert honest == digests(place)
+    assert 0 == folder.stat().st_mode & 0o022
+
+
+@pytest.mark.parametrize("mode", [0o606, 0o660])
+def test_a_kept_file_that_others_can_write_is_made_anew(place: Place, mode: int) -> None:
+    honest = digests(place)
+    forge_and_rename(place).chmod(mode)
+
+    assert honest == digests(place)
+    assert 1 == len(place.kept())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_kept_file_of_another_user_is_made_anew(place: Place) -> None:
+    honest = digests(place)
+    os.chown(forge_and_rename(place), 12345, 12345)
+
+    assert honest == digests(place)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("part", [".", "debian"])
+def test_a_cache_of_another_user_is_refused(place: Place, part: str) -> None:
+    place.open().__exit__()
+    os.chown(place.config.cache / part, 12345, 12345)
+
+    with pytest.raises(StoreError, match="of this user or root, found one of user 12345; set IMM"):
+        place.open()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_link_that_another_user_put_into_a_shared_cache_is_refused(place: Place) -> None:
+    ours = place.config.cache.parent / "ours"
+    ours.mkdir()
+    ours.chmod(0o777)
+    place.config.cache.mkdir()
+    place.config.cache.chmod(0o1777)
+    (place.config.cache / "debian").symlink_to(ours)
+    os.chown(place.config.cache / "debian", 12345, 12345, follow_symlinks=False)
+
+    with pytest.raises(StoreError, match="found one of user 12345"):
+        place.open()
+    assert 0o777 == stat.S_IMODE(ours.stat().st_mode)
+
+
+@pytest.mark.parametrize("part", [".", ".."])
+def test_a_cache_that_others_can_write_is_refused_and_stays_as_it_is(
+    place: Place, part: str
+) -> None:
+    place.open().__exit__()
+    shared = (place.config.cache / part).resolve()
+    shared.chmod(0o777)
+
+    with pytest.raises(StoreError, match=f"{shared}: .*found mode 0777; run `chmod go-w"):
+        place.open()
+    assert 0o777 == stat.S_IMODE(shared.stat().st_mode)
+
+
+def test_a_cache_in_a_sticky_folder_serves_and_leaves_its_mode(place: Place) -> None:
+    place.config.cache.mkdir()
+    place.config.cache.chmod(0o1777)
+
+    place.open().__exit__()
+
+    assert 0o1777 == stat.S_IMODE(place.config.cache.stat().st_mode)
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o002, 0o022])
+def test_the_cache_is_private_whatever_the_umask(place: Place, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        place.open().__exit__()
+    finally:
+        os.umask(before)
+
+    cache = place.config.cache
+    folders = [stat.S_IMODE(path.stat().st_mode) for path in (cache, cache / "debian")]
+    assert [0o700, 0o700] == folders
+    assert {0o600} == {stat.S_IMODE(path.stat().st_mode) for path in cache.glob("debian/*")}
 
 
 def test_a_component_that_is_not_there_says_what_is(place: Place) -> None:

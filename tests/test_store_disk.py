@@ -577,6 +577,23 @@ def test_a_store_that_cannot_be_written_still_answers(own_directory: Path, datab
     assert before == {path: path.stat().st_mtime_ns for path in root.rglob("*")}
 
 
+@pytest.mark.parametrize("part", [".", "blobs", "blobs/sha256"])
+@pytest.mark.parametrize("mode", [0o575, 0o557])
+def test_a_store_that_others_can_write_is_refused_for_reading_too(
+    own_directory: Path, part: str, mode: int
+) -> None:
+    root = own_directory / "store"
+    with Store.open(root) as store:
+        one = commit(store, "web", "one", "1.0")
+    frozen(root)
+    (root / part).chmod(mode)
+    with pytest.raises(StoreError, match=rf"found mode {mode:04o}; run `chmod go-w"):
+        Store.open(root)
+    (root / part).chmod(0o555)
+    with Store.open(root) as store:
+        assert one == store.resolve("web:1.0")
+
+
 def test_a_store_that_cannot_be_made_is_refused(own_directory: Path) -> None:
     own_directory.chmod(0o555)
     with pytest.raises(StoreError, match="Permission denied; it is not yours to change"):

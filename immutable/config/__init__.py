@@ -35,6 +35,7 @@ from immutable.config.apt import (
 )
 from immutable.config.keys import Keys, read_keys
 from immutable.config.npm import Npm, read_npm
+from immutable.config.private import expect_private
 from immutable.config.registries import (
     Registries,
     RegistryTable,
@@ -42,7 +43,7 @@ from immutable.config.registries import (
     read_registries,
 )
 from immutable.errors import NoMirror, SignatureError, SpecError
-from immutable.reading import read_file
+from immutable.reading import open_regular, read_open
 from immutable.redact import redact
 
 __all__ = [
@@ -116,7 +117,8 @@ class Config:
 
         `environ` stands for the process's environment; `store` and `mirrors`
         (``ARCHIVE=URL``) are the command line's. Raises SpecError, naming the variable or the
-        file and the key, for settings that cannot be understood.
+        file and the key, for settings that cannot be understood, and for a file that others
+        could have written.
         """
         env = os.environ if environ is None else environ
         user_file = user_file or _home(env, "XDG_CONFIG_HOME", ".config") / "config.toml"
@@ -306,11 +308,17 @@ class _UserFile:
 def _read_user_file(path: Path) -> _UserFile:
     """Return what the user's file says, its paths made absolute; nothing when there is none."""
     try:
-        data = read_file(path, _MOST)
+        descriptor = open_regular(path)
+        try:
+            status = os.fstat(descriptor)
+            data = read_open(descriptor, _MOST)
+        finally:
+            os.close(descriptor)
     except (FileNotFoundError, NotADirectoryError):
         return _UserFile()
     except OSError as error:
         raise SpecError(str(path), [f"cannot be read: {error.strerror}"]) from None
+    expect_private(path, status)
     from immutable import structure
 
     where = str(path)

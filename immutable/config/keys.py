@@ -10,7 +10,8 @@ trusted public keys       ``~/.config/immutable/trusted-keys``  ``IMMUTABLE_TRUS
 ========================  ====================================  =================================
 
 The first file holds one ``NAME:BASE64``, the second one a line, with ``#`` before comments. The
-variable holds keys apart by blanks, beside those of the file.
+variable holds keys apart by blanks, beside those of the file. A file that others could have
+written is refused, by its own mode and owner and by those of its folder.
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ from typing import BinaryIO, Final
 
 from attrs import frozen
 
+from immutable.config.private import (
+    expect_private,
+    expect_private_folder,
+    make_private,
+    open_for_owner,
+)
 from immutable.errors import SpecError
 from immutable.reading import open_regular, read_open
 from immutable.redact import quoted
@@ -70,7 +77,8 @@ class Keys:
         except ValueError as error:
             raise SpecError("NAME", [str(error)]) from None
         try:
-            self.secret_file.parent.mkdir(parents=True, exist_ok=True)
+            make_private(self.secret_file.parent)
+            expect_private_folder(self.secret_file.parent)
             _write_new(self.secret_file, f"{key.reveal()}\n".encode())
         except FileExistsError:
             raise SpecError(
@@ -88,8 +96,9 @@ class Keys:
         known = {key.raw for key in self.trusted()}
         new = tuple(key for key in dict.fromkeys(keys) if key.raw not in known)
         try:
-            self.trusted_file.parent.mkdir(parents=True, exist_ok=True)
-            with self.trusted_file.open("ab+") as file:
+            make_private(self.trusted_file.parent)
+            expect_private_folder(self.trusted_file.parent)
+            with open(self.trusted_file, "ab+", opener=open_for_owner) as file:
                 file.write(_line_end(file) + b"".join(f"{key}\n".encode() for key in new))
         except OSError as error:
             raise SpecError(
@@ -166,7 +175,7 @@ def _read(path: Path, *, private: bool = False) -> str | None:
     try:
         descriptor = open_regular(path, given=True)
         try:
-            mode = os.fstat(descriptor).st_mode
+            status = os.fstat(descriptor)
             data = read_open(descriptor, _MOST)
         finally:
             os.close(descriptor)
@@ -174,13 +183,11 @@ def _read(path: Path, *, private: bool = False) -> str | None:
         return None
     except OSError as error:
         raise SpecError(str(path), [f"cannot be read: {error.strerror}"]) from None
-    found = f"found mode {stat.S_IMODE(mode):04o}"
-    if private and mode & _OTHERS:
+    if private and status.st_mode & _OTHERS:
+        found = f"found mode {stat.S_IMODE(status.st_mode):04o}"
         fault = f"expected a file for its owner alone, {found}; run `chmod 600 {path}`"
         raise SpecError(str(path), [fault])
-    if mode & stat.S_IWOTH:
-        fault = f"expected a file that not everybody may write, {found}; run `chmod o-w {path}`"
-        raise SpecError(str(path), [fault])
+    expect_private(path, status)
     try:
         return data.decode()
     except UnicodeDecodeError:

@@ -156,7 +156,9 @@ class Store(AbstractStore):
     @classmethod
     def _open_read_only(cls, path: Path, refusal: str) -> Self:
         layout = Layout.open(path)
-        _refuse_shared(path)
+        for part in (path, path / "blobs", path / "blobs" / "sha256"):
+            if part.exists():
+                _refuse_shared(part)
         database = Database.open_read_only(path / "immutable.db")
         if database is None:
             database = Database.in_memory()

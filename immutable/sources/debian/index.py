@@ -1,7 +1,9 @@
 """A suite's Packages index: verified, parsed once, and kept for look-ups.
 
 A kept index is one SQLite file under the cache, named after the digest of the text it was made
-of, so it can never be a stale one. A stanza is only understood when its package is looked up.
+of, so it can never be a stale one, and after the digest of its own bytes, so an edited one is found
+out. It is made anew where others could have written it. A stanza is only understood when its
+package is looked up.
 """
 
 from __future__ import annotations
@@ -21,8 +23,10 @@ from typing import IO, Any, Protocol, Self
 from attrs import field, frozen
 
 from immutable.config import Config, Mirrors
+from immutable.config.private import open_for_owner
 from immutable.digest import Digest
 from immutable.errors import FetchError, SourceError, StoreError
+from immutable.sources.debian import kept
 from immutable.sources.debian.relations import (
     Alternatives,
     Relation,
@@ -34,6 +38,7 @@ from immutable.sources.debian.stanza import parse_stanza, unfold
 from immutable.sources.fetch import Fetcher, Wanted
 
 _SCHEMA = 1
+_READING = "mode=ro&immutable=1"  # the bytes whose digest was checked, and no journal beside them
 _PIECE = 1 << 18
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.\-]*", re.ASCII)
 _PATH = re.compile(r"[!-~]{1,1000}", re.ASCII)
@@ -132,20 +137,24 @@ def open_index(
 
     Raises SourceError when the suite has no such component, FetchError when no mirror has the
     index in the size and with the digest of the Release, or its text is not the vouched one;
-    StoreError when the cache cannot be written to.
+    StoreError when the cache cannot be written to, or is another user's.
     """
     folder = f"{component}/binary-{architecture}"
     name = f"{release.suite}/{folder}"
     text = _vouched_text(release, folder)
-    file = config.cache / "debian" / f"{text.sha256.hex}.sqlite"
+    place = config.cache / "debian"
+    with _keeping(place):
+        kept.prepare(place)
+        file = kept.find(place, text.sha256)
     try:
-        index = PackageIndex(file, release.suite, name)
+        index = PackageIndex(file, release.suite, name) if file else None
     except sqlite3.DatabaseError:
-        with _keeping(file.parent):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=file.parent) as packed:
-                chosen = _fetch(release, folder, packed, mirrors, fetcher)
-                _build(file, _unpacked(packed, chosen.path, text, name), name)
+        index = None
+    if file is None or index is None:
+        with _keeping(place), tempfile.TemporaryFile(dir=place) as packed:
+            chosen = _fetch(release, folder, packed, mirrors, fetcher)
+            pieces = _unpacked(packed, chosen.path, text, name)
+            file = _build(place, text.sha256, pieces, name)
             index = PackageIndex(file, release.suite, name)
     _forget_superseded(file, f"{release.suite}_{folder.replace('/', '_')}")
     return index
@@ -266,7 +275,7 @@ def _keeping(folder: Path) -> Iterator[None]:
 
 def _open_kept(file: Path) -> sqlite3.Connection:
     """Open a kept index; raise sqlite3.DatabaseError when it is not there or of another form."""
-    database = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
+    database = sqlite3.connect(f"{file.absolute().as_uri()}?{_READING}", uri=True)
     try:
         (schema,) = database.execute("PRAGMA user_version").fetchone()
     except BaseException:
@@ -278,9 +287,9 @@ def _open_kept(file: Path) -> sqlite3.Connection:
     return database
 
 
-def _build(file: Path, pieces: Iterator[bytes], name: str) -> None:
-    """Write the index in `pieces` to `file`, which appears only when it is complete."""
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix="new-", suffix=".sqlite")
+def _build(place: Path, text: Digest, pieces: Iterator[bytes], name: str) -> Path:
+    """Write the index in `pieces` to a file in `place`, which appears only when it is complete."""
+    handle, temporary = tempfile.mkstemp(dir=place, prefix="new-", suffix=".sqlite")
     os.close(handle)
     try:
         with contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as database:
@@ -299,10 +308,12 @@ def _build(file: Path, pieces: Iterator[bytes], name: str) -> None:
             database.execute("COMMIT")
         with Path(temporary).open("rb") as written:
             os.fsync(written.fileno())
+            file = place / kept.name_of(text, written)
         Path(temporary).replace(file)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    return file
 
 
 def _insert(database: sqlite3.Connection, stanza: bytes, name: str) -> None:
@@ -345,7 +356,8 @@ def _forget_superseded(file: Path, label: str) -> None:
         return
     # Another suite's index may be the same; and a cache that cannot be written to still serves.
     with contextlib.suppress(OSError):
-        note.write_text(file.name)
+        with open(note, "w", opener=open_for_owner) as written:
+            written.write(file.name)
         if before and before not in map(_read, file.parent.glob("*.current")):
             (file.parent / Path(before).name).unlink()
 
