@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 MASK: Final = "***"
+# Characters that are looked at for a message that shows the first few; no secret is as long.
+_LONGEST: Final = 1 << 16
 
 _WORDS: Final = re.compile(r"(\s+)")
 # Several URLs may stand in one word, as in a compact JSON array.
@@ -76,9 +78,16 @@ def redact(text: str) -> str:
     return _BAD_PORT.sub(_masked, text)
 
 
-def quoted(text: str, most: int = 80) -> str:
+def cut(text: str, most: int) -> str:
+    """Return the start of `text` for a message; secrets go before it is cut."""
+    return redact(text[:_LONGEST])[:most]
+
+
+def quoted(text: str | bytes, most: int = 80) -> str:
     """Return the start of `text` in quotes, for a message; secrets go before it is cut."""
-    return repr(redact(text)[:most])
+    if isinstance(text, bytes):
+        return repr(cut(text[:_LONGEST].decode("latin-1"), most).encode("latin-1"))
+    return repr(cut(text, most))
 
 
 def redact_document(document: Any) -> Any:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+import immutable
 from immutable.digest import Digest
+from immutable.entries import show
 from immutable.errors import DigestMismatch, ImmutableError, SpecError
-from immutable.redact import quoted, redact, redact_document
+from immutable.redact import cut, quoted, redact, redact_document
 
 SCHEMES = st.sampled_from(["http", "https", "HTTPS", "ftp", "git+https", "docker", "socks5h"])
 HOSTS = st.sampled_from(["host", "h.test", "h.test:8080", "10.0.0.1", "[::1]", "[fe80::1]:5000"])
@@ -159,7 +163,9 @@ def test_an_error_holds_no_password_from_its_making_on() -> None:
 
 def test_a_secret_goes_before_a_quotation_is_cut() -> None:
     assert "'***@host/x'" == quoted("user:" + "pw" * 60 + "@host/x")
+    assert "b'***@host/x'" == quoted(b"user:" + b"pw" * 60 + b"@host/x")
     assert "'abc'" == quoted("abcdef", 3)
+    assert "***@h" == cut("user:" + "pw" * 60 + "@host/x", 5)
 
 
 def test_a_document_is_redacted_throughout() -> None:
@@ -167,3 +173,36 @@ def test_a_document_is_redacted_throughout() -> None:
     expected = {"http://***@h": ["http://***@h", 1, None, {"a": "http://***@h"}]}
 
     assert expected == redact_document({url: (url, 1, None, {"a": url})})
+
+
+def test_no_part_of_the_house_cuts_a_text_that_it_shows_before_it_is_redacted() -> None:
+    """Of a password that was cut, what follows it is gone, and nothing tells what it was."""
+    place = Path(immutable.__file__).parent
+    cuts = [
+        f"{path.relative_to(place)}:{value.lineno}"
+        for path in sorted(place.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.JoinedStr)
+        for value in node.values
+        if isinstance(value, ast.FormattedValue) and _cuts(value)
+    ]
+    # A number's digits; then what is redacted on the lines before.
+    assert ["canonical.py", "entries.py", "entries.py", "sources/pypi/requirements.py"] == [
+        one.partition(":")[0] for one in cuts
+    ]
+
+
+def _cuts(value: ast.FormattedValue) -> bool:
+    width = value.format_spec is not None and ".80" in ast.unparse(value.format_spec)
+    shown = value.value
+    return width or (
+        isinstance(shown, ast.Subscript)
+        and isinstance(shown.slice, ast.Slice)
+        and shown.slice.step is None
+    )
+
+
+def test_a_long_path_is_redacted_before_it_is_cut() -> None:
+    path = b"x/" * 55 + b"user:" + b"hunter2" * 20 + b"@host/" + b"y" * 100
+
+    assert "hunt" not in redact(show(path))

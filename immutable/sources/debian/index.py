@@ -23,6 +23,7 @@ from attrs import field, frozen
 from immutable.config import Config, Mirrors
 from immutable.digest import Digest
 from immutable.errors import FetchError, SourceError, StoreError
+from immutable.redact import quoted
 from immutable.sources.debian.relations import (
     Alternatives,
     Relation,
@@ -308,8 +309,8 @@ def _build(file: Path, pieces: Iterator[bytes], name: str) -> None:
 def _insert(database: sqlite3.Connection, stanza: bytes, name: str) -> None:
     package = raw_field(stanza, b"Package")
     if not package:
-        start = stanza[:60].decode("utf-8", "replace")
-        raise SourceError(f"{name}: expected a stanza with Package, found {start!r}")
+        start = quoted(stanza.decode("utf-8", "replace"), 60)
+        raise SourceError(f"{name}: expected a stanza with Package, found {start}")
     essential = raw_field(stanza, b"Essential") == "yes"
     database.execute("INSERT INTO package VALUES (?, ?, ?)", (package, essential, stanza))
     provides = raw_field(stanza, b"Provides")
@@ -403,7 +404,7 @@ def _matching(fields: Mapping[str, str], name: str, pattern: re.Pattern[str]) ->
     if value is None:
         raise ValueError(f"{name}: is missing")
     if not pattern.fullmatch(value):
-        raise ValueError(f"{name}: found {value[:80]!r}, which is none")
+        raise ValueError(f"{name}: found {quoted(value)}, which is none")
     return value
 
 
@@ -419,7 +420,7 @@ def _version(fields: Mapping[str, str]) -> str:
 def _path(fields: Mapping[str, str]) -> str:
     path = _matching(fields, "Filename", _PATH)
     if any(part in ("", ".", "..") for part in path.split("/")):
-        raise ValueError(f"Filename: expected a path within the mirror, found {path[:80]!r}")
+        raise ValueError(f"Filename: expected a path within the mirror, found {quoted(path)}")
     return path
 
 
