@@ -57,6 +57,43 @@ def test_no_password_of_a_reference_without_scheme_stays(
     assert password not in redact(f"{around[0]}{user}:{password}@{host}/name:tag{around[1]}")
 
 
+@given(
+    st.sampled_from(["", "docker-daemon:", "docker://", "http://", "HTTPS://", "git+https://"]),
+    st.text(st.sampled_from("abcXYZ019_~%-+"), min_size=1, max_size=8),
+    st.builds(
+        "{}{}{}".format,
+        st.sampled_from(["31337", "8", f"{_MARK}", f"{_MARK}/x", "1.0"]),
+        st.sampled_from([" ", "  ", "\t", "/ ", " /", "/", "/x y/", " x y z "]),
+        st.sampled_from([_MARK, f"{_MARK}:", f":{_MARK}", f"/{_MARK}?", f"{_MARK} {_MARK}#"]),
+    ),
+    HOSTS,
+    AROUND,
+)
+def test_no_password_stays_that_has_blanks_or_begins_as_a_port(
+    start: str, user: str, password: str, host: str, around: tuple[str, str]
+) -> None:
+    shown = redact(f"{around[0]}{start}{user}:{password}@{host}/name:tag{around[1]}")
+
+    assert _MARK not in shown
+    assert f"{start}***@{host}" in shown
+
+
+@given(
+    st.sampled_from(["", "docker-daemon:", "docker://", "http://", "https://"]),
+    st.text(st.sampled_from("abcXYZ_~-"), max_size=4),
+    st.sampled_from(["31337/", "/", "31337", ""]),
+    st.sampled_from(["@host", "@scope/x", "@h.test:8080/x"]),
+    AROUND,
+)
+def test_no_user_stays_before_what_reads_as_a_scope(
+    start: str, user: str, password: str, place: str, around: tuple[str, str]
+) -> None:
+    shown = redact(f"{around[0]}{start}{_MARK}{user}:{password}{place}{around[1]}")
+
+    assert _MARK not in shown
+    assert f"{start}***{place}" in shown
+
+
 @given(SCHEMES, st.text(st.sampled_from("abcXYZ019_~-"), min_size=1), HOSTS, AROUND)
 def test_a_user_alone_may_be_a_token_and_does_not_stay(
     scheme: str, token: str, host: str, around: tuple[str, str]
@@ -97,6 +134,17 @@ def test_what_is_redacted_stays_as_it_is(text: str) -> None:
         ('{"Username":"u","Secret":***}', '{"Username":"u","Secret":"p\\"w"}'),
         ("Authorization: Bearer ***", "Authorization: Bearer pw"),
         ("nonnumeric port: '***'", "nonnumeric port: 'pw'"),
+        ("pull ***@host/x", "pull user:80 pw@host/x"),
+        ("pull ***@host/x", "pull user:my long pw@host/x"),
+        ("docker://***@host/x", "docker://user:my pw@host/x"),
+        ("http://***@host/x", "http://user:80 pw@host/x"),
+        ("http://***@host/x", "http://user:80/pw w@host/x"),
+        ("http://***@host ***@host", "http://user:80/@host user:80/@host"),
+        ("http://***@scope/x ***@scope/x", "http://token:@scope/x token:@scope/x"),
+        ("http://***@1.0 http://***@3", "http://user:pw@1.0 http://user:pw@3"),
+        # The host is hidden rather than a password shown that might hold it.
+        ("http://***@b http://***@h/a@1.0", "http://u:p@h/a@b http://u:p@h/a@1.0"),
+        ("http://***@scope/pkg@1.0", "http://u:p@h/@scope/pkg@1.0"),
     ],
 )
 def test_secrets_of_every_kind_are_left_out(expected: str, text: str) -> None:
@@ -123,6 +171,13 @@ def test_secrets_of_every_kind_are_left_out(expected: str, text: str) -> None:
         "http://[::1]:8080/x",
         "name@3 name:tag@3 NAME[:TAG|@N] file:///a/b@c",
         "the token is missing; authorization is needed; expected HOST:PORT",
+        "https://host/path@1.0 https://h.test:8080/path@1.0 https://h.test/x/pkg@1.0.2/y",
+        "https://h/@scope/pkg https://h/@scope/pkg@1.0 https://h.test/@scope/pkg/-/pkg-1.0.tgz",
+        "http://h.test:4873/@scope/pkg http://h.test:4873/@scope%2fpkg localhost:4873/@scope/pkg",
+        "https://host/name@sha256:" + "0a" * 32,
+        "name:tag is asked for by @scope/name; see pkg@1.0, pkg@^2.1.0 and Maintainer: A <a@b.c>",
+        "docker://web:1.0: refused; ask a@b.c",
+        "at 12:30 by a@b.c, sha256:0a0a0a of a@b.c, oci:dir of x@y",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
@@ -133,7 +188,21 @@ def test_what_is_no_secret_stays(text: str) -> None:
     "piece",
     [
         *("@", ":", "/", "http://", "http://a:b␣", "://@", "a:b@", "a.", "%3A%2F%2F", "token="),
-        *("'u:", "=http://", "@1.1.", "@sha256:", '"', "x:/@", "'auth'", "authorization:"),
+        *(
+            "a:b ",
+            "a:80 ␣x@h ",
+            "http://a:80␣",
+            "/@s/x:",
+            "<a@b>␣",
+            "'u:",
+            "=http://",
+            "@1.1.",
+            "@sha256:",
+            '"',
+            "x:/@",
+            "'auth'",
+            "authorization:",
+        ),
     ],
 )
 def test_a_hostile_megabyte_takes_time_in_proportion(piece: str) -> None:
