@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -150,3 +152,50 @@ def test_inspect_shows_how_an_image_is_run_as_it_is_and_nothing_else(
     assert 2 == done.out.count(mine)
     assert SECRET not in done.out
     assert "curl http://***@host.test/" in done.out
+
+
+URL = f"http://user:{SECRET}@host.test/"
+BROKEN = {
+    "a warning": "warnings.warn(URL)",
+    "a thread": "t = threading.Thread(target=fail); t.start(); t.join()",
+    "a finaliser": "finalised()",
+    "a log": "logging.getLogger('some').warning('from %s', URL)",
+    "a log's traceback": """
+try:
+    fail()
+except ValueError:
+    logging.getLogger('some').exception('no')
+""",
+    "the end of the process": "fail()",
+}
+PROGRAM = """\
+import gc, logging, threading, warnings
+from immutable import cli
+
+def fail():
+    raise ValueError(URL)
+
+def finalised():
+    class Finalised:
+        def __del__(self):
+            fail()
+    Finalised()
+    gc.collect()
+
+URL = {url!r}.replace("-", "")
+assert 0 == cli.main(["images"])
+{broken}
+"""
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_what_python_prints_by_itself(shell: Shell, broken: str) -> None:
+    hidden = URL.replace(SECRET, "-".join(SECRET))  # the traceback shows lines of the source
+    program = PROGRAM.format(url=hidden, broken=broken)
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=shell.environ, capture_output=True, text=True
+    )
+
+    assert "http://***@host.test/" in done.stderr
+    assert SECRET not in done.stdout + done.stderr
