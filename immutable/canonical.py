@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
+from immutable.redact import quoted
+
 JSON: TypeAlias = (
     "bool | int | str | list[JSON] | tuple[JSON, ...] | dict[str, JSON] | Mapping[str, JSON] | None"
 )
@@ -97,7 +99,7 @@ def _refuse_halves(value: Any) -> None:
     """Raise ValueError for a lone surrogate, which JSON can escape and UTF-8 cannot hold."""
     if isinstance(value, str):
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError(f"half a surrogate pair in {value[:40]!r}")
+            raise ValueError(f"half a surrogate pair in {quoted(value, 40)}")
     elif isinstance(value, list):
         for item in value:
             _refuse_halves(item)

@@ -10,6 +10,7 @@ from attrs import fields, frozen
 from immutable.digest import Digest
 from immutable.oci import Execution, ImageConfig
 from immutable.platforms import Platform
+from immutable.redact import cut
 
 # As config.md writes them, where that is not the attribute's own name.
 _NAMES = {"workdir": "workdir", "exposed_ports": "expose", "stop_signal": "stop-signal"}
@@ -81,7 +82,7 @@ def _kinds(config: ImageConfig, new: Counter[Digest]) -> Iterator[str]:
     if len(steps) == len(config.diff_ids):
         for step, diff_id in zip(steps, config.diff_ids, strict=True):
             if diff_id in new:
-                yield step.removeprefix("immutable ")[:40]
+                yield cut(step.removeprefix("immutable "), 40)
 
 
 def _keys(before: Execution, after: Execution) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Protocol
 from attrs import evolve, field, frozen
 
 from immutable.errors import EntryError
+from immutable.redact import redact
 
 MAX_NAME = 255  # NAME_MAX of every Linux file system
 MAX_PATH = 4095  # PATH_MAX less its NUL
@@ -185,6 +186,9 @@ def show(path: bytes) -> str:
     """Return a path as people read it, shortened when it is very long."""
     text = path.decode("utf-8", "backslashreplace")
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    if len(text) <= 200:
+        return text
+    text = redact(text)  # of a secret that was cut, the rest would not be known as one
     return text if len(text) <= 200 else f"{text[:120]}…{text[-60:]}"
 
 

@@ -15,7 +15,7 @@ import cattrs
 from immutable import globs, structure
 from immutable.entries import safe_path
 from immutable.errors import EntryError
-from immutable.redact import quoted
+from immutable.redact import cut, quoted
 from immutable.structure import FaultError, Pairs
 from immutable.tags import LATEST, NO_VERSION, is_tag
 
@@ -268,4 +268,6 @@ def _env_name(name: str, _: str) -> None:
 def _placeholders(_: str, text: str) -> None:
     for name in re.findall(r"\{git\.([^}]*)\}", text):
         if name not in PLACEHOLDERS:
-            raise FaultError(f"{{git.{name[:40]}}}: unknown{structure.nearest(name, PLACEHOLDERS)}")
+            raise FaultError(
+                f"{{git.{cut(name, 40)}}}: unknown{structure.nearest(name, PLACEHOLDERS)}"
+            )

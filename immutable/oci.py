@@ -15,6 +15,7 @@ from immutable import canonical
 from immutable.digest import Digest
 from immutable.errors import ImageError
 from immutable.platforms import Platform
+from immutable.redact import cut
 
 INDEX: Final = "application/vnd.oci.image.index.v1+json"
 MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -314,7 +315,7 @@ _KINDS: Final[Mapping[type[Any], str]] = {
 def _found(value: Any) -> str:
     if value is None or isinstance(value, dict | list):
         return "nothing" if value is None else _KINDS[type(value)]
-    return canonical.encode(value).decode()[:80] if not isinstance(value, float) else str(value)
+    return cut(canonical.encode(value).decode(), 80) if not isinstance(value, float) else str(value)
 
 
 @frozen
@@ -360,7 +361,7 @@ class _Document:
     def own_type(self, expected: str) -> str:
         media_type = self.text("mediaType", expected)
         if family(media_type) != expected:
-            raise self.error("mediaType", f"expected {expected}, found {media_type[:80]}")
+            raise self.error("mediaType", f"expected {expected}, found {cut(media_type, 80)}")
         return media_type
 
     def refuse(self, *keys: str) -> None:

@@ -6,9 +6,10 @@ counts: rather hide a host than show a password.
 
 A URL's user ends at the *last* ``@`` of its word, as a password may hold ``@ / ? #`` unescaped.
 Spared are digests (``name@sha256:…``), versions (``name@1.0``), npm's scopes (``/@scope/name``),
-email addresses, paths, and ``git@host:path``. Not recognised is a password that reads as a port
-and then a space (``user:80 x@host``), or one with spaces behind a user that has no scheme before
-it and no quote.
+email addresses, paths, and ``git@host:path``. A password may hold blanks, too, if it and its user
+stand in one line. Not recognised is one that has an ``@`` before a blank (``u:p@ss w@host``); one
+that reads as a port where the user reads as a host with a dot (``a.b:80 x@host``); and, without a
+scheme and a quote, one with more than seven blanks, or with ``: ; , .`` before the first.
 
 The time taken is linear in the length of the text.
 """
@@ -20,6 +21,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 MASK: Final = "***"
+# Characters that are looked at for a message that shows the first few; no secret is as long.
+_LONGEST: Final = 1 << 16
 
 _WORDS: Final = re.compile(r"(\s+)")
 # Several URLs may stand in one word, as in a compact JSON array.
@@ -63,7 +66,15 @@ _HEADER: Final = re.compile(
 )
 # What Python's libraries say of a URL whose password they took for a port.
 _BAD_PORT: Final = re.compile(r"((?:nonnumeric port: |integer value as )['\"]?)[^'\"\n]*")
-_SCOPE: Final = re.compile(r"@[\w.-]+/")
+_SCOPE: Final = re.compile(r"@[\w.~-]+(?:/|%2F)[\w.~-]", re.IGNORECASE)
+# A host with a port, or a user with a password: a host without a dot is rare.
+_EITHER: Final = re.compile(r"(?!localhost:)[^.:\[\]@]*:[0-9]{1,5}", re.IGNORECASE)
+_OPEN_USER: Final = re.compile(
+    r"(?!(?:sha256|sha384|sha512):[0-9a-f]{6})(?![0-9]{1,2}:[0-9]{2}(?![0-9]))"
+    r"[^:/\\@]+:(?:\S*[^\s.,:;)\]}>'\"`])$"
+)
+_MAIL: Final = re.compile(r"<[\w.+-]+@[\w.-]+>[.,;:)]*")
+_MOST_BLANKS: Final = 7  # in a password that only a colon tells from other words
 _ESCAPED_SCHEME: Final = re.compile(r"%3A%2F%2F", re.IGNORECASE)
 
 
@@ -76,9 +87,16 @@ def redact(text: str) -> str:
     return _BAD_PORT.sub(_masked, text)
 
 
-def quoted(text: str, most: int = 80) -> str:
+def cut(text: str, most: int) -> str:
+    """Return the start of `text` for a message; secrets go before it is cut."""
+    return redact(text[:_LONGEST])[:most]
+
+
+def quoted(text: str | bytes, most: int = 80) -> str:
     """Return the start of `text` in quotes, for a message; secrets go before it is cut."""
-    return repr(redact(text)[:most])
+    if isinstance(text, bytes):
+        return repr(cut(text[:_LONGEST].decode("latin-1"), most).encode("latin-1"))
+    return repr(cut(text, most))
 
 
 def redact_document(document: Any) -> Any:
@@ -103,7 +121,7 @@ def _without_users(text: str) -> str:
     at = 0
     while at < len(words):
         end = following[at]
-        if end is not None and _goes_on(words[at]):
+        if end is not None and _goes_on(words[at], words[end], (end - at) // 2):
             at, word = end, "".join(words[at : end + 1])
         else:
             word = words[at]
@@ -126,15 +144,28 @@ def _next_at(words: Sequence[str]) -> Sequence[int | None]:
     return found[::-1]
 
 
-def _goes_on(word: str) -> bool:
-    """Whether `word` is the start of a URL or a quoted text whose password has a space."""
+def _goes_on(word: str, last: str, blanks: int) -> bool:
+    """Whether `word` begins a user whose password has blanks, and ends in `last`."""
     web = _last_match(word)
     if web is not None:
         rest = word[web:]
-        return ":" in rest and not _ends(rest) and not _is_host(_authority(rest))
+        authority = _authority(rest)
+        if ":" not in rest or "@" in authority or _ends(rest):
+            return False
+        if _EITHER.fullmatch(authority):
+            return not word.endswith((":", ";", ","))
+        return not _is_host(authority)
+    if "@" in word or ":" not in word:
+        return False
     quote = word[:1]
-    is_open = quote in ("'", '"', "`") and quote not in word[1:]
-    return is_open and ":" in word[1:-1] and "@" not in word and "://" not in word
+    if quote in ("'", '"', "`") and quote not in word[1:] and "://" not in word:
+        return ":" in word[1:-1]
+    start = _start_of_user(word)
+    scheme = _SCHEME.match(word, start)
+    start = start if scheme is None else scheme.end()
+    if blanks > _MOST_BLANKS or last.startswith("@") or _MAIL.fullmatch(last):
+        return False
+    return _PATH.match(word, start) is None and _OPEN_USER.match(word, start) is not None
 
 
 def _last_match(word: str) -> int | None:
@@ -175,55 +206,66 @@ def _piece(piece: str) -> str:
         before, rest = "//", piece[2:]
     else:
         return _escaped(_without_scheme(piece))
-    end = None if before.lower().endswith("file:///") else _end_of_user(rest)
+    is_web = _WEB.search(before) is not None
+    end = None if before.lower().endswith("file:///") else _end_of_user(rest, is_web=is_web)
     if end is not None:
         rest = MASK + rest[end:]
-    elif _WEB.search(before) and not _is_host(_authority(rest)) and "@" not in rest:
+    elif is_web and not _is_host(_authority(rest)) and "@" not in rest:
         closing = rest[len(rest.rstrip(_CLOSING)) :]
         rest = MASK + closing  # a user and a password, of which the rest was cut off
     return before + _escaped(rest)
 
 
-def _end_of_user(rest: str) -> int | None:
+def _end_of_user(rest: str, *, is_web: bool) -> int | None:
     """Return where the ``@`` is that ends the user in `rest`, what follows a URL's scheme."""
+    authority = _authority(rest)
     ends = _ends(rest)
+    if is_web and "@" in authority:  # before a host that reads as a version
+        ends = sorted({*ends, authority.rindex("@")})
     if not ends:
         return None
-    authority = _authority(rest)
     in_authority = [end for end in ends if end < len(authority)]
     if in_authority and ":" not in authority[: in_authority[-1]]:
         return in_authority[-1]
     if not in_authority:
         if ":" not in authority and (not authority or _HOST.fullmatch(authority)):
             return None
-        if ":" not in authority or _PORT.fullmatch(authority):
-            ends = [end for end in ends if rest[end - 1] != "/"]
+        ends = [end for end in ends if not _is_scope(rest, end, authority)]
     return ends[-1] if ends else None
+
+
+def _is_scope(text: str, at: int, authority: str) -> bool:
+    """Whether the ``@`` in `text` begins the scope of a package, at the place `authority`."""
+    is_place = ":" not in authority or _PORT.fullmatch(authority) is not None
+    follows = is_place and not _EITHER.fullmatch(authority) and text[at - 1 : at] == "/"
+    return follows and _SCOPE.match(text, at) is not None
+
+
+def _start_of_user(word: str) -> int:
+    """Return where in `word` a user begins that its first colon would end."""
+    opening = len(word) - len(word.lstrip(_OPENING))
+    start = max(opening, *(word.rfind(one, 0, word.find(":")) + 1 for one in _OPENING))
+    transport = _TRANSPORT.match(word, start)
+    return start if transport is None else transport.end()
 
 
 def _without_scheme(piece: str) -> str:
     """Return `piece` without what stands before an ``@``, if there is a colon in that."""
     ends = _ends(piece)
-    if not ends:
+    if not ends or ":" not in piece:
         return piece
-    opening = len(piece) - len(piece.lstrip(_OPENING))
-    colon = piece.find(":")
-    if colon < 0:
-        return piece
-    start = max(opening, *(piece.rfind(one, 0, colon) + 1 for one in _OPENING))
-    transport = _TRANSPORT.match(piece, start)
-    if transport is not None:
-        start = transport.end()
+    start = _start_of_user(piece)
     if _PATH.match(piece, start):
         return piece
     colon = piece.find(":", start)
-    is_place = _PORT.fullmatch(_authority(piece[start:])) is not None
+    authority = _authority(piece[start:])
+    is_alias = piece[start:colon] == "npm"
     ends = [
         end
         for end in ends
         if 0 <= colon < end
-        and not (is_place and piece[end - 1] == "/")
-        and not (end == colon + 1 > start + 1 and _SCOPE.match(piece, end))
+        and not (":" in authority and _is_scope(piece, end, authority))
+        and not (is_alias and end == colon + 1 and _SCOPE.match(piece, end))
     ]
     return piece[:start] + MASK + piece[ends[-1] :] if ends else piece
 

@@ -32,7 +32,7 @@ from immutable import canonical
 from immutable.digest import Digest
 from immutable.errors import SpecError
 from immutable.platforms import Platform
-from immutable.redact import quoted, redact
+from immutable.redact import cut, quoted, redact
 
 T = TypeVar("T")
 Pairs = tuple[tuple[str, str], ...]  # a table of strings, sorted by key
@@ -229,7 +229,7 @@ def folded(name: str) -> str:
 
 
 def _join(path: str, key: str) -> str:
-    key = key if _BARE_KEY.fullmatch(key) else repr(key[:80])
+    key = key if _BARE_KEY.fullmatch(key) else quoted(key)
     return f"{path}.{key}" if path else key
 
 
@@ -309,7 +309,7 @@ def _syntax_fault(message: str) -> str:
 
 def _bad_values(value: Any, path: str, depth: int) -> Iterator[str]:
     if depth > _MAX_DEPTH:
-        yield f"{path[:80]}…: nested too deeply"
+        yield f"{cut(path, 80)}…: nested too deeply"
     elif isinstance(value, dict):
         for key, item in value.items():
             yield from _bad_values(item, _join(path, key), depth + 1)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
+from immutable import oci
+from immutable.transports import copy
 from tests.support.command import Shell
+from tests.support.images import image
 
 SECRET = "hunter2"
 FORMS = [(), ("--json",), ("--debug",), ("--json", "--debug")]
@@ -107,10 +113,89 @@ def test_notes_and_warnings(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-def test_results_in_json_are_redacted_but_for_content(capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_are_redacted_but_for_content(capsys: pytest.CaptureFixture[str]) -> None:
     from immutable.cli import output
 
     output.say_json({"source": f"http://user:{SECRET}@host.test/"})
+    output.say(f"from http://user:{SECRET}@host.test/")
     assert SECRET not in capsys.readouterr().out
     output.say_json({"Env": [f"URL=http://user:{SECRET}@host.test/"]}, verbatim=True)
-    assert SECRET in capsys.readouterr().out
+    output.say(f"URL=http://user:{SECRET}@host.test/", verbatim=True)
+    assert 2 == capsys.readouterr().out.count(SECRET)
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_inspect_shows_how_an_image_is_run_as_it_is_and_nothing_else(
+    shell: Shell, form: tuple[str, ...]
+) -> None:
+    """The environment is the user's own; what made a layer may name a place with a login."""
+    there = image()
+    config = oci.decode_config(there.config, "test")
+    made = oci.History("1970-01-01T00:00:00Z", f"curl http://user:{SECRET}@host.test/")
+    mine = "URL=http://user:mine@host.test/"
+    config = evolve(
+        config,
+        execution=oci.Execution(env=("PATH=/bin", mine)),
+        history=(made,) * len(config.diff_ids),
+    )
+    manifest = evolve(
+        there.manifest,
+        config=there.add(config.encode(), oci.CONFIG),
+        annotations={"org.test.source": mine},
+    )
+    there.add_manifest(manifest)
+    copy(there, "oci:layout")
+
+    done = shell.run("inspect", "oci:layout", *form)
+
+    assert 0 == done.status
+    assert 2 == done.out.count(mine)
+    assert SECRET not in done.out
+    assert "curl http://***@host.test/" in done.out
+
+
+URL = f"http://user:{SECRET}@host.test/"
+BROKEN = {
+    "a warning": "warnings.warn(URL)",
+    "a thread": "t = threading.Thread(target=fail); t.start(); t.join()",
+    "a finaliser": "finalised()",
+    "a log": "logging.getLogger('some').warning('from %s', URL)",
+    "a log's traceback": """
+try:
+    fail()
+except ValueError:
+    logging.getLogger('some').exception('no')
+""",
+    "the end of the process": "fail()",
+}
+PROGRAM = """\
+import gc, logging, threading, warnings
+from immutable import cli
+
+def fail():
+    raise ValueError(URL)
+
+def finalised():
+    class Finalised:
+        def __del__(self):
+            fail()
+    Finalised()
+    gc.collect()
+
+URL = {url!r}.replace("-", "")
+assert 0 == cli.main(["images"])
+{broken}
+"""
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_what_python_prints_by_itself(shell: Shell, broken: str) -> None:
+    hidden = URL.replace(SECRET, "-".join(SECRET))  # the traceback shows lines of the source
+    program = PROGRAM.format(url=hidden, broken=broken)
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=shell.environ, capture_output=True, text=True
+    )
+
+    assert "http://***@host.test/" in done.stderr
+    assert SECRET not in done.stdout + done.stderr

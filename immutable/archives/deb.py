@@ -18,6 +18,7 @@ from immutable.archives.decompress import open_stream
 from immutable.archives.spool import unpack
 from immutable.entries import Entry, Kind, show
 from immutable.errors import ArchiveError
+from immutable.redact import quoted
 from immutable.tar.reader import Limits, Member, read
 
 _VERSION = b"2.0\n"
@@ -169,12 +170,12 @@ def _check_paragraph(lines: list[str], where: str) -> None:
     seen: set[str] = set()
     for line in lines:
         if "\0" in line:
-            raise ArchiveError(f"{where}: a NUL in {line[:80]!r}")
+            raise ArchiveError(f"{where}: a NUL in {quoted(line)}")
         match = _FIELD.match(line)
         if match is None:
             if line.strip() and line[0] in " \t" and seen:
                 continue
-            raise ArchiveError(f"{where}: expected one paragraph of fields, found {line[:80]!r}")
+            raise ArchiveError(f"{where}: expected one paragraph of fields, found {quoted(line)}")
         folded = match[1].lower()
         if folded in seen:
             raise ArchiveError(f"{where}: {match[1]}: a second field of that name")

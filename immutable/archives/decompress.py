@@ -17,6 +17,7 @@ from attrs import frozen
 
 from immutable.compat import zstd
 from immutable.errors import ArchiveError
+from immutable.redact import quoted
 from immutable.tar.reader import FREE, MOST_RATIO
 
 _CHUNK = 1 << 16
@@ -192,11 +193,11 @@ class _Stream(io.RawIOBase):
         if self._format.name == "xz":
             self._skip_padding()
         elif self._padded and self._format.name == "gzip" and self._skip_zeros() and self._input:
-            raise self._error(f"junk after its end: {self._input[:16]!r}")
+            raise self._error(f"junk after its end: {quoted(self._input, 16)}")
         if not self._input:
             return False
         if not self._format.begins(self._input):
-            raise self._error(f"junk after its end: {self._input[:16]!r}")
+            raise self._error(f"junk after its end: {quoted(self._input, 16)}")
         self._decoder = self._format.decoder()
         return True
 

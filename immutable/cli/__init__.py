@@ -23,7 +23,7 @@ from typing import Final
 
 import click
 
-from immutable.cli import output
+from immutable.cli import hooks, output
 from immutable.cli.interrupts import Interrupted, interruptible
 from immutable.cli.output import OutputError
 from immutable.cli.root import root
@@ -41,6 +41,7 @@ def main(args: Sequence[str] | None = None) -> int:
     # for cycles every 700 took a twentieth of a build's time. A library leaves this to its user.
     gc.set_threshold(100_000, 50, 100)
     output.prepare()
+    hooks.install()
     shell = Shell(threading.Event())
     try:
         with interruptible(shell.stopping):

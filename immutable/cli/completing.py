@@ -29,4 +29,4 @@ def completion(ctx: click.Context, shell_name: str) -> None:
     if found is None:
         raise click.UsageError(f"no completion for {shell_name}")
     script = found(ctx.find_root().command, {}, "immutable", _VARIABLE)
-    output.say(script.source_template % script.source_vars())
+    output.say(script.source_template % script.source_vars(), verbatim=True)

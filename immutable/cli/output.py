@@ -44,15 +44,18 @@ def prepare() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def say(text: str) -> None:
-    """Write a result to standard output; raise OutputError where that is not possible."""
-    _write(shown(text) + "\n")
+def say(text: str, *, verbatim: bool = False) -> None:
+    """Write a result to standard output; raise OutputError where that is not possible.
+
+    It is redacted, unless it is `verbatim`: a program, or what was redacted but for its content.
+    """
+    _write(shown(text if verbatim else redact(text)) + "\n")
 
 
 def say_json(document: object, *, verbatim: bool = False) -> None:
     """Write `document`, the one JSON document of a command, to standard output.
 
-    It is redacted, unless it is `verbatim`: the content of an image, or a policy, as it is.
+    It is redacted, unless it is `verbatim`: what was redacted already, but for its content.
     """
     if not verbatim:
         document = redact_document(document)

@@ -56,9 +56,7 @@ def export(
             raise click.UsageError(f"--{name} {word} with --to {to}")
     made = _exported(read_policy(file), to, repository, project, project_id)
     if shell.json:
-        output.say_json(
-            {"document": canonical.thaw(made.document), "cannot": [*made.cannot]}, verbatim=True
-        )
+        output.say_json({"document": canonical.thaw(made.document), "cannot": [*made.cannot]})
         return
     for line in made.cannot:
         output.tell(f"{to} cannot express: {line}")

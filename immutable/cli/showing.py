@@ -14,6 +14,7 @@ from immutable.cli import output
 from immutable.cli.params import complete_images
 from immutable.cli.shell import Command, RegistryCommand, Shell, pass_shell
 from immutable.errors import ImageNotFound, ImmutableError
+from immutable.redact import redact_document
 from immutable.store import AbstractStore, Generation
 
 if TYPE_CHECKING:
@@ -98,11 +99,11 @@ def inspect(shell: Shell, reference: str) -> None:
                 if isinstance(place, StoreImage)
                 else None
             )
-            document = _document(reference, image, found)
+            document = _redacted(_document(reference, image, found))
     if shell.json:
         output.say_json(document, verbatim=True)
     else:
-        output.say(_text(document))
+        output.say(_text(document), verbatim=True)
 
 
 def _expect_image(reference: str, store: AbstractStore) -> None:
@@ -185,6 +186,17 @@ def _platform(
             for number, layer in enumerate(manifest.layers)
         ],
     }
+
+
+def _redacted(document: dict[str, Any]) -> dict[str, Any]:
+    """Return an image's document redacted, but for its content: how it is run, and annotations."""
+    redacted: dict[str, Any] = redact_document(document)
+    for shown, platform in zip(redacted["platforms"], document["platforms"], strict=True):
+        shown["annotations"] = platform["annotations"]
+        run = (platform["config"] or {}).get("config")
+        if run is not None:
+            shown["config"]["config"] = run
+    return redacted
 
 
 def _made_by(config: ImageConfig | None, count: int) -> list[str | None]:

@@ -24,7 +24,7 @@ from immutable.digest import Digest
 from immutable.errors import DigestMismatch, FetchError
 from immutable.progress import Progress
 from immutable.reading import open_regular
-from immutable.redact import redact
+from immutable.redact import cut, redact
 from immutable.sources.attempts import (
     ATTEMPTS,
     LONGEST_DELAY,
@@ -399,7 +399,7 @@ def innermost(error: BaseException) -> str:
     """Return the cause at the bottom of what the HTTP libraries wrap, in one line."""
     cause = root_cause(error)
     text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-    return redact(" ".join(str(text).split()))[:200]
+    return cut(" ".join(str(text).split()), 200)
 
 
 def root_cause(error: BaseException) -> BaseException:

@@ -11,6 +11,7 @@ from attrs import evolve
 from immutable import oci
 from immutable.digest import Digest
 from immutable.oci import Descriptor
+from immutable.redact import cut, quoted
 from immutable.store.check_blobs import ChunkRow
 from immutable.store.check_names import Walk
 from immutable.store.faults import Fault, Kind
@@ -76,15 +77,15 @@ def _realisations(
             continue
         layer = Digest(blob.hex())
         if not isinstance(media_type, str) or oci.family(media_type) not in oci.LAYERS:
-            yield fault("a layer's media type", str(media_type)[:80])
+            yield fault("a layer's media type", cut(str(media_type), 80))
         elif not isinstance(size, int):
-            yield fault("a size", str(size)[:80])
+            yield fault("a size", cut(str(size), 80))
         elif there.get(layer) != size:
             found = f"{there[layer]} bytes" if layer in there else "nothing"
             missed = fault(f"blob {layer} of {size} bytes", found)
             yield evolve(missed, key=(derivation, encoder, Descriptor(media_type, layer, size)))
         elif not isinstance(encoder, str) or not isinstance(used, int):
-            yield fault("an encoder and a time", f"{str(encoder)[:80]!r} and {str(used)[:80]!r}")
+            yield fault("an encoder and a time", f"{quoted(str(encoder))} and {quoted(str(used))}")
         else:
             expected = Digest(diff_id.hex())
             claim = _claimed(fault, expected)
@@ -92,12 +93,14 @@ def _realisations(
 
 
 def _fault_maker(derivation: Any, encoder: Any) -> Callable[[str, str], Fault]:
-    shown = f"sha256:{derivation.hex()}" if isinstance(derivation, bytes) else repr(derivation)[:80]
+    shown = (
+        f"sha256:{derivation.hex()}" if isinstance(derivation, bytes) else cut(repr(derivation), 80)
+    )
 
     def make(expected: str, found: str) -> Fault:
         return Fault(
             Kind.REALISATION,
-            f"realisation of {shown} ({str(encoder)[:80]})",
+            f"realisation of {shown} ({cut(str(encoder), 80)})",
             expected,
             found,
             repairable=True,

@@ -16,6 +16,7 @@ from immutable.derivation import Realisation
 from immutable.digest import Digest
 from immutable.errors import StoreError
 from immutable.oci import Descriptor
+from immutable.redact import cut
 from immutable.store.base import Chunk, Signature, Stats
 
 _SIGNATURE: Final = struct.Struct("<qqqQ")
@@ -34,7 +35,7 @@ def digest(value: bytes) -> Digest:
     Raises StoreError for anything else.
     """
     if not isinstance(value, bytes) or len(value) != 32:
-        found = f"{len(value)} bytes" if isinstance(value, bytes) else repr(value)[:80]
+        found = f"{len(value)} bytes" if isinstance(value, bytes) else cut(repr(value), 80)
         raise StoreError(
             f"a digest of {found} in the database; run `immutable store check --repair`"
         )

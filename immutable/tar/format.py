@@ -13,6 +13,8 @@ from typing import Final
 
 from attrs import define
 
+from immutable.redact import quoted
+
 BLOCK: Final = 512
 
 # (name), mode, uid, gid, size, mtime, (chksum), typeflag, linkname, (magic, version, uname,
@@ -127,14 +129,14 @@ def decimal(raw: bytes, what: str) -> int:
     """Return the number that a PAX record holds as decimal digits, below 2**63."""
     if raw.isdigit() and len(raw) <= 19 and int(raw) <= MAX_NUMBER:
         return int(raw)
-    raise FormatError(f"{what}: expected a decimal number, found {raw[:40]!r}")
+    raise FormatError(f"{what}: expected a decimal number, found {quoted(raw, 40)}")
 
 
 def seconds(raw: bytes, what: str) -> int:
     """Return the time in a PAX record as whole seconds, rounded down."""
     match = _TIME.fullmatch(raw)
     if match is None or int(match[2]) > MAX_NUMBER:
-        raise FormatError(f"{what}: expected seconds as a decimal number, found {raw[:40]!r}")
+        raise FormatError(f"{what}: expected seconds as a decimal number, found {quoted(raw, 40)}")
     sign, whole, fraction = match.groups()
     if not sign:
         return int(whole)
@@ -153,16 +155,18 @@ def records(data: bytes) -> Records:
         space = data.find(b" ", position, position + 20)
         digits = data[position:space] if space > 0 else b""
         if not digits.isdigit():
-            found = data[position : position + 20]
-            raise FormatError(f"PAX record: expected a decimal length, found {found!r}")
+            found = quoted(data[position:], 20)
+            raise FormatError(f"PAX record: expected a decimal length, found {found}")
         end = position + int(digits)
         if end <= space + 1 or end > len(data) or data[end - 1] != 0x0A:
             raise FormatError(f"PAX record: the length {int(digits)} is not the record's")
         keyword, equals, value = data[space + 1 : end - 1].partition(b"=")
         if not equals or not keyword:
-            raise FormatError(f"PAX record: expected keyword=value, found {keyword[:40]!r}")
+            raise FormatError(f"PAX record: expected keyword=value, found {quoted(keyword, 40)}")
         if keyword == b"hdrcharset" and value and value not in _CHARACTER_SETS:
-            raise FormatError(f"PAX hdrcharset: expected UTF-8 or BINARY, found {value[:40]!r}")
+            raise FormatError(
+                f"PAX hdrcharset: expected UTF-8 or BINARY, found {quoted(value, 40)}"
+            )
         result.append((keyword, value))
         position = end
     return result
@@ -172,5 +176,5 @@ def long_name(data: bytes) -> bytes:
     """Return the name in the content of a GNU long name or long link member."""
     name, _, rest = data.partition(b"\0")
     if not name or rest.strip(b"\0"):
-        raise FormatError(f"GNU long name: expected a name and a NUL, found {data[:40]!r}")
+        raise FormatError(f"GNU long name: expected a name and a NUL, found {quoted(data, 40)}")
     return name

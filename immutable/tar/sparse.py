@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
+from immutable.redact import quoted
 from immutable.tar.format import BLOCK, FormatError, Records, decimal, number
 
 _PREFIX = b"GNU.sparse."
@@ -73,7 +74,9 @@ def from_content(values: Mapping[bytes, bytes], block: Callable[[], bytes], limi
         nonlocal rest
         while b"\n" not in rest:
             if len(rest) > BLOCK:
-                raise FormatError(f"sparse map: expected a decimal number, found {rest[:40]!r}")
+                raise FormatError(
+                    f"sparse map: expected a decimal number, found {quoted(rest, 40)}"
+                )
             rest += block()
         digits, _, rest = rest.partition(b"\n")
         return decimal(digits, "sparse map")

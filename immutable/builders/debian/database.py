@@ -16,6 +16,7 @@ from immutable.builders.debian.package import Package
 from immutable.builders.debian.tree import Tree
 from immutable.entries import Entry, Kind, directory, file, show
 from immutable.errors import EntryError
+from immutable.redact import quoted
 
 FOLDER: Final = b"var/lib/dpkg"
 STATUS: Final = FOLDER + b"/status"
@@ -176,6 +177,6 @@ def _interests(package: Package) -> Iterator[tuple[str, str]]:
             continue
         how, name = words
         if not _TRIGGER.fullmatch(name) or name in _RESERVED:
-            raise EntryError(f"{package.name}: a trigger called {name[:80]!r}")
+            raise EntryError(f"{package.name}: a trigger called {quoted(name)}")
         suffix = "/noawait" if how == "interest-noawait" else ""
         yield name, package.database_name + suffix

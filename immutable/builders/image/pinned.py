@@ -13,6 +13,7 @@ from immutable import canonical, oci
 from immutable.digest import Digest
 from immutable.errors import ArchiveError, ImageError, SourceError
 from immutable.oci import Descriptor, ImageConfig, Manifest
+from immutable.redact import cut
 from immutable.sources.attempts import Run, in_threads
 from immutable.store import layers
 
@@ -186,7 +187,7 @@ def read(source: Source, platform: Platform) -> PlatformBase:
     if oci.family(manifest.config.media_type) != oci.CONFIG:
         raise ImageError(
             f"{where}: config.mediaType: expected an image's config, found "
-            f"{manifest.config.media_type[:80]}"
+            f"{cut(manifest.config.media_type, 80)}"
         )
     config = oci.decode_config(
         image.read(manifest.config), f"{source.where}: {manifest.config.digest}"
@@ -212,12 +213,12 @@ def _check_layers(found: Sequence[Mapping[str, Any]], where: str) -> None:
         if oci.family(layer["mediaType"]) not in oci.LAYERS:
             raise ImageError(
                 f"{place}.mediaType: expected a tar, plain, gzip or zstd, to build upon; found "
-                f"{layer['mediaType'][:80]}"
+                f"{cut(layer['mediaType'], 80)}"
             )
         if layer.get("urls"):
             raise ImageError(
-                f"{place}.urls: found {layer['urls']!r:.80}; layers are taken from the image's "
-                "own place alone"
+                f"{place}.urls: found {cut(repr(layer['urls']), 80)}; layers are taken from the "
+                "image's own place alone"
             )
 
 

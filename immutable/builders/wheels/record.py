@@ -15,6 +15,7 @@ from typing import Final
 from attrs import frozen
 
 from immutable.entries import Content, Entry, show
+from immutable.redact import quoted
 
 # The wheel's format wants sha256 or better, and names md5 and sha1 as those that are not.
 _ALGORITHMS: Final = frozenset({"sha256", "sha384", "sha512"})
@@ -90,7 +91,7 @@ def _rows(text: str) -> Iterator[Row]:
             _check_path(path)
             if size and not (size.isascii() and size.isdigit() and len(size) < 20):
                 raise RecordError(
-                    f"RECORD: {_shown(path)}: expected a size in bytes, found {size[:40]!r}"
+                    f"RECORD: {_shown(path)}: expected a size in bytes, found {quoted(size, 40)}"
                 )
             yield Row(path, hashed, int(size) if size else None)
     except csv.Error as error:
@@ -112,7 +113,7 @@ def _checked(row: Row, entry: Entry, *, optional: bool) -> Row:
     if row.hash and (not equals or algorithm not in _ALGORITHMS):
         raise RecordError(
             f"RECORD: {_shown(row.path)}: expected a hash by sha256, sha384 or sha512, "
-            f"found {row.hash[:40]!r}"
+            f"found {quoted(row.hash, 40)}"
         )
     if row.size is not None and row.size != entry.content.size:
         raise RecordError(

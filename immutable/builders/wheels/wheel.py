@@ -19,6 +19,7 @@ from immutable.builders.wheels import record
 from immutable.builders.wheels.record import RecordError, Row
 from immutable.entries import Entry, Kind, show
 from immutable.errors import ArchiveError
+from immutable.redact import cut, quoted
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
@@ -157,7 +158,9 @@ def _check_metadata(files: Mapping[str, Entry], dist_info: str, name: str, versi
     metadata = HeaderParser().parsestr(_text(files, f"{dist_info}/METADATA"))
     found = str(metadata["Name"] or ""), str(metadata["Version"] or "")
     if not _same(*found, name, version):
-        raise ValueError(f"METADATA: expected {name} {version}, found {' '.join(found)[:120]!r}")
+        raise ValueError(
+            f"METADATA: expected {name} {version}, found {quoted(' '.join(found), 120)}"
+        )
 
 
 def _check_wheel_file(files: Mapping[str, Entry], dist_info: str, file_name: str) -> None:
@@ -166,7 +169,9 @@ def _check_wheel_file(files: Mapping[str, Entry], dist_info: str, file_name: str
 
     said = HeaderParser().parsestr(_text(files, f"{dist_info}/WHEEL"))
     if not re.fullmatch(r"1\.\d{1,3}", str(said["Wheel-Version"] or "").strip(), re.ASCII):
-        raise ValueError(f"WHEEL: expected Wheel-Version 1.x, found {said['Wheel-Version']!r:.40}")
+        raise ValueError(
+            f"WHEEL: expected Wheel-Version 1.x, found {quoted(str(said['Wheel-Version']), 40)}"
+        )
     named = parse_wheel_filename(file_name)[-1]
     tags = {tag for line in said.get_all("Tag", []) for tag in parse_tag(str(line).strip())}
     if tags and not any(_agree(one, other) for one in tags for other in named):
@@ -204,7 +209,7 @@ def _check_entry_points(files: Mapping[str, Entry], dist_info: str) -> None:
     try:
         parser.read_string(_text(files, path))
     except configparser.Error as error:
-        raise ValueError(f"{ENTRY_POINTS}: {' '.join(str(error).split())[:200]}") from None
+        raise ValueError(f"{ENTRY_POINTS}: {cut(' '.join(str(error).split()), 200)}") from None
     for section in _SECTIONS:
         if parser.has_section(section):
             for name, value in parser.items(section):
@@ -213,9 +218,9 @@ def _check_entry_points(files: Mapping[str, Entry], dist_info: str) -> None:
 
 def _check_entry_point(name: str, value: str) -> None:
     if not name or name in (".", "..") or "/" in name or "\\" in name or not name.isprintable():
-        raise ValueError(f"{ENTRY_POINTS}: expected a script's name, found {name[:80]!r}")
+        raise ValueError(f"{ENTRY_POINTS}: expected a script's name, found {quoted(name)}")
     if not _POINT.fullmatch(value):
-        raise ValueError(f"{ENTRY_POINTS}: {name}: expected module:name, found {value[:80]!r}")
+        raise ValueError(f"{ENTRY_POINTS}: {name}: expected module:name, found {quoted(value)}")
 
 
 def _text(files: Mapping[str, Entry], path: str) -> str:

@@ -26,6 +26,7 @@ from immutable.config import Config, Mirrors
 from immutable.config.private import open_for_owner
 from immutable.digest import Digest
 from immutable.errors import FetchError, SourceError, StoreError
+from immutable.redact import quoted
 from immutable.sources.debian import kept
 from immutable.sources.debian.relations import (
     Alternatives,
@@ -319,8 +320,8 @@ def _build(place: Path, text: Digest, pieces: Iterator[bytes], name: str) -> Pat
 def _insert(database: sqlite3.Connection, stanza: bytes, name: str) -> None:
     package = raw_field(stanza, b"Package")
     if not package:
-        start = stanza[:60].decode("utf-8", "replace")
-        raise SourceError(f"{name}: expected a stanza with Package, found {start!r}")
+        start = quoted(stanza.decode("utf-8", "replace"), 60)
+        raise SourceError(f"{name}: expected a stanza with Package, found {start}")
     essential = raw_field(stanza, b"Essential") == "yes"
     database.execute("INSERT INTO package VALUES (?, ?, ?)", (package, essential, stanza))
     provides = raw_field(stanza, b"Provides")
@@ -415,7 +416,7 @@ def _matching(fields: Mapping[str, str], name: str, pattern: re.Pattern[str]) ->
     if value is None:
         raise ValueError(f"{name}: is missing")
     if not pattern.fullmatch(value):
-        raise ValueError(f"{name}: found {value[:80]!r}, which is none")
+        raise ValueError(f"{name}: found {quoted(value)}, which is none")
     return value
 
 
@@ -431,7 +432,7 @@ def _version(fields: Mapping[str, str]) -> str:
 def _path(fields: Mapping[str, str]) -> str:
     path = _matching(fields, "Filename", _PATH)
     if any(part in ("", ".", "..") for part in path.split("/")):
-        raise ValueError(f"Filename: expected a path within the mirror, found {path[:80]!r}")
+        raise ValueError(f"Filename: expected a path within the mirror, found {quoted(path)}")
     return path
 
 

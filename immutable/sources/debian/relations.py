@@ -12,6 +12,7 @@ from attrs import frozen
 from debian.debian_support import NativeVersion
 
 from immutable.errors import ResolutionError
+from immutable.redact import quoted
 
 _OPERATORS: Final[Mapping[str, Callable[[NativeVersion, NativeVersion], bool]]] = {
     "<<": operator.lt,
@@ -77,7 +78,7 @@ Alternatives = tuple[Relation, ...]
 def parse_version(text: str) -> NativeVersion:
     """Return a version that compares as Policy 5.6.12 has it; raise ValueError for none."""
     if not re.fullmatch(_VERSION, text, re.ASCII):
-        raise ValueError(f"expected a version, found {text[:60]!r}")
+        raise ValueError(f"expected a version, found {quoted(text, 60)}")
     return NativeVersion(text)
 
 
@@ -113,7 +114,7 @@ def parse_request(text: str) -> Relation:
 def _relation(text: str) -> Relation:
     match = _RELATION.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"expected a relation to a package, found {text.strip()[:60]!r}")
+        raise ValueError(f"expected a relation to a package, found {quoted(text.strip(), 60)}")
     comparison = match["operator"] or ""
     return Relation(
         match["name"],

@@ -18,6 +18,7 @@ from immutable.config import Keyring, Mirrors
 from immutable.digest import Digest
 from immutable.errors import SignatureError
 from immutable.reading import read_file
+from immutable.redact import quoted
 from immutable.sources.debian.stanza import parse_stanza
 from immutable.sources.fetch import Fetcher
 
@@ -200,7 +201,9 @@ def _date(fields: Mapping[str, str], name: str, where: str) -> datetime | None:
         date = parsedate_to_datetime(text)
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, TypeError, OverflowError):
-        raise SignatureError(f"{where}: {name}: expected a date, found {text[:60]!r}") from None
+        raise SignatureError(
+            f"{where}: {name}: expected a date, found {quoted(text, 60)}"
+        ) from None
 
 
 _MOST_KEYS = 16 << 20  # bytes of a keyring
@@ -217,6 +220,6 @@ def _files(fields: Mapping[str, str], where: str) -> Iterator[IndexFile]:
         match = _FILE_LINE.fullmatch(line.strip())
         if match is None or match[3].startswith("/") or ".." in match[3].split("/"):
             raise SignatureError(
-                f"{where}: SHA256: expected a digest, a size and a path, found {line[:120]!r}"
+                f"{where}: SHA256: expected a digest, a size and a path, found {quoted(line, 120)}"
             )
         yield IndexFile(match[3], int(match[2]), Digest(match[1]))

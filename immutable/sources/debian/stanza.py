@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from immutable.redact import quoted
+
 
 def parse_stanza(data: bytes) -> dict[str, str]:
     """Return the fields of the one stanza in `data`, their names in lower case.
@@ -25,7 +27,7 @@ def parse_stanza(data: bytes) -> dict[str, str]:
         key, colon, value = text.partition(":")
         name = key.lower()
         if not colon or not key or key != key.strip():
-            raise ValueError(f"expected a field, found {text[:60]!r}")
+            raise ValueError(f"expected a field, found {quoted(text, 60)}")
         if name in fields:
             raise ValueError(f"{key}: a second field of that name")
         fields[name] = value.strip()

@@ -21,7 +21,7 @@ from attrs import field, frozen
 
 from immutable import canonical
 from immutable.errors import SpecError
-from immutable.redact import quoted
+from immutable.redact import cut, quoted
 
 # validate-npm-package-name's rule for names that registries have: what a URL needs no escape for.
 _NAME: Final = re.compile(r"(?:@[\w~!'()*-][\w.~!'()*-]*/)?[\w~!'()*-][\w.~!'()*-]*", re.ASCII)
@@ -129,7 +129,7 @@ def parse(data: bytes, where: str) -> Lockfile:
         try:
             packages[location] = _package(location, entry)
         except _FaultError as fault:
-            faults.append(f"packages[{json.dumps(location)[:200]}]{fault}")
+            faults.append(f"packages[{cut(json.dumps(location), 200)}]{fault}")
     if not faults:
         faults += _wrong_links(packages)
     if faults:
@@ -155,7 +155,7 @@ def _read(data: bytes, where: str) -> tuple[dict[str, Any], str]:
     except RecursionError:
         raise SpecError(where, ["nested too deeply"]) from None
     except ValueError as error:
-        raise SpecError(where, [f"not JSON: {str(error)[:200]}"]) from None
+        raise SpecError(where, [f"not JSON: {cut(str(error), 200)}"]) from None
     if not isinstance(document, dict):
         raise SpecError(where, ["expected an object, as npm writes it"])
     return document, data.decode()
@@ -178,7 +178,7 @@ def _check_version(document: Mapping[str, Any], where: str) -> None:
     if (type(version) is int and version == 1) or (version is None and "dependencies" in document):
         version = 1
         advice = "; run `npm install --package-lock-only --lockfile-version 3`"
-    found = "none" if version is None else json.dumps(version)[:80]
+    found = "none" if version is None else cut(json.dumps(version), 80)
     raise SpecError(where, [f"lockfileVersion: expected 2 or 3, found {found}{advice}"])
 
 
@@ -281,7 +281,7 @@ def _integrity(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     for word in text.split():
         algorithm, _, value = word.partition("?")[0].partition("-")
         if algorithm != "sha512":
-            others.append(algorithm[:20])
+            others.append(cut(algorithm, 20))
             continue
         try:
             digest = base64.b64decode(value, validate=True)
@@ -337,14 +337,14 @@ def _text(entry: Mapping[str, Any], key: str) -> str:
     if value is False or value is None:
         return ""
     if not isinstance(value, str) or not value.isprintable():
-        raise _FaultError(f".{key}: expected a string, found {json.dumps(value)[:80]}")
+        raise _FaultError(f".{key}: expected a string, found {cut(json.dumps(value), 80)}")
     return value
 
 
 def _flag(entry: Mapping[str, Any], key: str) -> bool:
     value = entry.get(key, False)
     if not isinstance(value, bool):
-        raise _FaultError(f".{key}: expected true or false, found {json.dumps(value)[:80]}")
+        raise _FaultError(f".{key}: expected true or false, found {cut(json.dumps(value), 80)}")
     return value
 
 

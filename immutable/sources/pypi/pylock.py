@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from immutable import structure
 from immutable.errors import LockError, ResolutionError, SpecError
+from immutable.redact import cut
 from immutable.sources.pypi.choice import Choice, checked_hash
 from immutable.sources.pypi.environment import Environment
 
@@ -166,4 +167,4 @@ def _placed(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _said(error: Exception) -> str:
-    return " ".join(str(error).split())[:400]
+    return cut(" ".join(str(error).split()), 400)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from immutable import canonical, oci
 from immutable.errors import ImageError
+from immutable.redact import cut
 
 # All that is understood; what a registry turns an image into for others is not asked for.
 MEDIA_TYPES: Final = (
@@ -33,14 +34,16 @@ def check(data: bytes, content_type: str, where: str) -> str:
     if media_type not in MEDIA_TYPES:
         raise ImageError(
             f"{where}: Content-Type: expected a manifest or an index of OCI or of Docker's "
-            f"schema 2, found {media_type[:80] or 'nothing'}"
+            f"schema 2, found {cut(media_type, 80) or 'nothing'}"
         )
     decode = oci.decode_index if oci.family(media_type) == oci.INDEX else oci.decode_manifest
     decode(data, where)
     document = canonical.decode(data)
     own = document.get("mediaType", media_type)
     if own != media_type:
-        raise ImageError(f"{where}: Content-Type says {media_type}, mediaType says {str(own)[:80]}")
+        raise ImageError(
+            f"{where}: Content-Type says {media_type}, mediaType says {cut(str(own), 80)}"
+        )
     _refuse_foreign(document, where)
     return media_type
 
@@ -56,13 +59,13 @@ def _refuse_foreign(document: Mapping[str, Any], where: str) -> None:
     for place, descriptor in _descriptors(document):
         if descriptor.get("urls"):
             raise ImageError(
-                f"{where}: {place}.urls: found {descriptor['urls']!r:.80}; blobs are taken from "
-                "the registry alone"
+                f"{where}: {place}.urls: found {cut(repr(descriptor['urls']), 80)}; blobs are "
+                "taken from the registry alone"
             )
         if str(descriptor.get("mediaType")).startswith(_FOREIGN):
             raise ImageError(
-                f"{where}: {place}.mediaType: found {descriptor['mediaType'][:80]}; a layer that "
-                "no registry may hold cannot be copied"
+                f"{where}: {place}.mediaType: found {cut(descriptor['mediaType'], 80)}; a layer "
+                "that no registry may hold cannot be copied"
             )
 
 

@@ -15,6 +15,7 @@ from attrs import field, frozen
 from immutable import canonical
 from immutable.config import Registries
 from immutable.digest import Digest
+from immutable.redact import cut
 from immutable.sources.attempts import FailedError, Run
 from immutable.sources.fetch import retry_after
 from immutable.transports.registry.auth import Auth
@@ -215,7 +216,7 @@ class Exchange:
 
     def _shown(self, text: str) -> str:
         """Return what a server wrote, fit for a message; it may repeat what it was sent."""
-        return _CONTROL.sub(" ", self._auth.without_secrets(text))[:200]
+        return cut(_CONTROL.sub(" ", self._auth.without_secrets(text)), 200)
 
 
 def read_small(response: requests.Response, limit: int) -> bytes:
