@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from immutable.config import AptSource, Config, Keyring, Mirrors, read_apt_sources
+from immutable.config import AptSource, Config, Keyring, Mirrors, private, read_apt_sources
 from immutable.errors import NoMirror, SignatureError, SpecError
 
 DEBIAN = "http://mirror.test/debian"
@@ -236,10 +236,16 @@ def test_all_faults_of_the_file_are_told_at_once(tmp_path: Path) -> None:
     assert 2 == len(caught.value.faults)
 
 
+@pytest.fixture
+def shared_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this user's group be one that others are in."""
+    monkeypatch.setattr(private, "_is_private_group", lambda _: False)
+
+
 @pytest.mark.parametrize("part", ["immutable/config.toml", "immutable", "."])
 @pytest.mark.parametrize("mode", [0o720, 0o702])
 def test_a_file_that_others_could_have_written_is_refused(
-    tmp_path: Path, part: str, mode: int
+    tmp_path: Path, part: str, mode: int, shared_group: None
 ) -> None:
     path = user_file(tmp_path, "jobs = 3")
     place = path.parent.parent / part

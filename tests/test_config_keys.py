@@ -1,12 +1,15 @@
 """Where this user's keys are."""
 
 import errno
+import grp
 import os
+import pwd
 import stat
 from pathlib import Path
 
 import pytest
 
+from immutable.config import private
 from immutable.config.keys import Keys, read_keys
 from immutable.errors import SpecError
 from immutable.signing import SecretKey
@@ -68,10 +71,50 @@ def test_a_list_that_everybody_may_write_is_refused(tmp_path: Path) -> None:
         keys.trusted()
 
 
+def test_a_group_of_the_users_own_is_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ".config" / "immutable"
+    keys(folder).trust(CI)
+    for path in (folder.parent, folder, folder / "trusted-keys"):
+        path.chmod(path.stat().st_mode | 0o020)
+    monkeypatch.setattr(private, "_is_private_group", lambda number: number == os.getegid())
+    assert (CI,) == keys(folder).trusted()
+    monkeypatch.setattr(private, "_is_private_group", lambda _: False)
+    with pytest.raises(SpecError, match="only its owner can write"):
+        keys(folder).trusted()
+
+
+@pytest.mark.parametrize(
+    ("name", "gid", "members", "own"),
+    [
+        ("ada", 1000, [], True),
+        ("ada", 1000, ["ada"], True),
+        ("ada", 1000, ["ada", "eve"], False),
+        ("users", 1000, [], False),
+        ("ada", 1001, [], False),
+    ],
+)
+def test_which_group_is_the_users_own(
+    monkeypatch: pytest.MonkeyPatch, name: str, gid: int, members: list[str], own: bool
+) -> None:
+    user = pwd.struct_passwd(("ada", "x", 1000, 1000, "", "/home/ada", "/bin/sh"))
+    group = grp.struct_group((name, "x", gid, members))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: user)
+    monkeypatch.setattr(grp, "getgrgid", lambda _: group)
+    assert own == private._is_private_group(gid)
+
+
+@pytest.fixture
+def shared_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this user's group be one that others are in."""
+    monkeypatch.setattr(private, "_is_private_group", lambda _: False)
+
+
 @pytest.mark.parametrize("part", ["immutable/trusted-keys", "immutable", "."])
 @pytest.mark.parametrize("mode", [0o720, 0o702])
 def test_keys_that_others_could_have_written_are_refused(
-    tmp_path: Path, part: str, mode: int
+    tmp_path: Path, part: str, mode: int, shared_group: None
 ) -> None:
     folder = tmp_path / ".config" / "immutable"
     keys(folder).trust(CI)

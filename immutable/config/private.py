@@ -6,7 +6,9 @@ a folder can put other files in place of those in it, whatever the files' own mo
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +43,24 @@ def open_for_owner(path: str, flags: int) -> int:
 def is_foreign(status: os.stat_result) -> bool:
     """Whether a file or folder belongs to another user than this one and root."""
     return status.st_uid not in (0, os.geteuid())
+
+
+def others_write(status: os.stat_result) -> int:
+    """Return the bits of a mode by which others than its owner can write; 0 for none.
+
+    A group of the user's own with nobody else in it, as Debian gives to each user, is no other.
+    """
+    mode = status.st_mode & OTHERS_WRITE
+    return mode & ~stat.S_IWGRP if _is_private_group(status.st_gid) else mode
+
+
+def _is_private_group(number: int) -> bool:
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(number)
+    except KeyError:
+        return False
+    named = user.pw_gid == number and user.pw_name == group.gr_name
+    return named and not {*group.gr_mem} - {user.pw_name}
 
 
 def expect_private(path: Path, status: os.stat_result) -> None:
@@ -90,7 +110,7 @@ def _expect(path: Path, status: os.stat_result, what: str, *, ignored: int = 0) 
             f"expected a {what} of this user or root, found one of user {status.st_uid}; "
             f"look at what it holds, then run `{advice}`"
         )
-    elif status.st_mode & OTHERS_WRITE & ~ignored:
+    elif others_write(status) & ~ignored:
         fault = (
             f"expected a {what} that only its owner can write, "
             f"found mode {stat.S_IMODE(status.st_mode):04o}; run `chmod go-w {path}`"

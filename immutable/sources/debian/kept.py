@@ -14,7 +14,7 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
-from immutable.config.private import OTHERS_WRITE, is_foreign, make_private
+from immutable.config.private import OTHERS_WRITE, is_foreign, make_private, others_write
 from immutable.digest import Digest
 from immutable.errors import StoreError
 
@@ -28,11 +28,11 @@ def prepare(folder: Path) -> None:
     make_private(folder)
     # These may be folders that the user shares on purpose: their modes are not ours to change.
     for place in (folder.parent, folder.parent.parent):
-        mode = stat.S_IMODE(place.stat().st_mode)
-        if mode & OTHERS_WRITE and not mode & stat.S_ISVTX:
+        status = place.stat()
+        if others_write(status) and not status.st_mode & stat.S_ISVTX:
             raise StoreError(
-                f"{place}: expected a folder that only its owner can write, "
-                f"found mode {mode:04o}; run `chmod go-w {place}`"
+                f"{place}: expected a folder that only its owner can write, found mode "
+                f"{stat.S_IMODE(status.st_mode):04o}; run `chmod go-w {place}`"
             )
     for place, status in (
         (folder.parent, folder.parent.lstat()),
