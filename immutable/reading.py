@@ -45,15 +45,21 @@ def read_file(path: Path | str, most: int, *, given: bool = False) -> bytes:
     It is read to its end, whatever its size is said to be: files of ``/proc`` say 0. `given` is as
     in `open_regular`.
     """
+    return read_with_status(path, most, given=given)[0]
+
+
+def read_with_status(
+    path: Path | str, most: int, *, given: bool = False
+) -> tuple[bytes, os.stat_result]:
+    """Return what `read_file` does, and the status of the very file that was read."""
     descriptor = open_regular(path, given=given)
     try:
-        return read_open(descriptor, most)
+        return _read(descriptor, most), os.fstat(descriptor)
     finally:
         os.close(descriptor)
 
 
-def read_open(descriptor: int, most: int) -> bytes:
-    """Return what is left to read of an open file; raise OSError for over `most` bytes."""
+def _read(descriptor: int, most: int) -> bytes:
     data = bytearray()
     while piece := os.read(descriptor, min(_PIECE, most + 1 - len(data))):
         data += piece

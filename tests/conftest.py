@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from immutable.config import private
 from tests.support import needs
 from tests.support.command import Shell, environment
 
@@ -18,6 +19,12 @@ from tests.support.command import Shell, environment
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # With another umask others could write the settings and stores that tests make: they are refused.
 os.umask(0o022)
+
+
+@pytest.fixture
+def shared_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this user's group be one that others are in."""
+    monkeypatch.setattr(private, "_is_private_group", lambda _: False)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from immutable.config import AptSource, Config, Keyring, Mirrors, private, read_apt_sources
+from immutable.config import AptSource, Config, Keyring, Mirrors, read_apt_sources
 from immutable.errors import NoMirror, SignatureError, SpecError
 
 DEBIAN = "http://mirror.test/debian"
@@ -234,12 +234,6 @@ def test_all_faults_of_the_file_are_told_at_once(tmp_path: Path) -> None:
         load(tmp_path)
 
     assert 2 == len(caught.value.faults)
-
-
-@pytest.fixture
-def shared_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this user's group be one that others are in."""
-    monkeypatch.setattr(private, "_is_private_group", lambda _: False)
 
 
 @pytest.mark.parametrize("part", ["immutable/config.toml", "immutable", "."])

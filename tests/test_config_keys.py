@@ -105,12 +105,6 @@ def test_which_group_is_the_users_own(
     assert own == private._is_private_group(gid)
 
 
-@pytest.fixture
-def shared_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this user's group be one that others are in."""
-    monkeypatch.setattr(private, "_is_private_group", lambda _: False)
-
-
 @pytest.mark.parametrize("part", ["immutable/trusted-keys", "immutable", "."])
 @pytest.mark.parametrize("mode", [0o720, 0o702])
 def test_keys_that_others_could_have_written_are_refused(

@@ -43,7 +43,7 @@ from immutable.config.registries import (
     read_registries,
 )
 from immutable.errors import NoMirror, SignatureError, SpecError
-from immutable.reading import open_regular, read_open
+from immutable.reading import read_with_status
 from immutable.redact import redact
 
 __all__ = [
@@ -308,12 +308,7 @@ class _UserFile:
 def _read_user_file(path: Path) -> _UserFile:
     """Return what the user's file says, its paths made absolute; nothing when there is none."""
     try:
-        descriptor = open_regular(path)
-        try:
-            status = os.fstat(descriptor)
-            data = read_open(descriptor, _MOST)
-        finally:
-            os.close(descriptor)
+        data, status = read_with_status(path, _MOST)
     except (FileNotFoundError, NotADirectoryError):
         return _UserFile()
     except OSError as error:

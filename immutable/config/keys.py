@@ -31,7 +31,7 @@ from immutable.config.private import (
     open_for_owner,
 )
 from immutable.errors import SpecError
-from immutable.reading import open_regular, read_open
+from immutable.reading import read_with_status
 from immutable.redact import quoted
 from immutable.signing import PublicKey, SecretKey
 
@@ -173,12 +173,7 @@ def _line_end(file: BinaryIO) -> bytes:
 
 def _read(path: Path, *, private: bool = False) -> str | None:
     try:
-        descriptor = open_regular(path, given=True)
-        try:
-            status = os.fstat(descriptor)
-            data = read_open(descriptor, _MOST)
-        finally:
-            os.close(descriptor)
+        data, status = read_with_status(path, _MOST, given=True)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
