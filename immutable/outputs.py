@@ -64,13 +64,14 @@ class _Source:
 
     layer: Layer
     path: Path
+    folder: Path  # the spec's own
 
     def expect_apart(self, output: DiskTransport) -> None:
         replaced, source = real(output.replaces()), real(self.path)
         builder = builders()[self.layer.kind]
         if source in replaced.parents and isinstance(builder, Chooser):
             inside = os.fsencode(replaced.relative_to(source))
-            if not builder.chooses(self.layer.options, inside):
+            if not builder.chooses(self.layer.options, inside, self.folder):
                 return
             raise TransportError(
                 f"{output.path}: expected a place that nothing is read from, found the source "
@@ -102,7 +103,7 @@ def _inputs(spec: Spec, above: tuple[Path, ...] = ()) -> Iterator[_File | _Sourc
     for layer in spec.layer:
         builder = builders()[layer.kind]
         for taken in builder.paths(layer.options):
-            yield _Source(layer, folder / taken)
+            yield _Source(layer, folder / taken, folder)
         if not isinstance(builder, Adopter):
             continue
         place = builder.on_disk(layer.options)

@@ -52,9 +52,11 @@ class Input:
 
     def holds(self, path: Path) -> bool:
         """Tell whether what is at `path`, absolute, gets into the image."""
+        if path == self.path:
+            return True
         if self.tree is not None:
             return self.tree.covers(os.fsencode(path))
-        return path == self.path or self.path in path.parents
+        return self.path in path.parents
 
 
 @frozen

@@ -145,8 +145,11 @@ class Builder(Protocol):
 class Chooser(Protocol):
     """A builder that takes some of what a local folder holds, and leaves the rest."""
 
-    def chooses(self, options: Any, path: bytes) -> bool:
-        """Tell whether a file would be taken, by its path within the folder."""
+    def chooses(self, options: Any, path: bytes, folder: Path) -> bool:
+        """Tell whether a file would be taken, by its path within the local folder.
+
+        `folder` is the spec's own.
+        """
 
 
 @runtime_checkable

@@ -6,7 +6,7 @@ import base64
 import binascii
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Final
 
 from attrs import field, frozen
@@ -22,6 +22,7 @@ from immutable.lock import LockedLayer
 from immutable.notation import Glob, Mode, Owner, Target
 from immutable.notation import target as parse_target
 from immutable.sources.fetch import Wanted
+from immutable.sources.ignoring import IgnoreFile
 from immutable.sources.tree import Choice, Tree
 from immutable.spec import Layer
 from immutable.structure import FaultError, parsed_by
@@ -72,6 +73,7 @@ class InlineEntry:
             raise FaultError("mode: a link has none")
 
 
+_IGNORE_FILE: Final = ".dockerignore"
 _ROOT: Final = Target("/")
 # From so many bytes of files that were never seen here, a layer is packed as they are read for
 # the first time. Files that are only new in their times, as after a checkout, do not count:
@@ -83,7 +85,8 @@ _AHEAD: Final = 8 << 20
 class FilesOptions:
     """A ``files`` layer: `source` is a file or folder, relative to the spec's own folder.
 
-    A folder's content goes below `target`; a file becomes `target`. Without `mode`, files are
+    A folder's content goes below `target`; a file becomes `target`. `ignore_file`, relative to the
+    spec's folder too, says in Docker's way what of a folder to leave out. Without `mode`, files are
     0755 where their owner may execute them and 0644 elsewhere. Without `owner` and
     `directory_mode`, the target itself stays as the layers beneath describe it.
     """
@@ -92,10 +95,15 @@ class FilesOptions:
     target: Target = _ROOT
     include: tuple[Glob, ...] = ()
     exclude: tuple[Glob, ...] = ()
+    ignore_file: str = ""
     owner: Owner | None = None
     mode: Mode | None = None
     directory_mode: Mode | None = None
     entries: tuple[InlineEntry, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        if self.ignore_file and not self.source:
+            raise FaultError("expected a source to apply it to", key="ignore-file")
 
 
 class FilesBuilder:
@@ -114,25 +122,33 @@ class FilesBuilder:
         raise NotImplementedError
 
     def paths(self, options: FilesOptions) -> tuple[str, ...]:
-        """Return the source, if there is one."""
-        return (options.source,) if options.source else ()
+        """Return the source, and what says what to leave out of it."""
+        return tuple(filter(None, (options.source, options.ignore_file)))
 
-    def chooses(self, options: FilesOptions, path: bytes) -> bool:
-        """Tell whether the globs choose `path`."""
-        return Choice(options.include, options.exclude)(path)
+    def chooses(self, options: FilesOptions, path: bytes, folder: Path) -> bool:
+        """Tell whether the globs and the ignore file choose `path`."""
+        return Choice(options.include, options.exclude, _ignore_file(options, folder))(path)
 
     def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:  # noqa: ARG002
-        """List the files that the globs choose; read them, unless packing does that better."""
+        """List the files that are chosen; read them, unless packing does that better."""
         options: FilesOptions = layer.options
         if not options.source:
             return None
+        source = scope.folder / options.source
         tree = Tree.listed(
-            scope.folder / options.source,
+            source,
             include=options.include,
             exclude=options.exclude,
-            never=frozenset(_own(scope, scope.folder / options.source)),
+            ignore=_ignore_file(options, scope.folder),
+            never=frozenset(_own(scope, source)),
             stats=scope.store,
         )
+        if tree.is_folder and not options.ignore_file and (source / _IGNORE_FILE).is_file():
+            there = PurePosixPath(options.source, _IGNORE_FILE)
+            scope.progress.note(
+                f'layer "{layer.name}": {there} is not applied; say ignore-file = "{there}" '
+                "to leave out what it names"
+            )
         if options.include and tree.is_folder and not any(tree.items()):
             patterns = ", ".join(f'"{pattern}"' for pattern in options.include)
             raise SourceError(
@@ -189,6 +205,10 @@ class FilesBuilder:
         if derivation.snapshot is not None:
             yield _placed(derivation.snapshot.data, options, above)
         yield [_entry(plain) for plain in options["entries"]]
+
+
+def _ignore_file(options: FilesOptions, folder: Path) -> IgnoreFile | None:
+    return IgnoreFile.read(folder / options.ignore_file) if options.ignore_file else None
 
 
 def _own(scope: Scope, source: Path) -> Iterable[bytes]:

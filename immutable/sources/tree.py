@@ -19,6 +19,7 @@ from immutable.digest import Digest
 from immutable.entries import MAX_PATH, Kind, safe_path, show
 from immutable.errors import SourceError
 from immutable.globs import compile_globs
+from immutable.sources.ignoring import IgnoreFile
 
 _PIECE: Final = 1 << 20
 _BATCH: Final = 256  # files read by one task; one a task costs more than the reading
@@ -111,14 +112,16 @@ Item = tuple[bytes, Kind, int, DiskFile | None, bytes]  # path, kind, mode, cont
 
 @frozen
 class Choice:
-    """Which paths of a folder are wanted: those that match `include`, if any, and not `exclude`.
+    """Which paths of a folder are wanted.
 
+    Those that match `include`, if any, and not `exclude`, and that `ignore` does not leave out.
     What git keeps for itself is in no clone alike: a ``.git`` is never wanted, nor is one of
     the paths `never`.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    ignore: IgnoreFile | None = None
     never: frozenset[bytes] = frozenset()
     _included: Callable[[bytes], bool] = field(init=False, eq=False, repr=False)
     excluded: Callable[[bytes], bool] = field(init=False, eq=False, repr=False)
@@ -129,6 +132,7 @@ class Choice:
 
     @excluded.default
     def _compile_exclude(self) -> Callable[[bytes], bool]:
+        """Return whether neither a path nor anything below it is wanted."""
         excluded, never = compile_globs(self.exclude), self.never
 
         def skips(path: bytes) -> bool:
@@ -137,10 +141,19 @@ class Choice:
                 path in never or (b".git" in path and b".git" in path.split(b"/")) or excluded(path)
             )
 
-        return skips
+        if (ignore := self.ignore) is None:
+            return skips
+        return lambda path: skips(path) or ignore.ignores_all(path)
+
+    @property
+    def skips_folders(self) -> bool:
+        """Whether a folder may be unwanted that holds something wanted."""
+        return bool(self.include) or (self.ignore is not None and self.ignore.takes_back)
 
     def included(self, path: bytes) -> bool:
-        """Tell whether `include` lets `path` in."""
+        """Tell whether a `path` that is not `excluded` is wanted."""
+        if self.ignore is not None and self.ignore.ignores(path):
+            return False
         return not self.include or self._included(path)
 
     def __call__(self, path: bytes) -> bool:
@@ -171,14 +184,15 @@ class Tree:
         *,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
+        ignore: IgnoreFile | None = None,
         never: frozenset[bytes] = frozenset(),
         stats: StatCache,
     ) -> Self:
         """Return the tree at `root` without having read its files.
 
-        Only files that match `include`, when there are any, and not `exclude` are in it; so
-        are the folders they stand in and, without `include`, empty ones. A ``.git`` and the
-        paths `never` are not in it, whatever the globs say. Where `root` is a
+        Only files that match `include`, when there are any, and neither `exclude` nor `ignore`
+        are in it; so are the folders they stand in and, without `include`, empty ones. A ``.git``
+        and the paths `never` are not in it, whatever the globs say. Where `root` is a
         file, it is the tree, and the globs have no say. Files whose times and inode are those
         in `stats` have the digest it says. Raises SourceError for what is missing, unreadable,
         or neither file, folder nor link.
@@ -192,7 +206,7 @@ class Tree:
         except OSError as error:
             raise _failed(given, error) from None
         is_folder = stat.S_ISDIR(status.st_mode)
-        choice = Choice(tuple(include), tuple(exclude), never) if is_folder else Choice()
+        choice = Choice(tuple(include), tuple(exclude), ignore, never) if is_folder else Choice()
         known = stats.load_stats(top)
         if is_folder:
             walk = _walk(top, status, choice.excluded)
@@ -360,8 +374,8 @@ class _Folder:
 
 
 def _chosen(found: Iterator[_Found], choice: Choice) -> Iterator[_Found]:
-    """Yield what `include` chooses, and the folders it stands in."""
-    if not choice.include:
+    """Yield what `choice` includes, and the folders it stands in."""
+    if not choice.skips_folders:
         yield from found
         return
     folders: dict[bytes, _Found] = {}
