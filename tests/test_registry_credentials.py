@@ -11,6 +11,7 @@ import pytest
 from immutable.config import Registries
 from immutable.config.registries import AuthFile
 from immutable.errors import TransportError
+from immutable.transports.registry import helpers
 from immutable.transports.registry.credentials import Login, find
 
 HELPER = """#!/bin/sh
@@ -156,9 +157,75 @@ def test_the_store_is_asked_for_all_hosts(helper: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["odd.test", "broken.test"])
-def test_a_helper_that_fails_is_named_but_not_quoted(helper: Path, host: str) -> None:
+def test_a_helper_that_fails_is_named_but_not_quoted(
+    helper: Path, host: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(TransportError, match="docker-credential-fake failed") as caught:
         found(host, {"credsStore": "fake"})
+    written = capfd.readouterr()
+    assert "hush" not in str(caught.value) + written.out + written.err
+
+
+FAILING = {
+    "echo 'hush'; exit 3": "exit status 3;",
+    "echo 'hush gpg: decryption failed: No secret key hush' >&2; exit 2": (
+        "exit status 2 (no secret key);"
+    ),
+    "echo 'exit status 1: pass not initialized: hush'; exit 1": (
+        "exit status 1 (pass not initialized);"
+    ),
+    "kill -9 $$": "exit status -9;",
+    "cat /dev/zero": "expected at most 1048576 bytes, it writes more;",
+    "cat /dev/zero >&2": "expected at most 1048576 bytes, it writes more;",
+    "exec sleep 600": "no answer within 0.5 s;",
+    "sleep 30 & exit 0": "no answer within 0.5 s;",
+    "exec >&- 2>&-; exec sleep 600": "no answer within 0.5 s;",
+    "trap '' TERM; while :; do echo hush; read x < /dev/zero; done": "no answer within|at most",
+    """printf '{"Username": "a", "Secret": "hush\\ud800"}'""": "expected a JSON object",
+    """printf '{"Username": "a", "Secret": "hush\\377"}'""": "expected a JSON object",
+    """printf '{"Username": "hush", "Secret": 5}'""": "expected Secret, a string",
+    """printf '["hush"]'""": "expected a JSON object",
+    "head -c 900000 /dev/zero | tr '\\000' '['": "expected a JSON object",
+    "exec < /dev/null; exit 4": "exit status 4;",
+}
+
+
+@pytest.mark.parametrize(("script", "told"), FAILING.items(), ids=FAILING)
+def test_a_failing_helper_ends_and_no_secret_that_it_prints_is_shown(
+    helper: Path,
+    script: str,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(helpers, "PATIENCE", 0.5 if "no answer" in told else 30.0)
+    helper.write_text(f"#!/bin/sh\n{script}\n")
+    with pytest.raises(
+        TransportError, match=r"docker-credential-fake failed for x\.test"
+    ) as caught:
+        found("x.test", {"credsStore": "fake"})
+    written = capfd.readouterr()
+    assert "hush" not in str(caught.value) + written.out + written.err
+    assert any(one in str(caught.value) for one in told.split("|"))
+
+
+def test_a_helper_that_cannot_be_run_is_an_error_of_ours(helper: Path) -> None:
+    helper.write_text("#!/nowhere/sh\n")
+    with pytest.raises(TransportError, match="cannot be run: No such file"):
+        found("x.test", {"credsStore": "fake"})
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"username": "a", "password": "hush\ud800"},
+        {"username": "\ud800", "password": "hush"},
+        {"identitytoken": "hush\ud800"},
+    ],
+)
+def test_a_login_with_half_a_surrogate_pair_is_named_but_not_shown(entry: dict[str, str]) -> None:
+    with pytest.raises(TransportError, match=r"auths: registry\.test: expected a login") as caught:
+        found("registry.test", {"auths": {"registry.test": entry}})
     assert "hush" not in str(caught.value)
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from attrs import field, frozen
 
 from immutable.config import Registries
 from immutable.config.registries import AuthFile
 from immutable.errors import TransportError
+from immutable.transports.registry.helpers import HelperFailedError, ask
+
+_IDENTITY: Final = "<token>"  # the user of what is no password, but a token
 
 
 @frozen
@@ -40,7 +43,6 @@ def find(registries: Registries, host: str, repository: str) -> Login | None:
 
 def _from_helper(file: AuthFile, host: str) -> Login | None:
     import docker.auth
-    import docker.errors
 
     helpers = file.content.get("credHelpers")
     helper = helpers.get(host) if isinstance(helpers, Mapping) else None
@@ -48,15 +50,23 @@ def _from_helper(file: AuthFile, host: str) -> Login | None:
     if not isinstance(helper, str) or not helper:
         return None
     program = f"docker-credential-{helper}"
-    if shutil.which(program) is None:
+    path = shutil.which(program)
+    if path is None:
         raise TransportError(f"{file.path}: {program}, which has the logins, is not installed")
-    auth = docker.auth.AuthConfig({"credHelpers": {host: helper}})
+    # The SDK would let a helper's stderr through to the terminal, and wait for it for ever.
     try:
-        found = auth.resolve_authconfig(host)
-    except (docker.errors.DockerException, ValueError, KeyError, TypeError, OSError):
-        # What a helper says may hold anything.
-        raise TransportError(f"{file.path}: {program} failed for {host}") from None
-    return _login(found) if found else None
+        found = ask(path, docker.auth.INDEX_URL if host == docker.auth.INDEX_NAME else host)
+    except HelperFailedError as failed:
+        raise TransportError(
+            f"{file.path}: {program} failed for {host}: {failed}; "
+            f"`echo {host} | {program} get` shows what it says"
+        ) from None
+    if found is None:
+        return None
+    user, secret = found["Username"], found["Secret"]
+    if user == _IDENTITY:
+        return Login(secret=secret, identity=True) if secret else None
+    return _login({"username": user, "password": secret})
 
 
 def _from_entries(file: AuthFile, host: str, repository: str) -> Login | None:
@@ -83,6 +93,11 @@ def _from_entries(file: AuthFile, host: str, repository: str) -> Login | None:
                     f"`docker login {host}` writes it"
                 ) from None
             login = _login(parsed[key])
+        if login is not None and not _is_text(login):
+            raise TransportError(
+                f"{file.path}: auths: {place}: expected a login in Unicode, found half a "
+                f"surrogate pair; `docker login {host}` writes it"
+            )
         if login is not None:
             return login
     return None
@@ -97,6 +112,15 @@ def _login(found: Mapping[str, Any]) -> Login | None:
         # Docker's own files end the password with NULs.
         return Login(named["username"], named["password"].rstrip("\0"))
     return None
+
+
+def _is_text(login: Login) -> bool:
+    """Whether `login` can be sent: JSON may hold halves of surrogate pairs."""
+    try:
+        (login.user + login.secret).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _place(key: str) -> str:
