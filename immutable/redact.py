@@ -65,7 +65,10 @@ _HEADER: Final = re.compile(
     re.IGNORECASE,
 )
 # What Python's libraries say of a URL whose password they took for a port.
-_BAD_PORT: Final = re.compile(r"((?:nonnumeric port: |integer value as )['\"]?)[^'\"\n]*")
+_BAD_PORT: Final = re.compile(
+    r"((?:nonnumeric port: |integer value as )['\"]?)[^'\"\n]*"
+    r"|('[^'\n]{1,1024}'|\"[^\"\n]{1,1024}\")(?= is not a valid host or port)"
+)
 _SCOPE: Final = re.compile(r"@[\w.~-]+(?:/|%2F)[\w.~-]", re.IGNORECASE)
 # A host with a port, or a user with a password: a host without a dot is rare.
 _EITHER: Final = re.compile(r"(?!localhost:)[^.:\[\]@]*:[0-9]{1,5}", re.IGNORECASE)
@@ -111,7 +114,7 @@ def redact_document(document: Any) -> Any:
 
 
 def _masked(match: re.Match[str]) -> str:
-    return match[1] + MASK
+    return (match[1] or "") + MASK
 
 
 def _without_users(text: str) -> str:

@@ -134,6 +134,8 @@ def test_what_is_redacted_stays_as_it_is(text: str) -> None:
         ('{"Username":"u","Secret":***}', '{"Username":"u","Secret":"p\\"w"}'),
         ("Authorization: Bearer ***", "Authorization: Bearer pw"),
         ("nonnumeric port: '***'", "nonnumeric port: 'pw'"),
+        ("in 'x': *** is not a valid host or port", "in 'x': 'u:pw' is not a valid host or port"),
+        ("*** is not a valid host or port", '"u:p\'w" is not a valid host or port'),
         ("pull ***@host/x", "pull user:80 pw@host/x"),
         ("pull ***@host/x", "pull user:my long pw@host/x"),
         ("docker://***@host/x", "docker://user:my pw@host/x"),

@@ -260,6 +260,8 @@ def _env_urls(
     for name, value in env.items():
         if name.startswith(prefix) and value.split():
             faults = [*_url_faults(value.split(), dated=dated)]
+            if faults and "@" in value:  # a password with a blank, whose parts nobody may see
+                faults = [f"expected URLs, a blank in one as %20, found {redact(value)!r}"]
             if faults:
                 raise SpecError(name, faults)
             archive = name.removeprefix(prefix).lower().replace("_", "-")
