@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,47 +14,15 @@ from immutable.lock import Lock, dumps
 from immutable.sources import git
 from immutable.store import MemoryStore
 from tests.support import needs
+from tests.support.git import repository, run
 from tests.support.specs import build, contents, fill, layer, write
 
 pytestmark = needs.tool("git")
 
-TIME = "2024-05-06T07:08:09+02:00"
-
-
-def run(folder: Path, *arguments: str) -> str:
-    identity = {"NAME": "t", "EMAIL": "t@example.invalid", "DATE": TIME}
-    done = subprocess.run(
-        ["git", "-C", str(folder), *arguments],
-        env={
-            "PATH": os.environ["PATH"],
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_CONFIG_SYSTEM": os.devnull,
-            **{f"GIT_{who}_{k}": v for who in ("AUTHOR", "COMMITTER") for k, v in identity.items()},
-        },
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip()
-
 
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
-    """A work tree with a committed spec that asks git for everything."""
-    folder = tmp_path / "work"
-    fill(folder, {"app/main.js": "1", "app/skip.txt": "1", "other/x": "1", ".gitignore": "*.log\n"})
-    write(
-        folder,
-        layer("files", source="app", target="/app", exclude=["*.txt", "*.log"])
-        + '[config]\nlabels = { commit = "{git.sha}", branch = "{git.branch}" }\n',
-        image='tags = ["{git.tag}", "{git.short-sha}"]\ncreated = "git"\n'
-        'annotations = { time = "{git.time}" }\n',
-    )
-    run(tmp_path, "init", "--quiet", "--initial-branch=trunk", str(folder))
-    run(folder, "add", ".")
-    run(folder, "commit", "--quiet", "--message=first")
-    run(folder, "tag", "1.0")
-    return folder
+    return repository(tmp_path / "work")
 
 
 def test_the_commit_gets_in_where_the_spec_says(work: Path) -> None:

@@ -16,11 +16,13 @@ from typing import Final
 
 from immutable.entries import show
 from immutable.errors import SourceError
-from immutable.sources.objects import Repository
+from immutable.sources.objects import Budget, Repository
 
 _NAMED: Final = 5  # files that a message lists
 _LINKS: Final = 40  # followed on the way to one input, as the kernel does
-_COMMITTED: Final = re.compile(rb"^committer .* ([0-9]+) [+-][0-9]+$", re.MULTILINE)
+_MOST_WITHIN: Final = 32  # submodules of submodules
+_BRANCH: Final = "refs/heads/"
+_COMMITTED: Final = re.compile(rb"^committer .*> ([0-9]{1,18}) [+-][0-9]+$", re.MULTILINE)
 
 
 def facts(
@@ -46,8 +48,9 @@ def facts(
             raise SourceError(f"{asks} {show(os.fsencode(real))} is outside of {top}")
         places.add(real)
         links.update(link for link in _links(path) if top in link.parents)
-    changed = {path for path in _changed(repository, sha, sorted(places)) if taken(path)}
-    changed.update(_changed(repository, sha, sorted(links)))
+    budget = Budget()
+    changed = {path for path in _changed(repository, sha, sorted(places), budget) if taken(path)}
+    changed.update(_changed(repository, sha, sorted(links), budget))
     hidden = changed & set(_hidden(repository, changed))
     if hidden:
         raise SourceError(
@@ -95,9 +98,19 @@ def _links(path: Path) -> Iterator[Path]:
         place = Path(target.anchor) if target.is_absolute() else place
 
 
-def _changed(repository: Repository, sha: str, inputs: Sequence[Path]) -> Iterator[Path]:
-    """Yield the files in `inputs` that the commit `sha` does not hold as they are, or lacks."""
-    held = dict(repository.held(sha, inputs))
+def _changed(
+    repository: Repository, sha: str, inputs: Sequence[Path], budget: Budget, outer: int = 0
+) -> Iterator[Path]:
+    """Yield the files in `inputs` that the commit `sha` does not hold as they are, or lacks.
+
+    `outer` is how many repositories this one is a submodule in.
+    """
+    if outer > _MOST_WITHIN:
+        raise SourceError(
+            f"{show(os.fsencode(repository.top))}: git: expected at most {_MOST_WITHIN} "
+            "submodules in one another, found more"
+        )
+    held = dict(repository.held(sha, inputs, budget))
     modules = {path for path, one in held.items() if one.is_module}
     found: set[Path] = set()
     for path in _files(inputs, modules):
@@ -110,7 +123,7 @@ def _changed(repository: Repository, sha: str, inputs: Sequence[Path]) -> Iterat
         # Git names a submodule as one path, of which an image may take a few files only.
         differing = [module, *_files(within, set())] if inner is None else []
         if inner is not None:
-            differing = list(_changed(inner, held[module].name, within))
+            differing = list(_changed(inner, held[module].name, within, budget, outer + 1))
         yield from differing
         if differing:
             yield module
@@ -154,9 +167,11 @@ def _commit(repository: Repository, sha: str) -> Iterator[tuple[str, str]]:
     head = repository.commit(sha).partition(b"\n\n")[0]
     committed = _COMMITTED.search(head)
     try:
-        time = datetime.fromtimestamp(int(committed[1]) if committed else -1, UTC)
+        time = datetime.fromtimestamp(int(committed[1]), UTC) if committed else None
     except (ValueError, OverflowError, OSError):
-        raise SourceError(f"{repository.top}: git: commit {sha} has no time") from None
+        time = None
+    if time is None:
+        raise SourceError(f"{repository.top}: git: commit {sha} has no time before the year 10000")
     yield "time", time.strftime("%Y-%m-%dT%H:%M:%SZ")
     tags = repository.words(
         "for-each-ref", f"--points-at={sha}", "--format=%(refname:strip=2)", "refs/tags"
@@ -164,12 +179,14 @@ def _commit(repository: Repository, sha: str) -> Iterator[tuple[str, str]]:
     if tags:
         # Not git's own order, which a user's settings change.
         yield "tag", max(tags, key=_by_version)
-    (branch,) = repository.words("rev-parse", "--symbolic-full-name", "HEAD")
-    if branch != "HEAD":
-        yield "branch", branch.removeprefix("refs/heads/")
+    # Git names none where a branch or tag is called HEAD as well.
+    branch = repository.words("rev-parse", "--symbolic-full-name", "HEAD")
+    if len(branch) == 1 and branch[0].startswith(_BRANCH):
+        yield "branch", branch[0].removeprefix(_BRANCH)
 
 
 def _by_version(tag: str) -> tuple[list[tuple[int, int, str]], str]:
-    """Order numbers in names as numbers: 1.10 after 1.9."""
+    """Order numbers in names as numbers, however long: 1.10 after 1.9."""
     parts = re.split(r"([0-9]+)", tag)
-    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts], tag
+    parts[1::2] = [part.lstrip("0") for part in parts[1::2]]
+    return [(odd % 2, len(part) * (odd % 2), part) for odd, part in enumerate(parts)], tag

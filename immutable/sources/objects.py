@@ -1,44 +1,53 @@
-"""A git repository's commits and trees, each checked against its name.
-
-Git runs here so that nothing which a repository says of itself (filters, hooks, a remote to fetch
-what lacks, other commits in the place of these) changes an answer or starts a program.
-"""
+"""A git repository's commits and trees, each checked against its name."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import re
 import stat
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
-from immutable.config.tools import git_environment
-from immutable.entries import show
+from immutable.entries import MAX_PATH, show
 from immutable.errors import SourceError
 from immutable.reading import read_file
+from immutable.sources.answers import MOST, ask
 
-_SECONDS: Final = 60
+MOST_ENTRIES: Final = 1_000_000
+MOST_NAMES: Final = 96 << 20
 _PIECE: Final = 1 << 20
-_OPTIONS: Final = (
-    *("--no-pager", "--no-optional-locks", "--literal-pathspecs", "--no-replace-objects"),
-    *(
-        "-c",
-        "core.fsmonitor=false",
-        "-c",
-        "core.hooksPath=/dev/null",
-        "-c",
-        "core.commitGraph=false",
-    ),
-)
-# A repository may say that objects are to be fetched when they are asked for, by any program:
-# no transport is allowed here, whatever its settings are.
-_CLOSED: Final = {"GIT_ALLOW_PROTOCOL": "", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
-_TREE: Final = 0o40000
 _MODULE: Final = 0o160000
+_ENTRY: Final = re.compile(rb"([0-7]{5,6}) ([^/\0]+)\0")
+_TREE_OF: Final = re.compile(rb"tree ([0-9a-f]+)\n")
+# What no path is called, or git's own.
+_NO_NAMES: Final = frozenset({b".", b"..", b".git"})
+# What git says of an object beside its content: its name, its kind, its size.
+_HEAD: Final = 128
+
+
+@define
+class Budget:
+    """How much of commits may be looked at: a few trees can stand for files without end."""
+
+    entries: int = field(factory=lambda: MOST_ENTRIES)
+    names: int = field(factory=lambda: MOST_NAMES)
+
+    def take(self, top: Path, path: Path) -> None:
+        """Count `path` of the work tree at `top`; raises SourceError past a bound."""
+        size = len(os.fsencode(path)) - len(os.fsencode(top)) - 1
+        self.entries -= 1
+        self.names -= size
+        if self.entries < 0 or self.names < 0 or size > MAX_PATH:
+            raise SourceError(
+                f"{show(os.fsencode(top))}: git: expected at most {MOST_ENTRIES} files and folders "
+                f"in the commit for this spec, {MOST_NAMES} bytes of paths, and {MAX_PATH} bytes "
+                "of one, found more"
+            )
 
 
 @frozen
@@ -65,7 +74,7 @@ class Repository:
     def around(cls, folder: Path) -> Self:
         """Return the one that `folder` stands in; raises SourceError, in git's words, for none."""
         folder = folder.resolve()
-        place = Path(os.fsdecode(_git(folder, "rev-parse", "--absolute-git-dir").rstrip(b"\n")))
+        place = Path(os.fsdecode(ask(folder, "rev-parse", "--absolute-git-dir").rstrip(b"\n")))
         # Where the work tree is, is not for the repository's settings to say.
         for top in (folder, *folder.parents):
             if (top / ".git").exists() and _leads_to(top / ".git") == place.resolve():
@@ -95,16 +104,16 @@ class Repository:
         """Return the commit `sha` as it is stored."""
         return self._read([sha], b"commit")[sha]
 
-    def held(self, sha: str, inputs: Sequence[Path]) -> Iterator[tuple[Path, Held]]:
+    def held(self, sha: str, inputs: Sequence[Path], budget: Budget) -> Iterator[tuple[Path, Held]]:
         """Yield what the commit `sha` has at and below `inputs`: files, links and submodules.
 
         A submodule is also told where an input lies in it.
         """
         above = {parent for path in inputs for parent in path.parents}
-        root = (
-            self.commit(sha).partition(b"\n")[0].removeprefix(b"tree ").decode("ascii", "replace")
-        )
-        waiting = {self.top: (root, self.top in inputs)}
+        root = _TREE_OF.match(self.commit(sha))
+        if root is None:
+            raise self._damaged(b"commit", sha)
+        waiting = {self.top: (root[1].decode(), self.top in inputs)}
         chosen = frozenset(inputs)
         while waiting:
             trees = self._read([name for name, _ in waiting.values()], b"tree")
@@ -112,6 +121,7 @@ class Repository:
             for place, (tree, whole) in waiting.items():
                 for name, one in self._entries(tree, trees[tree]):
                     path = place / name
+                    budget.take(self.top, path)
                     within = whole or path in chosen
                     if stat.S_ISDIR(one.mode):
                         if within or path in above:
@@ -129,7 +139,7 @@ class Repository:
 
     def hidden(self) -> Iterator[Path]:
         """Yield what git is told not to look at."""
-        for line in _git(self.top, "ls-files", "-v", "-z").split(b"\0"):
+        for line in ask(self.top, "ls-files", "-v", "-z").split(b"\0"):
             if line[:1].islower() or line[:1] == b"S":
                 yield self.top / os.fsdecode(line[2:])
 
@@ -155,39 +165,55 @@ class Repository:
 
     def _entries(self, tree: str, data: bytes) -> Iterator[tuple[str, Held]]:
         size = hashlib.new(self.algorithm, usedforsecurity=False).digest_size
-        while data:
-            head, zero, data = data.partition(b"\0")
-            mode, blank, name = head.partition(b" ")
-            ours = mode.isdigit() and not mode.strip(b"01234567") and len(mode) <= 6
-            if (
-                not (zero and blank and ours and len(data) >= size)
-                or b"/" in name
-                or not (name.strip(b".") or len(name) > 2)
-            ):
-                raise SourceError(f"{self.top}: git: tree {tree} is damaged")
-            bits = int(mode, 8)
+        seen = set(_NO_NAMES)
+        start = 0
+        while start < len(data):
+            match = _ENTRY.match(data, start)
+            start = match.end() + size if match else 0
+            if match is None or start > len(data) or match[2] in seen:
+                raise self._damaged(b"tree", tree)
+            seen.add(match[2])
+            bits = int(match[1], 8)
             if stat.S_ISREG(bits):
                 bits = 0o100755 if bits & stat.S_IXUSR else 0o100644
-            yield os.fsdecode(name), Held(bits, data[:size].hex())
-            data = data[size:]
+            yield os.fsdecode(match[2]), Held(bits, data[match.end() : start].hex())
 
     def _read(self, names: Sequence[str], kind: bytes) -> Mapping[str, bytes]:
         """Return the objects `names`; raises SourceError for what is missing or another's."""
         asked = list(dict.fromkeys(names))
-        answer = _git(
-            self.top, "cat-file", "--batch", given="".join(f"{n}\n" for n in asked).encode()
-        )
+        given = "".join(f"{name}\n" for name in asked).encode()
+        # Git reads an object whole before it says anything: what does not fit is not asked for.
+        sizes = self._sizes(asked, kind, ask(self.top, "cat-file", "--batch-check", given=given))
+        most = sum(sizes.values())
+        if most > MOST:
+            raise SourceError(
+                f"{self.top}: git: expected at most {MOST} bytes of a commit's trees at a time, "
+                f"found {most}"
+            )
+        most += _HEAD * len(asked)
+        answer = io.BytesIO(ask(self.top, "cat-file", "--batch", given=given, most=most))
         found: dict[str, bytes] = {}
-        for name in asked:
-            head, _, answer = answer.partition(b"\n")
-            words = head.split(b" ")
+        for name, size in sizes.items():
+            answer.readline()
+            found[name] = answer.read(size)
+            answer.read(1)
+            if self._hash(kind, size, [found[name]]) != name:
+                raise self._damaged(kind, name)
+        return found
+
+    def _sizes(self, names: Sequence[str], kind: bytes, answer: bytes) -> dict[str, int]:
+        """Return how large the objects `names` are, from git's `answer`."""
+        lines = iter(answer.splitlines())
+        sizes = {}
+        for name in names:
+            words = next(lines, b"").split(b" ")
             if len(words) != 3 or words[1] != kind or not words[2].isdigit():
                 raise SourceError(f"{self.top}: git: {kind.decode()} {name} is missing")
-            size = int(words[2])
-            found[name], answer = answer[:size], answer[size + 1 :]
-            if self._hash(kind, size, [found[name]]) != name:
-                raise SourceError(f"{self.top}: git: {kind.decode()} {name} is damaged")
-        return found
+            sizes[name] = int(words[2])
+        return sizes
+
+    def _damaged(self, kind: bytes, name: str) -> SourceError:
+        return SourceError(f"{self.top}: git: {kind.decode()} {name} is damaged")
 
 
 def _leads_to(place: Path) -> Path | None:
@@ -203,25 +229,10 @@ def _leads_to(place: Path) -> Path | None:
 
 
 def _words(folder: Path, *arguments: str) -> list[str]:
-    return _git(folder, *arguments).decode("utf-8", "surrogateescape").split()
-
-
-def _git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
-    command = ["git", *_OPTIONS, "-C", str(folder), *arguments]
+    answer = ask(folder, *arguments)
     try:
-        done = subprocess.run(  # noqa: S603 - fixed words and names of objects
-            command,
-            input=given,
-            capture_output=True,
-            timeout=_SECONDS,
-            check=False,
-            env={**git_environment(), **_CLOSED},
-        )
-    except FileNotFoundError:
-        raise SourceError("git is not installed, and the spec asks it for its commit") from None
-    except subprocess.TimeoutExpired:
-        raise SourceError(f"{folder}: git did not answer within {_SECONDS} seconds") from None
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
-        raise SourceError(f"{folder}: git: {said or f'exit status {done.returncode}'}")
-    return done.stdout
+        return answer.decode().split()
+    except UnicodeDecodeError:
+        raise SourceError(
+            f"{folder}: git: expected names in UTF-8, found {show(answer.rstrip())}"
+        ) from None
