@@ -12,6 +12,7 @@ from immutable import cache, entries, plan, structure
 from immutable.archives import deb, decompress
 from immutable.builders.npm import project
 from immutable.builders.wheels import wheel
+from immutable.sources import answers, git, objects
 from immutable.sources.attempts import ATTEMPTS, LONGEST_DELAY
 from immutable.sources.debian import index, release, resolver
 from immutable.tar import reader
@@ -86,6 +87,20 @@ def test_each_named_test_is_there(module: str, name: str) -> None:
         ),
         ("signatures of a cache's entry", f"{cache._MOST_SIGNATURES}"),
         ("specs upon specs", f"{plan._MOST_BENEATH}"),
+        (
+            "what git says of a commit, for a spec that names it",
+            (
+                f"{objects.MOST_ENTRIES:,} files and folders, {objects.MOST_NAMES // _MIB} MiB of "
+                f"paths, {git._MOST_WITHIN} submodules in one another"
+            ),
+        ),
+        (
+            "one answer of git; its complaints; its memory for one object",
+            (
+                f"{answers.MOST // _MIB} MiB, {answers.SECONDS:.0f} s; "
+                f"{answers.MOST_SAID // 1024} KiB are kept; {answers.MOST_AT_ONCE // _MIB} MiB"
+            ),
+        ),
     ],
 )
 def test_each_budget_is_the_one_in_the_code(subject: str, budget: str) -> None:
