@@ -27,7 +27,7 @@ from immutable.platforms import Platform
 from immutable.progress import Progress
 from immutable.reading import read_file
 from immutable.sources import git
-from immutable.sources.tree import Tree
+from immutable.sources.tree import StatCache, Tree
 from immutable.spec import Spec, Tag
 from immutable.store import AbstractStore
 
@@ -290,7 +290,7 @@ def draft(
     spec = evolve_tags(spec, tags)
     snapshots = _snapshots(spec, locked, builders(), scope)
     inputs += _inputs(spec, folder, snapshots)
-    facts = _git_facts(spec, folder, inputs)
+    facts = _git_facts(spec, folder, inputs, store)
     created = _created(spec, facts, config, progress)
     filled = specs.substitute(spec, facts)
     return Draft(filled, chosen, created, tuple(inputs), locked, snapshots)
@@ -427,11 +427,13 @@ def _inputs(spec: Spec, folder: Path, snapshots: Mapping[str, Snapshot]) -> Iter
             yield Input((folder / path).absolute(), tree)
 
 
-def _git_facts(spec: Spec, folder: Path, inputs: Sequence[Input]) -> Mapping[str, str]:
+def _git_facts(
+    spec: Spec, folder: Path, inputs: Sequence[Input], stats: StatCache
+) -> Mapping[str, str]:
     if not spec.placeholders():
         return {}
     paths = dict.fromkeys(one.named for one in inputs)
-    return git.facts(folder, paths, lambda path: any(one.holds(path) for one in inputs))
+    return git.facts(folder, paths, lambda path: any(one.holds(path) for one in inputs), stats)
 
 
 def _created(spec: Spec, facts: Mapping[str, str], config: Config, progress: Progress) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from immutable.config.tools import git_environment
 from immutable.errors import SourceError, SpecError
 from immutable.lock import Lock, dumps
 from immutable.sources import git
+from immutable.sources.objects import Held, Repository
 from immutable.store import MemoryStore
 from tests.support import needs
 from tests.support.git import repository, run
@@ -405,3 +407,102 @@ def test_two_clones_of_one_commit_give_one_image(
     expected = ["main.js", "other.toml"] if globs else ["main.js", "other.toml", "web.toml.bak"]
     assert expected == sorted(names)
     assert image.digest == build(second / place / "web.toml", MemoryStore()).digest
+
+
+def _read_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list of the files that are read from here on to tell which objects they are."""
+    read: list[str] = []
+    named = Repository.named
+
+    def spied(repository: Repository, path: Path) -> Held:
+        read.append(path.name)
+        return named(repository, path)
+
+    monkeypatch.setattr(Repository, "named", spied)
+    return read
+
+
+def _settle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all files have been written a while ago: their times tell then what has changed."""
+    settled = time.time_ns() + 10 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: settled)
+
+
+def test_what_was_as_committed_is_not_read_again(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    _settle(monkeypatch)
+    read = _read_of(monkeypatch)
+    before = build(work / "web.toml", store).digest
+    assert "main.js" in read
+    read.clear()
+    assert before == build(work / "web.toml", store).digest
+    assert [] == read
+
+    fill(work, {"app/main.js": "22"})
+    with pytest.raises(SourceError, match=r"not committed: app/main\.js"):
+        build(work / "web.toml", store)
+    run(work, "commit", "--quiet", "--all", "--message=second")
+    run(work, "tag", "2.0")
+    assert build(work / "web.toml", store)
+    # The same file, and another commit: what was known of one says nothing of the other.
+    run(work, "update-ref", "HEAD", "1.0^{commit}")
+    with pytest.raises(SourceError, match=r"not committed: app/main\.js"):
+        build(work / "web.toml", store)
+
+
+def test_a_mode_that_changes_is_found_out_beside_the_stat_cache(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    _settle(monkeypatch)
+    assert build(work / "web.toml", store)
+    (work / "app/main.js").chmod(0o755)
+
+    with pytest.raises(SourceError, match=r"not committed: app/main\.js"):
+        build(work / "web.toml", store)
+
+
+def test_what_was_written_just_now_is_read_again(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    assert build(work / "web.toml", store)
+    read = _read_of(monkeypatch)
+
+    assert build(work / "web.toml", store)
+    assert "main.js" in read
+
+
+def test_specs_in_one_folder_leave_each_other_what_is_known(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    _settle(monkeypatch)
+    (work / "app/skip.txt").unlink()
+    git.facts(work, [work / "app"], stats=store, taken=lambda _: False)
+    git.facts(work, [work / "other"], stats=store)
+    read = _read_of(monkeypatch)
+
+    git.facts(work, [work / "app"], stats=store, taken=lambda _: False)
+    assert [] == read
+
+
+def test_what_changes_while_it_is_read_is_not_known(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    _settle(monkeypatch)
+    named = Repository.named
+
+    def changing(repository: Repository, path: Path) -> Held:
+        found = named(repository, path)
+        fill(work, {"other/x": "2"})
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Repository, "named", changing)
+        git.facts(work, [work / "other"], stats=store)
+    with pytest.raises(SourceError, match="not committed: other/x"):
+        git.facts(work, [work / "other"], stats=store)

@@ -241,7 +241,7 @@ def test_a_change_within_the_clock_s_tick_is_found_by_the_digest(tmp_path: Path)
 
     path.write_text("54321")
     # As where the file system's clock had not moved on.
-    content = evolve(content, signature=trees._signature(path.stat()))
+    content = evolve(content, signature=trees.signature_of(path.stat()))
 
     with pytest.raises(SourceError, match="/a: changed while it was being read; build again"):
         b"".join(content.read())

@@ -14,9 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from attrs import field, frozen
+
 from immutable.entries import show
 from immutable.errors import SourceError
+from immutable.sources.known import Known
 from immutable.sources.objects import Budget, Repository
+from immutable.sources.tree import StatCache
 
 _NAMED: Final = 5  # files that a message lists
 _LINKS: Final = 40  # followed on the way to one input, as the kernel does
@@ -26,13 +30,17 @@ _COMMITTED: Final = re.compile(rb"^committer .*> ([0-9]{1,18}) [+-][0-9]+$", re.
 
 
 def facts(
-    folder: Path, inputs: Iterable[Path], taken: Callable[[Path], bool] = lambda _: True
+    folder: Path,
+    inputs: Iterable[Path],
+    taken: Callable[[Path], bool] = lambda _: True,
+    stats: StatCache | None = None,
 ) -> Mapping[str, str]:
     """Return ``sha``, ``short-sha``, ``time`` and, where there is one, ``tag`` and ``branch``.
 
     `tag` is the commit's own, the last by version where it has several. `inputs` are absolute
     paths of files and folders, of which those files count that are `taken`, by their real paths;
-    so do the links on the way to them. Raises SourceError outside a work tree, and when one of
+    so do the links on the way to them. The stat cache spares reading files that were as committed
+    and have not changed since. Raises SourceError outside a work tree, and when one of
     these is not as the commit has it, also where git is told to ignore it: an image must not name
     a commit that does not hold what it was built from.
     """
@@ -48,9 +56,10 @@ def facts(
             raise SourceError(f"{asks} {show(os.fsencode(real))} is outside of {top}")
         places.add(real)
         links.update(link for link in _links(path) if top in link.parents)
-    budget = Budget()
-    changed = {path for path in _changed(repository, sha, sorted(places), budget) if taken(path)}
-    changed.update(_changed(repository, sha, sorted(links), budget))
+    check = _Check(Known(folder, stats))
+    changed = {path for path in check.changed(repository, sha, sorted(places)) if taken(path)}
+    changed.update(check.changed(repository, sha, sorted(links)))
+    check.known.save(places)
     hidden = changed & set(_hidden(repository, changed))
     if hidden:
         raise SourceError(
@@ -98,36 +107,43 @@ def _links(path: Path) -> Iterator[Path]:
         place = Path(target.anchor) if target.is_absolute() else place
 
 
-def _changed(
-    repository: Repository, sha: str, inputs: Sequence[Path], budget: Budget, outer: int = 0
-) -> Iterator[Path]:
-    """Yield the files in `inputs` that the commit `sha` does not hold as they are, or lacks.
+@frozen
+class _Check:
+    """A comparison of files with a commit, within one budget."""
 
-    `outer` is how many repositories this one is a submodule in.
-    """
-    if outer > _MOST_WITHIN:
-        raise SourceError(
-            f"{show(os.fsencode(repository.top))}: git: expected at most {_MOST_WITHIN} "
-            "submodules in one another, found more"
-        )
-    held = dict(repository.held(sha, inputs, budget))
-    modules = {path for path, one in held.items() if one.is_module}
-    found: set[Path] = set()
-    for path in _files(inputs, modules):
-        found.add(path)
-        if path not in held or held[path] != repository.named(path):
-            yield path
-    for module in modules:
-        inner = Repository.at(module)
-        within = _within(module, inputs)
-        # Git names a submodule as one path, of which an image may take a few files only.
-        differing = [module, *_files(within, set())] if inner is None else []
-        if inner is not None:
-            differing = list(_changed(inner, held[module].name, within, budget, outer + 1))
-        yield from differing
-        if differing:
-            yield module
-    yield from held.keys() - found - modules
+    known: Known
+    budget: Budget = field(factory=Budget)
+
+    def changed(
+        self, repository: Repository, sha: str, inputs: Sequence[Path], outer: int = 0
+    ) -> Iterator[Path]:
+        """Yield the files in `inputs` that the commit `sha` does not hold as they are, or lacks.
+
+        `outer` is how many repositories this one is a submodule in.
+        """
+        if outer > _MOST_WITHIN:
+            raise SourceError(
+                f"{show(os.fsencode(repository.top))}: git: expected at most {_MOST_WITHIN} "
+                "submodules in one another, found more"
+            )
+        held = dict(repository.held(sha, inputs, self.budget))
+        modules = {path for path, one in held.items() if one.is_module}
+        found: set[Path] = set()
+        for path in _files(inputs, modules):
+            found.add(path)
+            if path not in held or not self.known.is_as(repository, path, held[path]):
+                yield path
+        for module in modules:
+            inner = Repository.at(module)
+            within = _within(module, inputs)
+            # Git names a submodule as one path, of which an image may take a few files only.
+            differing = [module, *_files(within, set())] if inner is None else []
+            if inner is not None:
+                differing = list(self.changed(inner, held[module].name, within, outer + 1))
+            yield from differing
+            if differing:
+                yield module
+        yield from held.keys() - found - modules
 
 
 def _files(inputs: Iterable[Path], modules: set[Path]) -> Iterator[Path]:

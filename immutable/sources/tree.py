@@ -25,7 +25,7 @@ _PIECE: Final = 1 << 20
 _BATCH: Final = 256  # files read by one task; one a task costs more than the reading
 # A file changed this recently may change again without its times moving on: file systems
 # stamp in ticks, some of two seconds. Git calls such entries racy.
-_TICK: Final = 2_000_000_000
+TICK: Final = 2_000_000_000
 _MOST_UNSIZED: Final = 16 << 20
 _ENCODING: Final = sys.getfilesystemencoding()
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -97,7 +97,7 @@ class DiskFile:
         """Raise SourceError unless the open file is the one listed, as it was then."""
         status = os.fstat(descriptor)
         same = status.st_dev == self.device and stat.S_ISREG(status.st_mode)
-        if not same or (not self.unsized and _signature(status) != self.signature):
+        if not same or (not self.unsized and signature_of(status) != self.signature):
             raise _changed(self.path)
 
     def _settle(self, digest: Digest) -> None:
@@ -403,8 +403,8 @@ def _items(found: Iterable[_Found], known: Stats, began: int) -> list[Item]:
             safe_path(path)  # which says so
         kind = stat.S_IFMT(status.st_mode)
         if kind == stat.S_IFREG:
-            signature = _signature(status)
-            racy = max(signature[1], signature[2]) > began - _TICK
+            signature = signature_of(status)
+            racy = max(signature[1], signature[2]) > began - TICK
             row = known.get(path)
             digest = row[1] if row is not None and row[0] == signature else None
             mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
@@ -467,7 +467,8 @@ def _digest(items: Sequence[Item]) -> Digest:
     return Digest(hasher.hexdigest())
 
 
-def _signature(status: os.stat_result) -> Signature:
+def signature_of(status: os.stat_result) -> Signature:
+    """Return what of a file changes with its content."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
