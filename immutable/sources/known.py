@@ -50,10 +50,9 @@ class Known:
             return held == repository.named(path)
         key = os.fsencode(path)
         row = signature, Digest.of(f"{held.mode:o} {held.name}".encode())
-        # Whatever changes while it is read is not known.
-        known = row == self._rows.get(key)
-        same = known or held == repository.named(path)
-        if same and (known or signature == self._settled(path)):
+        # The signature is of before the reading: one that changes meanwhile has another by then.
+        same = row == self._rows.get(key) or held == repository.named(path)
+        if same:
             self._new[key] = row
         return same
 
