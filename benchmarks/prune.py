@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 from benchmarks.contest import workplace
-from immutable import oci
-from immutable.digest import Digest
-from immutable.oci import Descriptor, ImageConfig, Index, Manifest
-from immutable.platforms import Platform
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor, ImageConfig, Index, Manifest
+from immutable.oci.platforms import Platform
 from immutable.store import Store
 
 _KEPT = 100
@@ -27,8 +27,8 @@ _PRUNE = """
 import resource, sys, time
 from pathlib import Path
 from immutable.config import Config
-from immutable.prune import prune
-from immutable.retention import Policy
+from immutable.lifecycle.prune import prune
+from immutable.lifecycle.retention import Policy
 from immutable.store import Store
 with Store.open(Path(sys.argv[1])) as store:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -14,8 +14,8 @@ from pathlib import Path
 from attrs import evolve
 
 import immutable
-from immutable.build import BuiltPlatform
-from immutable.lock import Lock, LockedLayer, Pin, dumps
+from immutable.build.schedule import BuiltPlatform
+from immutable.spec.lock import Lock, LockedLayer, Pin, dumps
 from immutable.store import AbstractStore, Store
 
 _SPEC = Path(__file__).parent.parent / "specs" / "python.toml"

@@ -16,21 +16,21 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from immutable.build import BuiltLayer, BuiltPlatform, Image, build
+    from immutable.build.copy import copy
+    from immutable.build.lock import Locked, check, lock
+    from immutable.build.plan import load
+    from immutable.build.schedule import BuiltLayer, BuiltPlatform, Image, build
+    from immutable.build.verify import Difference, verify
     from immutable.config import Config
-    from immutable.copying import copy
-    from immutable.digest import Digest
     from immutable.errors import ImmutableError
-    from immutable.generations import Version, generations, rollback
-    from immutable.locking import Locked, check, lock
-    from immutable.oci import Descriptor, ImageConfig, Index, Manifest
-    from immutable.plan import load
-    from immutable.platforms import Platform
-    from immutable.prune import Pruned, prune
-    from immutable.retention import Policy
-    from immutable.spec import Spec
+    from immutable.lifecycle.generations import Version, generations, rollback
+    from immutable.lifecycle.prune import Pruned, prune
+    from immutable.lifecycle.retention import Policy
+    from immutable.oci.digest import Digest
+    from immutable.oci.documents import Descriptor, ImageConfig, Index, Manifest
+    from immutable.oci.platforms import Platform
+    from immutable.spec.document import Spec
     from immutable.store import MemoryStore, Store
-    from immutable.verify import Difference, verify
 
 __version__ = "0.1.0"
 
@@ -67,21 +67,21 @@ __all__ = [
 
 # All of it takes longer to import than an unchanged image takes to push.
 _HOMES: Final = {
-    **dict.fromkeys(("BuiltLayer", "BuiltPlatform", "Image", "build"), "build"),
-    **dict.fromkeys(("Descriptor", "ImageConfig", "Index", "Manifest"), "oci"),
-    **dict.fromkeys(("Locked", "check", "lock"), "locking"),
-    **dict.fromkeys(("Version", "generations", "rollback"), "generations"),
-    **dict.fromkeys(("Pruned", "prune"), "prune"),
-    "Policy": "retention",
+    **dict.fromkeys(("BuiltLayer", "BuiltPlatform", "Image", "build"), "build.schedule"),
+    **dict.fromkeys(("Descriptor", "ImageConfig", "Index", "Manifest"), "oci.documents"),
+    **dict.fromkeys(("Locked", "check", "lock"), "build.lock"),
+    **dict.fromkeys(("Version", "generations", "rollback"), "lifecycle.generations"),
+    **dict.fromkeys(("Pruned", "prune"), "lifecycle.prune"),
+    "Policy": "lifecycle.retention",
     **dict.fromkeys(("MemoryStore", "Store"), "store"),
-    **dict.fromkeys(("Difference", "verify"), "verify"),
+    **dict.fromkeys(("Difference", "verify"), "build.verify"),
     "Config": "config",
-    "Digest": "digest",
+    "Digest": "oci.digest",
     "ImmutableError": "errors",
-    "Platform": "platforms",
-    "Spec": "spec",
-    "copy": "copying",
-    "load": "plan",
+    "Platform": "oci.platforms",
+    "Spec": "spec.document",
+    "copy": "build.copy",
+    "load": "build.plan",
 }
 
 

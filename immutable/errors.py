@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING
 from immutable.redact import redact
 
 if TYPE_CHECKING:
-    from immutable.digest import Digest
+    from immutable.oci.digest import Digest
 
 
 class ImmutableError(Exception):

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from attrs import evolve
 
-from immutable.build import Image, build
+from immutable.build.plan import load
+from immutable.build.schedule import Image, build
+from immutable.build.verify import differences
 from immutable.config import Config
-from immutable.plan import load
-from immutable.spec import Spec, placed
+from immutable.spec.document import Spec, placed
 from immutable.store import AbstractStore, Store
-from immutable.verify import differences
 
 __all__ = ["assert_reproducible"]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from immutable.digest import Digest
-from immutable.entries import Entry, Inline, Kind
-from immutable.lock import IndexPin, Lock, LockedLayer, Pin
-from immutable.platforms import Platform
-from immutable.retention import Condition, Item, Policy, Rule
+from immutable.content.entries import Entry, Inline, Kind
+from immutable.lifecycle.retention import Condition, Item, Policy, Rule
+from immutable.oci.digest import Digest
+from immutable.oci.platforms import Platform
+from immutable.spec.lock import IndexPin, Lock, LockedLayer, Pin
 
 PLATFORMS = ("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386", "linux/s390x")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immutable.archives.ar import read
+from immutable.content.archives.ar import read
 from immutable.errors import ArchiveError
 from tests.support.archives import ar, ar_member
 

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immutable import oci
-from immutable.below import LayersBelow
+from immutable.build import lower
+from immutable.build.lower import LayersBelow
 from immutable.builders.image import AS_IS
-from immutable.derivation import Realisation
-from immutable.digest import Digest
-from immutable.entries import Entry, Kind
+from immutable.content.entries import Entry, Kind
 from immutable.errors import ArchiveError, DigestMismatch, EntryError
-from immutable.oci import Descriptor, ImageConfig, Manifest
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor, ImageConfig, Manifest
+from immutable.spec.derivation import Realisation
 from immutable.store import MemoryStore
 from immutable.transports import copy
 from tests.support import needs
@@ -269,7 +270,7 @@ def test_bytes_that_changed_in_the_store_are_never_used() -> None:
 
 
 def test_a_huge_file_is_refused_not_read_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("immutable.below._MAX_FILE", 1000)
+    monkeypatch.setattr(lower, "_MAX_FILE", 1000)
 
     with pytest.raises(EntryError, match="etc/passwd: a layer below has more than 1000 bytes"):
         Layers().add(member(ETC, bytes(1001))).below.read(ETC)

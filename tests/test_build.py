@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from immutable import oci
-from immutable.build import Image
+from immutable.build.schedule import Image
 from immutable.builders import files
-from immutable.digest import Digest
 from immutable.errors import ImmutableError, SourceError
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
 from immutable.sources import tree as trees
 from immutable.store import MemoryStore, Store
 from tests.support import kinds

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from immutable import lock
-from immutable.compat import zstd
-from immutable.digest import Digest
-from immutable.entries import Kind
+from immutable.content.compat import zstd
+from immutable.content.entries import Kind
 from immutable.errors import (
     ArchiveError,
     DigestMismatch,
@@ -26,6 +25,7 @@ from immutable.errors import (
     SourceError,
     SpecError,
 )
+from immutable.oci.digest import Digest
 from immutable.store import MemoryStore, Store
 from tests.support.archives import (
     END,

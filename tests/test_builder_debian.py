@@ -14,15 +14,15 @@ from attrs import evolve
 from immutable.builders.base import Builder, LockScope, Scope
 from immutable.builders.debian import DebianBuilder, DebianOptions
 from immutable.config import Config
-from immutable.entries import Kind
+from immutable.content.entries import Kind
 from immutable.errors import ArchiveError, EntryError, SpecError
-from immutable.lock import LockedLayer
-from immutable.notation import POCKETS, ImageName, LayerName, PackageRequest, SpecVersion, Suite
-from immutable.platforms import Platform
+from immutable.net.fetch import Fetcher
+from immutable.oci.platforms import Platform
 from immutable.progress import SILENT
 from immutable.sources.debian.relations import parse_request
-from immutable.sources.fetch import Fetcher
-from immutable.spec import Image, Layer, Spec, parse
+from immutable.spec.document import Image, Layer, Spec, parse
+from immutable.spec.lock import LockedLayer
+from immutable.spec.types import POCKETS, ImageName, LayerName, PackageRequest, SpecVersion, Suite
 from immutable.store.memory import MemoryStore
 from tests.support.debian import DATE, DebianMirror, File, tar_member
 from tests.support.debian_layer import AMD64, Notes, build, package

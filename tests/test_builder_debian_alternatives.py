@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from immutable.archives.deb import open_deb
 from immutable.builders.debian.alternatives import calls, merged
 from immutable.builders.debian.package import Package
+from immutable.content.archives.deb import open_deb
 from tests.support import needs
 from tests.support.debian import File
 from tests.support.debian_layer import Built, Made, build, package

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from immutable.builders.debian.places import Places, is_merged
-from immutable.entries import Kind, symlink
+from immutable.content.entries import Kind, symlink
 from immutable.errors import ArchiveError
 from tests.support.debian import File, tar_member
 from tests.support.debian_layer import Made, build, package

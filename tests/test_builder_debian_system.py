@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from immutable.entries import Kind
+from immutable.content.entries import Kind
 from immutable.errors import EntryError
 from tests.support.debian import tar_member
 from tests.support.debian_layer import Built, Made, build, package

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from immutable.entries import Kind
+from immutable.content.entries import Kind
 from immutable.errors import EntryError, ImmutableError, SourceError, SpecError
 from immutable.store import MemoryStore, Store
 from tests.support.specs import (

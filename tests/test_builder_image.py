@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from immutable import canonical, copy, lock, oci
-from immutable.compat import zstd
-from immutable.digest import Digest
+from immutable import copy, lock
+from immutable.build.verify import verify
+from immutable.content.compat import zstd
 from immutable.errors import (
     ArchiveError,
     BlobMissing,
@@ -22,12 +22,14 @@ from immutable.errors import (
     SpecError,
     TransportError,
 )
-from immutable.lock import LockedLayer
-from immutable.oci import Descriptor
-from immutable.platforms import Platform
+from immutable.oci import canonical
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor
+from immutable.oci.platforms import Platform
+from immutable.spec.lock import LockedLayer
 from immutable.store import MemoryStore, Store
 from immutable.store.layout import Layout
-from immutable.verify import verify
 from tests.support.archives import END, gzipped, member
 from tests.support.specs import (
     AMD64,

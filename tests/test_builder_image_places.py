@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from immutable.builders.image.places import InRegistry, OnDisk, OtherSpec, Place, parse
-from immutable.structure import FaultError
+from immutable.spec.toml import FaultError
 
 SHA = "sha256:" + "ab" * 32
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from immutable import canonical, lock, oci
-from immutable.digest import Digest
+from immutable import lock
+from immutable.build.lock import check
+from immutable.build.verify import verify
 from immutable.errors import (
     DigestMismatch,
     ImageError,
@@ -23,14 +24,15 @@ from immutable.errors import (
     SourceError,
     TransportError,
 )
-from immutable.locking import check
-from immutable.platforms import Platform
+from immutable.oci import canonical
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.platforms import Platform
 from immutable.store import MemoryStore, Store
 from immutable.transports import copy
 from immutable.transports.registry.names import RegistryName
 from immutable.transports.registry.transport import RegistryImage
 from immutable.transports.store import StoreImage
-from immutable.verify import verify
 from tests.support import distribution, needs
 from tests.support.command import PATIENCE, Shell
 from tests.support.faults import Faults

@@ -11,7 +11,8 @@ import pytest
 from attrs import evolve
 
 import immutable
-from immutable.entries import Kind
+from immutable.build.plan import load_lock
+from immutable.content.entries import Kind
 from immutable.errors import (
     ArchiveError,
     LockStale,
@@ -20,7 +21,6 @@ from immutable.errors import (
     SourceError,
     SpecError,
 )
-from immutable.plan import load_lock
 from immutable.store import MemoryStore
 from tests.support.archives import hardlink, member, symlink
 from tests.support.npm import Project, integrity, shape, tarball

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from immutable import tar
 from immutable.builders.wheels import WheelsOptions
-from immutable.digest import Digest
-from immutable.encode import CHUNK, cut
-from immutable.entries import Kind
+from immutable.content import tar
+from immutable.content.compression import CHUNK, cut
+from immutable.content.entries import Kind
 from immutable.errors import ArchiveError, DigestMismatch, EntryError, ImmutableError
+from immutable.oci.digest import Digest
+from immutable.spec.toml import FaultError
 from immutable.store import Store
-from immutable.structure import FaultError
 from tests.support.archives import Zipped
 from tests.support.wheels import Built, Rows, build, derive, row, wheel
 
@@ -147,7 +147,7 @@ def test_an_owner_has_the_target_but_not_what_stands_around_it() -> None:
 
 
 def test_folders_that_a_layer_below_described_stay_as_they_are() -> None:
-    from immutable.derivation import Derivation
+    from immutable.spec.derivation import Derivation
 
     inline = {
         "path": "/app",
@@ -529,8 +529,8 @@ def test_options_that_contradict_each_other(options: dict[str, bool], said: str)
     ],
 )
 def test_faults_of_a_spec_name_their_place(line: str, said: str) -> None:
-    from immutable import spec
     from immutable.errors import SpecError
+    from immutable.spec import document as spec
 
     text = (
         'spec-version = 1\n[image]\nname = "a"\n[[layer]]\nname = "d"\nkind = "wheels"\n'

@@ -14,19 +14,20 @@ import pytest
 from attrs import evolve, frozen
 
 import immutable
-from immutable import canonical, oci
-from immutable.build import Image
-from immutable.cache import RECORD, SIGNATURES, RemoteCache, _tag
+from immutable.attest.signing import SecretKey
+from immutable.build.remote_cache import RECORD, SIGNATURES, RemoteCache, _tag
+from immutable.build.schedule import Image
+from immutable.build.verify import verify
 from immutable.config import Config, Keys, Registries
-from immutable.derivation import Realisation
-from immutable.digest import Digest
 from immutable.errors import SpecError, TransportError
-from immutable.oci import Descriptor, Manifest
-from immutable.signing import SecretKey
+from immutable.oci import canonical
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor, Manifest
+from immutable.spec.derivation import Realisation
 from immutable.store import AbstractStore
 from immutable.store.memory import MemoryStore
 from immutable.transports.registry.client import Client
-from immutable.verify import verify
 from tests.support import distribution, needs, specs
 from tests.support.command import PATIENCE, Shell
 from tests.support.distribution import Distribution
@@ -222,7 +223,7 @@ def test_an_interrupt_ends_it_at_once(shell: Shell, option: str) -> None:
 
 def record_of(image: Image, number: int = 0) -> Realisation:
     layer = image.layers[number]
-    from immutable.encode import encoder
+    from immutable.content.compression import encoder
 
     return Realisation(layer.derivation, encoder("gzip").key, layer.diff_id, layer.blob)
 
@@ -249,7 +250,7 @@ def put_entry(
         described = Descriptor(media_type, Digest.of(data), len(data))
         store = MemoryStore()
         store.put_blob(data)
-        from immutable.cache import _Blobs
+        from immutable.build.remote_cache import _Blobs
 
         client.upload(_Blobs("test", store, {}), described)
         signatures = {}

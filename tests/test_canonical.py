@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immutable import canonical
-from immutable.digest import Digest
+from immutable.oci import canonical
+from immutable.oci.digest import Digest
 from tests import strategies
 
 

@@ -2,10 +2,10 @@
 
 from attrs import evolve
 
-from immutable.changes import changes
-from immutable.digest import Digest
-from immutable.oci import Execution, History, ImageConfig
-from immutable.platforms import Platform
+from immutable.oci.changes import changes
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Execution, History, ImageConfig
+from immutable.oci.platforms import Platform
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
 TIME = "1970-01-01T00:00:00Z"

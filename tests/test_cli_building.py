@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from immutable.cli.output import size
-from immutable.digest import Digest
-from immutable.oci import INDEX, MANIFEST
+from immutable.oci.digest import Digest
+from immutable.oci.documents import INDEX, MANIFEST
 from immutable.store import Layout
 from tests.support.command import DEBIAN, Shell
 from tests.support.debian import DebianMirror, File
@@ -275,7 +275,7 @@ def forge(shell: Shell, derivation: str) -> None:
     """Record another layer as what the derivation gave."""
     from attrs import evolve
 
-    from immutable.encode import encoder
+    from immutable.content.compression import encoder
     from immutable.store import Store
 
     with Store.open(shell.store) as store:

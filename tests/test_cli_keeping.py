@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from immutable.oci import REF_NAME
+from immutable.oci.documents import REF_NAME
 from immutable.transports import copy
 from tests.support.command import Done, Shell
 from tests.support.images import MemoryTransport, image, index, raw_tar, untar

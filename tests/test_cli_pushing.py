@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from immutable.build import build
-from immutable.canonical import decode
+from immutable.build.schedule import build
 from immutable.config import Registries
 from immutable.errors import TransportError
-from immutable.oci import INDEX, MANIFEST
-from immutable.prune import prune
-from immutable.retention import Policy
+from immutable.lifecycle.prune import prune
+from immutable.lifecycle.retention import Policy
+from immutable.oci.canonical import decode
+from immutable.oci.documents import INDEX, MANIFEST
 from immutable.store import Store
 from immutable.transports import copy
 from immutable.transports.registry.names import RegistryName

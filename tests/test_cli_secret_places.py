@@ -42,7 +42,7 @@ def password(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def surrounding(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set up no proxy, and wait for nothing between two attempts."""
-    monkeypatch.setattr("immutable.sources.attempts.LONGEST_DELAY", 0)
+    monkeypatch.setattr("immutable.net.attempts.LONGEST_DELAY", 0)
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)

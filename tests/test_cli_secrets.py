@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from immutable import oci
+from immutable.oci import documents as oci
 from immutable.transports import copy
 from tests.support.command import Shell
 from tests.support.images import image

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from immutable.cli.output import size
-from immutable.digest import Digest
-from immutable.oci import MANIFEST, Descriptor
+from immutable.oci.digest import Digest
+from immutable.oci.documents import MANIFEST, Descriptor
 from immutable.store import Layout, Store
 from tests.support.command import Shell
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from immutable.archives.deb import Deb, open_deb
-from immutable.compat import zstd
-from immutable.entries import Entry, Kind
+from immutable.content.archives.deb import Deb, open_deb
+from immutable.content.compat import zstd
+from immutable.content.entries import Entry, Kind
 from immutable.errors import ArchiveError
 from tests.support.archives import (
     CONTROL,

@@ -12,13 +12,13 @@ import pytest
 from attrs import evolve
 
 from immutable.config import Config
-from immutable.digest import Digest
 from immutable.errors import FetchError, NoMirror, ResolutionError, SignatureError, SourceError
-from immutable.lock import IndexPin, LockedLayer, Pin
-from immutable.platforms import Platform
+from immutable.net.fetch import Fetcher
+from immutable.oci.digest import Digest
+from immutable.oci.platforms import Platform
 from immutable.progress import SILENT
 from immutable.sources.debian import Installed, Request, resolve, wanted
-from immutable.sources.fetch import Fetcher
+from immutable.spec.lock import IndexPin, LockedLayer, Pin
 from immutable.store import MemoryStore
 from tests.support import needs
 from tests.support.debian import DATE, DebianMirror

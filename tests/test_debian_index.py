@@ -20,13 +20,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from immutable.config import Config, Keyring, Mirrors
-from immutable.digest import Digest
 from immutable.errors import FetchError, SourceError, StoreError
+from immutable.net.fetch import Fetcher
+from immutable.oci.digest import Digest
 from immutable.sources.debian.index import PackageIndex, open_index, raw_field, read_stanza
 from immutable.sources.debian.relations import Relation
 from immutable.sources.debian.release import IndexFile, Release, fetch_release
 from immutable.sources.debian.stanza import parse_stanza
-from immutable.sources.fetch import Fetcher
 from tests.support.debian import DATE, DebianMirror
 from tests.support.web import Answer
 

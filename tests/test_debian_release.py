@@ -10,10 +10,10 @@ import pytest
 from pysequoia import SignatureMode, Tsk, sign
 
 from immutable.config import Config, Keyring, Mirrors
-from immutable.digest import Digest
 from immutable.errors import FetchError, SignatureError
+from immutable.net.fetch import Fetcher
+from immutable.oci.digest import Digest
 from immutable.sources.debian.release import MAX_SIZE, SKEW, fetch_release, read_release
-from immutable.sources.fetch import Fetcher
 from tests.support.debian import DATE, DebianMirror, clear_sign, expired
 from tests.support.web import Answer
 

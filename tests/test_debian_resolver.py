@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from immutable.digest import Digest
 from immutable.errors import ResolutionError
+from immutable.oci.digest import Digest
 from immutable.sources.debian.index import Package
 from immutable.sources.debian.relations import Relation, parse_relations, parse_request
 from immutable.sources.debian.resolver import Selection, Universe, meets, select

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from immutable.archives.decompress import open_stream
-from immutable.compat import zstd
+from immutable.content.archives.decompress import open_stream
+from immutable.content.compat import zstd
 from immutable.errors import ArchiveError
 from tests.support.archives import gzipped
 
@@ -210,8 +210,8 @@ def test_deflate_at_its_best() -> None:
 
 _BOMB = """
 import io, resource, sys
-from immutable.archives.decompress import open_stream
-from immutable.compat import zstd
+from immutable.content.archives.decompress import open_stream
+from immutable.content.compat import zstd
 import bz2, lzma, zlib
 
 def repeat(data, times):

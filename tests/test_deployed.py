@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from immutable import deployed
-from immutable.deployed import find_deployed
-from immutable.digest import Digest
 from immutable.errors import SpecError
+from immutable.lifecycle import deployed
+from immutable.lifecycle.deployed import find_deployed
+from immutable.oci.digest import Digest
 
 ONE = Digest.of(b"1")
 TWO = Digest.of(b"2")

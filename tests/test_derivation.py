@@ -10,8 +10,10 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 
-from immutable import spec as specs
-from immutable.derivation import (
+from immutable.oci.digest import Digest
+from immutable.oci.platforms import Platform
+from immutable.spec import document as specs
+from immutable.spec.derivation import (
     Derivation,
     Facts,
     Graph,
@@ -21,10 +23,8 @@ from immutable.derivation import (
     instantiate,
     requests,
 )
-from immutable.digest import Digest
-from immutable.lock import IndexPin, Lock, LockedLayer, Pin
-from immutable.platforms import Platform
-from immutable.spec import Layer, Spec
+from immutable.spec.document import Layer, Spec
+from immutable.spec.lock import IndexPin, Lock, LockedLayer, Pin
 from tests import strategies
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")

@@ -36,8 +36,8 @@ from attrs import evolve
 import immutable
 from immutable import Config, MemoryStore, Store
 from immutable.builders import archive, files
-from immutable.compat import zstd
-from immutable.plan import builders
+from immutable.content.compat import zstd
+from immutable.build.plan import builders
 specs, stores, jobs, user, shift = Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:])
 builders()["files"], builders()["archive"], builders()["image"]
 config = Config(stores, stores, jobs=jobs, machine="x86_64", source_date_epoch=abs(shift) or None)

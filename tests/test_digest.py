@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immutable.digest import Digest
+from immutable.oci.digest import Digest
 
 HEX = "0123456789abcdef" * 4
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

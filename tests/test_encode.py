@@ -13,11 +13,12 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immutable import encode, oci
-from immutable.compat import zstd
-from immutable.digest import Digest
-from immutable.encode import CHUNK, NAMES, cut, encoder, probe
+from immutable.content import compression as encode
+from immutable.content.compat import zstd
+from immutable.content.compression import CHUNK, NAMES, cut, encoder, probe
 from immutable.errors import EncoderError
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
 from tests.support import needs
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from immutable import oci
-from immutable.digest import Digest
 from immutable.errors import DigestMismatch, TransportError
-from immutable.oci import Manifest
-from immutable.platforms import Platform
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Manifest
+from immutable.oci.platforms import Platform
 from immutable.store import MemoryStore
 from immutable.transports import copy
 from immutable.transports.docker_daemon import DockerDaemon

@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immutable.entries import (
+from immutable.content.entries import (
     Arrangement,
     Entry,
     Inline,

@@ -17,12 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immutable import canonical
-from immutable.digest import Digest
-from immutable.globs import compile_globs
-from immutable.retention import Condition, Deployed, Item, Policy, Rule, decide
-from immutable.retention.exports import Export, ecr, harbor, zot
-from immutable.retention.exports.common import doublestar, may_overlap
+from immutable.content.globs import compile_globs
+from immutable.lifecycle.exports import Export, ecr, harbor, zot
+from immutable.lifecycle.exports.common import doublestar, may_overlap
+from immutable.lifecycle.retention import Condition, Deployed, Item, Policy, Rule, decide
+from immutable.oci import canonical
+from immutable.oci.digest import Digest
 from tests.strategies import NAMES, NOW, SELECTORS, TAGS, images, policies, spans
 
 CASES = pytest.mark.parametrize

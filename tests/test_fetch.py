@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from immutable.config import Config
-from immutable.digest import Digest
 from immutable.errors import FetchError
+from immutable.net.fetch import ATTEMPTS, LONGEST_DELAY, Fetcher, Hashed, Wanted, show_url
+from immutable.oci.digest import Digest
 from immutable.progress import SILENT
-from immutable.sources.fetch import ATTEMPTS, LONGEST_DELAY, Fetcher, Hashed, Wanted, show_url
 from immutable.store import MemoryStore
 from tests.support import certificates
 from tests.support.web import Answer, WebServer

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from immutable.config import Config
-from immutable.digest import Digest
 from immutable.errors import FetchError
+from immutable.net import fetch
+from immutable.net.fetch import Fetcher
+from immutable.oci.digest import Digest
 from immutable.progress import SILENT
-from immutable.sources import fetch
-from immutable.sources.fetch import Fetcher
 from immutable.store import MemoryStore
 from tests.support.web import Answer, WebServer
 

@@ -8,7 +8,7 @@ import pytest
 
 import immutable
 from immutable.errors import ImageNotFound
-from immutable.generations import generations, rollback
+from immutable.lifecycle.generations import generations, rollback
 from immutable.store import AbstractStore, Store
 from immutable.store.memory import MemoryStore
 from immutable.transports import copy

@@ -11,9 +11,9 @@ import pytest
 
 from immutable.config.tools import git_environment
 from immutable.errors import SourceError, SpecError
-from immutable.lock import Lock, dumps
 from immutable.sources import git
 from immutable.sources.objects import Held, Repository
+from immutable.spec.lock import Lock, dumps
 from immutable.store import MemoryStore
 from tests.support import needs
 from tests.support.git import repository, run

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immutable.globs import check, compile_globs
+from immutable.content.globs import check, compile_globs
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from immutable import image, oci
-from immutable import spec as specs
-from immutable.derivation import Derivation, Realisation
-from immutable.digest import Digest
-from immutable.image import Base, assemble
-from immutable.oci import Descriptor, Execution, Healthcheck, History, ImageConfig
-from immutable.platforms import Platform
-from immutable.spec import Spec
+from immutable.build import assemble as image
+from immutable.build.assemble import Base, assemble
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor, Execution, Healthcheck, History, ImageConfig
+from immutable.oci.platforms import Platform
+from immutable.spec import document as specs
+from immutable.spec.derivation import Derivation, Realisation
+from immutable.spec.document import Spec
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
 EPOCH = "1970-01-01T00:00:00Z"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from immutable.digest import Digest
 from immutable.errors import BlobMissing, DigestMismatch, ImageError, StoreError
-from immutable.oci import MANIFEST, REF_NAME, Descriptor, Index
+from immutable.oci.digest import Digest
+from immutable.oci.documents import MANIFEST, REF_NAME, Descriptor, Index
 from immutable.store import Layout
 from immutable.store.files import DRAFT
 

@@ -13,10 +13,10 @@ import tomli_w
 from attrs import evolve
 from hypothesis import given
 
-from immutable.digest import Digest
 from immutable.errors import LockError
-from immutable.lock import IndexPin, Lock, LockedLayer, Pin, dumps, parse, stale
-from immutable.platforms import Platform
+from immutable.oci.digest import Digest
+from immutable.oci.platforms import Platform
+from immutable.spec.lock import IndexPin, Lock, LockedLayer, Pin, dumps, parse, stale
 from tests import strategies
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")

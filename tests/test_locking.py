@@ -9,6 +9,7 @@ import pytest
 from attrs import evolve
 
 from immutable import check, lock
+from immutable.build.lock import Change
 from immutable.errors import (
     FetchError,
     LockError,
@@ -17,7 +18,6 @@ from immutable.errors import (
     SpecError,
     StoreError,
 )
-from immutable.locking import Change
 from immutable.store import MemoryStore
 from tests.support import kinds
 from tests.support.archives import END, member

@@ -17,7 +17,7 @@ from attrs import frozen
 
 import immutable
 from immutable.config import Config
-from immutable.entries import Entry, Kind
+from immutable.content.entries import Entry, Kind
 from tests.support import needs
 from tests.support.npm import integrity, tarball
 from tests.support.specs import contents, fill, layer, write
@@ -216,7 +216,7 @@ def test_lockfiles_of_every_shape(
 
 
 def _architecture() -> str:
-    from immutable.platforms import Platform
+    from immutable.oci.platforms import Platform
 
     return Platform.of_machine(Config.load().machine).architecture
 

@@ -15,13 +15,13 @@ import immutable
 from immutable.builders.base import Inputs
 from immutable.builders.npm.layout import Layout, Place
 from immutable.builders.npm.package import File, Wanted, unpack_all
-from immutable.compat import zstd
 from immutable.config import Config
-from immutable.entries import Inline, Kind
+from immutable.content.compat import zstd
+from immutable.content.entries import Inline, Kind
+from immutable.content.tar.format import BLOCK
 from immutable.errors import ArchiveError, DigestMismatch, EntryError, ImmutableError
 from immutable.sources.npm.lockfile import Package
 from immutable.store import MemoryStore, Store
-from immutable.tar.format import BLOCK
 from tests.support.archives import END, block, directory, gzipped, hardlink, member, pax, symlink
 from tests.support.debian_layer import Beneath
 from tests.support.npm import Content, Project, shape, tarball

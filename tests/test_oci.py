@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immutable import oci
-from immutable.digest import Digest
 from immutable.errors import ImageError
-from immutable.oci import (
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import (
     Descriptor,
     Execution,
     Healthcheck,
@@ -26,7 +26,7 @@ from immutable.oci import (
     decode_index,
     decode_manifest,
 )
-from immutable.platforms import Platform
+from immutable.oci.platforms import Platform
 from tests import strategies
 
 AMD64 = Platform("linux", "amd64")

@@ -12,16 +12,17 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from immutable import canonical, oci
 from immutable.config import Registries
-from immutable.digest import Digest
 from immutable.errors import AllVersionsExpired, RegistryError, TransportError
-from immutable.oci import Descriptor
-from immutable.places.engine import EnginePlace
-from immutable.places.registry import RegistryPlace
+from immutable.lifecycle.prune import Plan, prune
+from immutable.lifecycle.retention import Item, Policy, decide
+from immutable.lifecycle.targets.engine import EnginePlace
+from immutable.lifecycle.targets.registry import RegistryPlace
+from immutable.oci import canonical
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor
 from immutable.progress import SILENT
-from immutable.prune import Plan, prune
-from immutable.retention import Item, Policy, decide
 from immutable.transports import copy
 from immutable.transports.registry import lists
 from immutable.transports.registry.client import Client
@@ -238,7 +239,7 @@ def signature(subject: Descriptor) -> tuple[Descriptor, bytes]:
 @pytest.mark.tools
 @needs.tool("docker-registry")
 def test_referrers_share_the_fate_of_their_subject(repository: Repository) -> None:
-    from immutable.cache import _Blobs
+    from immutable.build.remote_cache import _Blobs
     from immutable.store.memory import MemoryStore
 
     old, new = made(1, "2020-01-01T00:00:00Z"), made(2, "2024-01-01T00:00:00Z")
@@ -451,7 +452,7 @@ def as_ours(source: MemoryTransport) -> None:
 
 
 def test_items_know_their_name_without_a_host() -> None:
-    from immutable.places.engine import _items
+    from immutable.lifecycle.targets.engine import _items
     from immutable.transports.engine import EngineImage
 
     one = EngineImage(

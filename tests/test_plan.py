@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
+from immutable.build.plan import builders, load, load_lock, lock_path, plan
 from immutable.config import Config
-from immutable.digest import Digest
 from immutable.errors import LockError, LockMissing, LockStale, SpecError
-from immutable.lock import Lock, LockedLayer, Pin, dumps
-from immutable.plan import builders, load, load_lock, lock_path, plan
+from immutable.oci.digest import Digest
 from immutable.progress import SILENT
+from immutable.spec.lock import Lock, LockedLayer, Pin, dumps
 from immutable.store import MemoryStore
 from tests.support.specs import AMD64, ARM64, CONFIG, Notes, build, layer, write
 

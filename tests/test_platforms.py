@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immutable.platforms import Platform
+from immutable.oci.platforms import Platform
 from tests import strategies
 
 

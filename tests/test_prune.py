@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 import immutable
-from immutable.digest import Digest
 from immutable.errors import ImageNotFound, SpecError, StoreError, TransportError
-from immutable.generations import rollback
-from immutable.oci import Descriptor
-from immutable.prune import Pruned, load_policy, plan, prune
-from immutable.retention import Policy
+from immutable.lifecycle.generations import rollback
+from immutable.lifecycle.prune import Pruned, load_policy, plan, prune
+from immutable.lifecycle.retention import Policy
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor
 from immutable.store import AbstractStore, Store
 from immutable.store.check import check
 from immutable.store.memory import MemoryStore

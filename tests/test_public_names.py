@@ -26,15 +26,15 @@ def test_another_name_is_not() -> None:
 
 def test_a_verb_is_no_module_whatever_was_imported_first() -> None:
     code = """
-import immutable.build, immutable.lock, immutable.locking, immutable.verify, immutable.cli.building
+import immutable.build.lock, immutable.build.verify, immutable.cli.building
 import immutable
 from immutable import build, lock, verify
 print([type(one).__name__ for one in (immutable.build, immutable.lock, immutable.verify)])
 print([type(one).__name__ for one in (build, lock, verify)])
-print(immutable.lock.__module__, sys.modules["immutable.lock"].parse.__module__)
+print(immutable.lock.__module__, sys.modules["immutable.build.lock"].lock.__module__)
 """
     kinds = "['function', 'function', 'function']\n"
-    expected = f"{kinds}{kinds}immutable.locking immutable.lock\n"
+    expected = f"{kinds}{kinds}immutable.build.lock immutable.build.lock\n"
     assert expected == in_a_new_process("import sys" + code)
 
 
@@ -45,7 +45,8 @@ from immutable import cli
 try:
     cli.main(["copy", "oci:nowhere", "oci:elsewhere:1"])
 finally:
-    heavy = ("requests", "docker", "rich", "cryptography", "immutable.build", "immutable.tar")
+    heavy = ("requests", "docker", "rich", "cryptography")
+    heavy += ("immutable.build.schedule", "immutable.content.tar")
     print([name for name in heavy if name in sys.modules])
 """
     assert "[]\n" == in_a_new_process(code)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from packaging.markers import Marker, default_environment
 
-from immutable.platforms import Platform
+from immutable.oci.platforms import Platform
 from immutable.sources.pypi import Environment, check_libc, check_python
-from immutable.structure import FaultError
+from immutable.spec.toml import FaultError
 
 AMD64, ARM64 = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from immutable.digest import Digest
 from immutable.errors import DigestMismatch, FetchError, SourceError
-from immutable.platforms import Platform
+from immutable.net.wanted import Wanted
+from immutable.oci.digest import Digest
+from immutable.oci.platforms import Platform
 from immutable.progress import SILENT
 from immutable.sources.pypi import Asked, Environment, Pip, download
-from immutable.sources.wanted import Wanted
 from immutable.store.memory import MemoryStore
 from tests.support.wheels import Made, offer, wheel
 

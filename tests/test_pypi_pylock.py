@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from immutable.errors import LockError, ResolutionError
-from immutable.platforms import Platform
+from immutable.oci.platforms import Platform
 from immutable.sources import pypi
 from immutable.sources.pypi import Choice, Environment
 from tests.support.wheels import pylock, wheel

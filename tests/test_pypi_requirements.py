@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from immutable.errors import LockError, ResolutionError
-from immutable.platforms import Platform
+from immutable.oci.platforms import Platform
 from immutable.sources import pypi
 from immutable.sources.pypi import Choice, Environment
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from immutable import plan
+from immutable.build import plan
 from immutable.builders.npm import project
 from immutable.config import Keyring, _read_user_file
 from immutable.config.apt import read_apt_sources
 from immutable.config.keys import read_keys
 from immutable.config.registries import RegistryTable, read_registries
 from immutable.errors import ImmutableError
-from immutable.prune import read_policy
+from immutable.lifecycle.prune import read_policy
 from immutable.reading import read_file
 from immutable.sources.debian import release
 from immutable.transports.registry import connections

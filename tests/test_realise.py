@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from attrs import evolve, field, frozen
 
-from immutable.archives.decompress import open_stream
-from immutable.digest import Digest
-from immutable.encode import Encoder, encoder
-from immutable.entries import Arrangement, Entry, Kind, arrange, file
+from immutable.build.realise import pack
+from immutable.content.archives.decompress import open_stream
+from immutable.content.compression import Encoder, encoder
+from immutable.content.entries import Arrangement, Entry, Kind, arrange, file
 from immutable.errors import SourceError
-from immutable.oci import Descriptor
-from immutable.realise import pack
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor
 from immutable.store import AbstractStore, Chunk, MemoryStore, Store
 from tests.support.specs import State
 

@@ -11,9 +11,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import immutable
-from immutable.digest import Digest
-from immutable.entries import show
+from immutable.content.entries import show
 from immutable.errors import DigestMismatch, ImmutableError, SpecError
+from immutable.oci.digest import Digest
 from immutable.redact import cut, quoted, redact, redact_document
 
 SCHEMES = st.sampled_from(["http", "https", "HTTPS", "ftp", "git+https", "docker", "socks5h"])
@@ -258,9 +258,12 @@ def test_no_part_of_the_house_cuts_a_text_that_it_shows_before_it_is_redacted() 
         if isinstance(value, ast.FormattedValue) and _cuts(value)
     ]
     # A number's digits; then what is redacted on the lines before.
-    assert ["canonical.py", "entries.py", "entries.py", "sources/pypi/requirements.py"] == [
-        one.partition(":")[0] for one in cuts
-    ]
+    assert [
+        "content/entries.py",
+        "content/entries.py",
+        "oci/canonical.py",
+        "sources/pypi/requirements.py",
+    ] == [one.partition(":")[0] for one in cuts]
 
 
 def _cuts(value: ast.FormattedValue) -> bool:

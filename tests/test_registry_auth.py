@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from immutable import oci
 from immutable.config import Registries
 from immutable.config.registries import AuthFile
-from immutable.digest import Digest
 from immutable.errors import ImmutableError, RegistryError
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
 from immutable.store import MemoryStore
 from immutable.transports import copy
 from immutable.transports.registry import lists

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from immutable import oci
-from immutable.canonical import encode
 from immutable.config import Registries
-from immutable.digest import Digest
 from immutable.errors import BlobMissing, DigestMismatch, ImageError, ImmutableError, RegistryError
-from immutable.oci import Descriptor, Manifest
+from immutable.oci import documents as oci
+from immutable.oci.canonical import encode
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor, Manifest
 from immutable.transports.registry import lists
 from immutable.transports.registry.client import Client
 from tests.support.images import MemoryTransport

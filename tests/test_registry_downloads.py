@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from attrs import define
 
-from immutable import oci
-from immutable.digest import Digest
-from immutable.oci import Descriptor
-from immutable.sources.attempts import FailedError, Run
+from immutable.net.attempts import FailedError, Run
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor
 from immutable.transports.registry.downloads import BlobReader
 
 DATA = random.Random(1).randbytes(90_000)

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from immutable import oci
 from immutable.config import Registries
-from immutable.digest import Digest
 from immutable.errors import DigestMismatch, RegistryError
-from immutable.oci import Descriptor
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor
 from immutable.transports.registry import lists
 from immutable.transports.registry.client import Client
 from tests.support.registry import Answer, Asked, FakeRegistry, Flood

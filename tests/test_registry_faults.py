@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from immutable import oci
 from immutable.config import Registries
 from immutable.errors import ImmutableError
+from immutable.oci import documents as oci
 from immutable.transports import copy
 from immutable.transports.registry.names import RegistryName
 from immutable.transports.registry.transport import RegistryImage

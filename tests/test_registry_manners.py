@@ -9,15 +9,15 @@ from urllib.parse import urlsplit
 import pytest
 from attrs import define, evolve
 
-from immutable import oci
-from immutable.cache import RemoteCache
+from immutable.attest.signing import SecretKey
+from immutable.build.remote_cache import RemoteCache
 from immutable.config import Registries
-from immutable.derivation import Realisation
-from immutable.digest import Digest
 from immutable.errors import RegistryError, TagTaken
-from immutable.oci import Descriptor
-from immutable.signing import SecretKey
-from immutable.sources.attempts import Run
+from immutable.net.attempts import Run
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor
+from immutable.spec.derivation import Realisation
 from immutable.store import MemoryStore
 from immutable.transports import copy
 from immutable.transports.registry.names import RegistryName

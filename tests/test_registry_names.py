@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from immutable.config import Registries
-from immutable.digest import Digest
 from immutable.errors import TransportError
-from immutable.sources.attempts import FailedError
+from immutable.net.attempts import FailedError
+from immutable.oci.digest import Digest
 from immutable.transports import parse
 from immutable.transports.registry.names import RegistryName
 from immutable.transports.registry.origins import Origin, Trust, is_link_local, is_loopback

@@ -14,12 +14,12 @@ from typing import Any, BinaryIO, cast
 
 import pytest
 
-from immutable import oci
 from immutable.config import Registries
 from immutable.config.registries import AuthFile
-from immutable.digest import Digest
 from immutable.errors import RegistryError
-from immutable.oci import Descriptor
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor
 from immutable.transports import copy, parse
 from immutable.transports.registry import lists
 from immutable.transports.registry.client import Client

@@ -11,12 +11,12 @@ from typing import Any, BinaryIO
 import pytest
 from attrs import define, evolve, field, frozen
 
-from immutable import oci
-from immutable.canonical import encode
 from immutable.config import Registries
-from immutable.digest import Digest
 from immutable.errors import DigestMismatch, ImageError, RegistryError, TransportError
-from immutable.oci import Descriptor, Index
+from immutable.oci import documents as oci
+from immutable.oci.canonical import encode
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor, Index
 from immutable.progress import Progress
 from immutable.transports import copy
 from immutable.transports.base import Called, Image

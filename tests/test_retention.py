@@ -11,8 +11,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immutable.digest import Digest
-from immutable.retention import (
+from immutable.lifecycle.retention import (
     Cache,
     Condition,
     Decision,
@@ -24,6 +23,7 @@ from immutable.retention import (
     decide,
     evict,
 )
+from immutable.oci.digest import Digest
 from tests.strategies import NOW, items, policies, spans
 
 NOTHING = Deployed()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from immutable.errors import SpecError
-from immutable.retention import Condition, Policy, Rule, parse, parse_age, parse_size
-from immutable.retention.policy import show_age
+from immutable.lifecycle.retention import Condition, Policy, Rule, parse, parse_age, parse_size
+from immutable.lifecycle.retention.policy import show_age
 
 WHOLE = b"""
 [[rule]]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immutable.retention.semver import Range, Version
-from immutable.retention.versions import parse
+from immutable.lifecycle.retention.semver import Range, Version
+from immutable.lifecycle.retention.versions import parse
 
 numbers = st.integers(0, 30)
 identifiers = st.one_of(

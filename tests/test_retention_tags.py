@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immutable.retention import versions
-from immutable.retention.tags import parse
-from immutable.structure import FaultError
+from immutable.lifecycle.retention import versions
+from immutable.lifecycle.retention.tags import parse
+from immutable.spec.toml import FaultError
 
 VERSIONS = ("1.2.0", "v1.2.1", "1.2.2", "1.3.0-rc.1", "1.3.0-rc.2", "1.3.0", "2.0.0-rc.1")
 TAGS = frozenset((*VERSIONS, "latest", "main", "1.2", "v1", "pr-7"))

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immutable.retention.tags import parse as selector
-from immutable.retention.versions import held, parse
+from immutable.lifecycle.retention.tags import parse as selector
+from immutable.lifecycle.retention.versions import held, parse
 
 CASES = pytest.mark.parametrize
 

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from immutable import cache, entries, plan, structure
-from immutable.archives import deb, decompress
+from immutable.build import plan
+from immutable.build import remote_cache as cache
 from immutable.builders.npm import project
 from immutable.builders.wheels import wheel
+from immutable.content import entries
+from immutable.content.archives import deb, decompress
+from immutable.content.tar import reader
+from immutable.net.attempts import ATTEMPTS, LONGEST_DELAY
 from immutable.sources import answers, git, objects
-from immutable.sources.attempts import ATTEMPTS, LONGEST_DELAY
 from immutable.sources.debian import index, release, resolver
-from immutable.tar import reader
+from immutable.spec import toml as structure
 from immutable.transports import base
 from immutable.transports.registry import auth, session
 

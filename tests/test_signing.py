@@ -5,11 +5,12 @@ import base64
 import pytest
 from attrs import evolve
 
-from immutable import oci, signing
-from immutable.derivation import Realisation
-from immutable.digest import Digest
-from immutable.oci import Descriptor
-from immutable.signing import PublicKey, SecretKey
+from immutable.attest import signing
+from immutable.attest.signing import PublicKey, SecretKey
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor
+from immutable.spec.derivation import Realisation
 
 # RFC 8032, 7.1, test 1: the secret key and its public key.
 SECRET = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")

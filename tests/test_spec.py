@@ -11,11 +11,11 @@ from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immutable import spec as specs
-from immutable.digest import Digest
 from immutable.errors import SpecError
-from immutable.platforms import Platform
-from immutable.spec import Glob, Group, Layer, Mode, Owner, Spec, Target, User
+from immutable.oci.digest import Digest
+from immutable.oci.platforms import Platform
+from immutable.spec import document as specs
+from immutable.spec.document import Glob, Group, Layer, Mode, Owner, Spec, Target, User
 from tests import strategies
 
 HEAD = 'spec-version = 1\n[image]\nname = "shop/web"\n'

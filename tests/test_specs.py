@@ -20,7 +20,7 @@ from attrs import evolve
 
 import immutable
 from immutable.config import Config
-from immutable.platforms import Platform
+from immutable.oci.platforms import Platform
 from immutable.testing import assert_reproducible
 from tests.support import needs
 
@@ -107,8 +107,8 @@ def test_what_was_installed_from_a_language_s_lock_is_of_the_architecture(
 
 
 def elf_machines(image: immutable.Image, built: immutable.BuiltPlatform) -> set[int]:
-    from immutable import tar
-    from immutable.archives.decompress import open_stream
+    from immutable.content import tar
+    from immutable.content.archives.decompress import open_stream
 
     machines = set()
     for layer in built.layers:
@@ -293,7 +293,7 @@ def test_dpkg_sees_the_packages(images: dict[str, immutable.Image]) -> None:
 
 
 def locked(name: str, layer_name: str = "") -> set[str]:
-    from immutable.plan import load_lock
+    from immutable.build.plan import load_lock
 
     lock = load_lock(immutable.load(SPECS / f"{name}.toml"))
     assert lock is not None

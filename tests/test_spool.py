@@ -9,11 +9,11 @@ from typing import BinaryIO
 
 import pytest
 
-from immutable.archives import refuse_special
-from immutable.archives.spool import Slice, Spool, unpack
-from immutable.entries import Entry, Kind, arrange
+from immutable.content.archives import refuse_special
+from immutable.content.archives.spool import Slice, Spool, unpack
+from immutable.content.entries import Entry, Kind, arrange
+from immutable.content.tar.reader import read
 from immutable.errors import ArchiveError, EntryError, StoreError
-from immutable.tar.reader import read
 from tests.support.archives import END, block, directory, hardlink, member, symlink
 
 

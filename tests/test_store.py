@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from immutable.digest import Digest
 from immutable.errors import BlobMissing, DigestMismatch, ImageNotFound, StoreError, TagTaken
-from immutable.oci import INDEX, LAYER, MANIFEST, Descriptor, Index
-from immutable.platforms import Platform
+from immutable.oci.digest import Digest
+from immutable.oci.documents import INDEX, LAYER, MANIFEST, Descriptor, Index
+from immutable.oci.platforms import Platform
 from immutable.store import AbstractStore, Chunk, MemoryStore, Store
 from tests.support.stores import CREATED, commit, manifest, realisation
 

@@ -13,10 +13,11 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from immutable import canonical, oci
-from immutable.digest import Digest
 from immutable.errors import StoreError
-from immutable.oci import (
+from immutable.oci import canonical
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import (
     CONFIG,
     INDEX,
     LAYER_GZIP,

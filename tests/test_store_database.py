@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from immutable.digest import Digest
 from immutable.errors import StoreError
+from immutable.oci.digest import Digest
 from immutable.store import Store, records
 from immutable.store.base import Chunk
 from immutable.store.database import VERSION, Database

@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 
 import immutable
-from immutable import canonical
 from immutable.config import Config
-from immutable.digest import Digest
 from immutable.errors import StoreError
-from immutable.oci import CONFIG, LAYER, MANIFEST, REF_NAME, Descriptor, Index, Manifest
+from immutable.oci import canonical
+from immutable.oci.digest import Digest
+from immutable.oci.documents import CONFIG, LAYER, MANIFEST, REF_NAME, Descriptor, Index, Manifest
 from immutable.store import Chunk, Layout, Store
 from immutable.store.files import DRAFT
 from tests.support import needs
@@ -371,7 +371,7 @@ KILLED = """
 import os, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from immutable.oci import MANIFEST, Descriptor
+from immutable.oci.documents import MANIFEST, Descriptor
 from immutable.store import Store, files
 
 root, nth = Path(sys.argv[1]), int(sys.argv[2])
@@ -608,7 +608,7 @@ COMMITS = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from immutable.oci import MANIFEST, Descriptor
+from immutable.oci.documents import MANIFEST, Descriptor
 from immutable.store import Store
 
 root, worker = Path(sys.argv[1]), sys.argv[2]

@@ -13,11 +13,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
-from immutable import canonical
-from immutable.derivation import Realisation
-from immutable.digest import Digest
 from immutable.errors import ImmutableError
-from immutable.oci import MANIFEST, Descriptor, Index
+from immutable.oci import canonical
+from immutable.oci.digest import Digest
+from immutable.oci.documents import MANIFEST, Descriptor, Index
+from immutable.spec.derivation import Realisation
 from immutable.store import AbstractStore, Chunk, MemoryStore, Store
 from immutable.store.profiles import Profiles
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from immutable import canonical
 from immutable.config import Config
-from immutable.digest import Digest
 from immutable.errors import ImageNotFound, StoreError
-from immutable.oci import INDEX, LAYER, MANIFEST, REF_NAME, Descriptor, Index
+from immutable.net.fetch import Fetcher, Wanted
+from immutable.oci import canonical
+from immutable.oci.digest import Digest
+from immutable.oci.documents import INDEX, LAYER, MANIFEST, REF_NAME, Descriptor, Index
 from immutable.progress import SILENT
-from immutable.sources.fetch import Fetcher, Wanted
 from immutable.store import AbstractStore, Chunk, Layout, MemoryStore, Store, Swept
 from immutable.store.base import USE
 from immutable.store.check import check
@@ -428,7 +428,7 @@ def test_a_lease_in_this_process_spares_what_it_found(store: AbstractStore) -> N
 HOLDER = """
 import sys
 from pathlib import Path
-from immutable.digest import Digest
+from immutable.oci.digest import Digest
 from immutable.store import Store
 with Store.open(Path(sys.argv[1])) as store, store.lease():
     found = store.resolve("web@1")

@@ -14,11 +14,11 @@ from attrs import field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immutable import structure
-from immutable.digest import Digest
 from immutable.errors import SpecError
-from immutable.platforms import Platform
-from immutable.structure import FaultError, Pairs
+from immutable.oci.digest import Digest
+from immutable.oci.platforms import Platform
+from immutable.spec import toml as structure
+from immutable.spec.toml import FaultError, Pairs
 from tests import strategies
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from immutable.tags import checked_version, is_tag
+from immutable.oci.tags import checked_version, is_tag
 
 
 @pytest.mark.parametrize("text", ["1", "1.4.0", "v1_2-rc.3", "_", "a" * 128, "Latest", "latest-1"])

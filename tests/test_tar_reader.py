@@ -16,11 +16,11 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from immutable import tar
-from immutable.archives.decompress import open_stream
-from immutable.entries import Entry, Inline, Kind
+from immutable.content import tar
+from immutable.content.archives.decompress import open_stream
+from immutable.content.entries import Entry, Inline, Kind
+from immutable.content.tar.reader import DEFAULT, Limits, read
 from immutable.errors import ArchiveError
-from immutable.tar.reader import DEFAULT, Limits, read
 from tests.support.archives import (
     END,
     block,
@@ -475,7 +475,7 @@ def test_implied_directories_count() -> None:
 
 _MANY = """
 import io, resource, sys, time
-from immutable.tar.reader import read
+from immutable.content.tar.reader import read
 from tests.support.archives import END, member
 
 class Stream:

@@ -15,12 +15,12 @@ from attrs import evolve, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immutable import tar
-from immutable.digest import Digest
-from immutable.encode import CHUNK, cut
-from immutable.entries import Entry, Inline, Kind, arrange, directory, file, symlink
+from immutable.content import tar
+from immutable.content.compression import CHUNK, cut
+from immutable.content.entries import Entry, Inline, Kind, arrange, directory, file, symlink
+from immutable.content.tar.writer import chunks, header
 from immutable.errors import EntryError
-from immutable.tar.writer import chunks, header
+from immutable.oci.digest import Digest
 from tests import strategies
 from tests.support import archives, needs
 

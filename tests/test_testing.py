@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from immutable.digest import Digest
 from immutable.errors import SourceError
+from immutable.oci.digest import Digest
 from immutable.store import MemoryStore
 from immutable.testing import assert_reproducible
 from tests.support import kinds

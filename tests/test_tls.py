@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from immutable import oci
 from immutable.config import Config, Registries
 from immutable.config.npm import Npm
-from immutable.digest import Digest
 from immutable.errors import FetchError, RegistryError
+from immutable.net.fetch import Fetcher, Wanted
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
 from immutable.progress import SILENT
-from immutable.sources.fetch import Fetcher, Wanted
 from immutable.store import MemoryStore
 from immutable.transports.registry import connections
 from immutable.transports.registry.client import Client
@@ -48,7 +48,7 @@ def strict(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         "ssl.create_default_context",
         "urllib3.connection.create_urllib3_context",
-        "immutable.sources.sessions.create_urllib3_context",
+        "immutable.net.sessions.create_urllib3_context",
     ):
         module, _, function = name.rpartition(".")
         make = getattr(__import__(module, fromlist=[function]), function)

@@ -5,8 +5,6 @@ from pathlib import Path
 import pytest
 from attrs import define, evolve, field
 
-from immutable import oci
-from immutable.digest import Digest
 from immutable.errors import (
     BlobMissing,
     DigestMismatch,
@@ -14,8 +12,10 @@ from immutable.errors import (
     ImageNotFound,
     TransportError,
 )
-from immutable.oci import Descriptor, Index, Manifest
-from immutable.platforms import Platform
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor, Index, Manifest
+from immutable.oci.platforms import Platform
 from immutable.store import MemoryStore, Store
 from immutable.transports import copy, parse
 from immutable.transports.base import MAX_DOCUMENT

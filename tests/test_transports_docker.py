@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from immutable import oci
-from immutable.compat import zstd
-from immutable.digest import Digest
+from immutable.content.compat import zstd
+from immutable.content.tar import writer
 from immutable.errors import (
     ArchiveError,
     BlobMissing,
@@ -24,9 +23,10 @@ from immutable.errors import (
     ImmutableError,
     TransportError,
 )
-from immutable.oci import Manifest
-from immutable.platforms import Platform
-from immutable.tar import writer
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Manifest
+from immutable.oci.platforms import Platform
 from immutable.transports import copy
 from tests.support.images import (
     ARM64,

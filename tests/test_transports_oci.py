@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from immutable import oci
-from immutable.compat import zstd
-from immutable.digest import Digest
+from immutable.content.compat import zstd
 from immutable.errors import (
     ArchiveError,
     BlobMissing,
@@ -19,6 +17,8 @@ from immutable.errors import (
     ImmutableError,
     TransportError,
 )
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
 from immutable.transports import copy
 from tests.support.images import MemoryTransport, fetched, image, index, raw_tar, untar
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from immutable import oci
-from immutable.digest import Digest
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
 from immutable.transports import copy
 from tests.support import needs
 from tests.support.images import MemoryTransport, fetched, image, index

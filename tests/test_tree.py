@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from immutable.digest import Digest
-from immutable.entries import Kind
+from immutable.content.entries import Kind
 from immutable.errors import SourceError
+from immutable.oci.digest import Digest
 from immutable.sources import tree as trees
 from immutable.sources.tree import DiskFile, Tree
 from immutable.store import MemoryStore

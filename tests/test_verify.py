@@ -8,9 +8,9 @@ import pytest
 from attrs import evolve
 
 from immutable import verify
+from immutable.build.verify import Difference
 from immutable.errors import DigestMismatch
 from immutable.store import MemoryStore, Store
-from immutable.verify import Difference
 from tests.support import kinds
 from tests.support.specs import CONFIG, build, layer, write
 from tests.test_build import everything

@@ -10,9 +10,9 @@ import pytest
 from attrs import evolve
 
 import immutable
+from immutable.build.plan import load_lock
 from immutable.config import Config
-from immutable.digest import Digest
-from immutable.entries import Kind
+from immutable.content.entries import Kind
 from immutable.errors import (
     ArchiveError,
     FetchError,
@@ -23,8 +23,8 @@ from immutable.errors import (
     SourceError,
     SpecError,
 )
-from immutable.lock import LockedLayer
-from immutable.plan import load_lock
+from immutable.oci.digest import Digest
+from immutable.spec.lock import LockedLayer
 from immutable.store import Store
 from immutable.store.memory import MemoryStore
 from immutable.testing import assert_reproducible

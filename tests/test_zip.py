@@ -17,10 +17,10 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from immutable.archives.zip import read_zip
-from immutable.entries import Entry, Inline, Kind
+from immutable.content.archives.zip import read_zip
+from immutable.content.entries import Entry, Inline, Kind
+from immutable.content.tar.reader import DEFAULT
 from immutable.errors import ArchiveError
-from immutable.tar.reader import DEFAULT
 from tests.support.archives import Zipped, deflate, zipped
 
 LINK = stat.S_IFLNK | 0o777

@@ -7,12 +7,12 @@ from typing import Any, ClassVar, Final
 
 from immutable.builders.base import Inputs, LockScope, Scope
 from immutable.builders.parents import HOME_MODE, NO_HOME, home_path
-from immutable.derivation import Derivation, Facts, Read, Snapshot
-from immutable.entries import Entry, Kind, above, directory, file, show
+from immutable.content.entries import Entry, Kind, above, directory, file, show
 from immutable.errors import EntryError
-from immutable.lock import LockedLayer
-from immutable.sources.fetch import Wanted
-from immutable.spec import Layer, accounts
+from immutable.net.fetch import Wanted
+from immutable.spec.derivation import Derivation, Facts, Read, Snapshot
+from immutable.spec.document import Layer, accounts
+from immutable.spec.lock import LockedLayer
 
 _PASSWD, _GROUP = b"etc/passwd", b"etc/group"
 _SHADOW, _GSHADOW = b"etc/shadow", b"etc/gshadow"

@@ -12,26 +12,27 @@ from urllib.parse import urlsplit
 
 from attrs import evolve, field, frozen
 
-from immutable import reading, tar
-from immutable.archives import refuse_special
-from immutable.archives.decompress import open_stream
-from immutable.archives.spool import unpack
-from immutable.archives.zip import read_zip
+from immutable import reading
 from immutable.builders import parents
 from immutable.builders.base import Inputs, LockScope, Scope, owner_of
 from immutable.builders.parents import Attributes
-from immutable.derivation import Derivation, Facts, Read, Snapshot
-from immutable.digest import Digest
-from immutable.entries import Entry, Kind, above, directory, safe_path, show
+from immutable.content import tar
+from immutable.content.archives import refuse_special
+from immutable.content.archives.decompress import open_stream
+from immutable.content.archives.spool import unpack
+from immutable.content.archives.zip import read_zip
+from immutable.content.entries import Entry, Kind, above, directory, safe_path, show
+from immutable.content.globs import compile_globs
 from immutable.errors import ArchiveError, DigestMismatch, ImmutableError, SourceError
-from immutable.globs import compile_globs
-from immutable.lock import LockedLayer, Pin
-from immutable.notation import Glob, Owner, Target
+from immutable.net.fetch import Wanted
+from immutable.oci.digest import Digest
 from immutable.progress import Progress
 from immutable.redact import quoted
-from immutable.sources.fetch import Wanted
-from immutable.spec import Layer
-from immutable.structure import FaultError, parsed_by
+from immutable.spec.derivation import Derivation, Facts, Read, Snapshot
+from immutable.spec.document import Layer
+from immutable.spec.lock import LockedLayer, Pin
+from immutable.spec.toml import FaultError, parsed_by
+from immutable.spec.types import Glob, Owner, Target
 
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
 _SETUID: Final = 0o6000

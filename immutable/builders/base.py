@@ -13,16 +13,16 @@ from typing import Any, BinaryIO, ClassVar, Protocol, runtime_checkable
 
 from attrs import frozen
 
+from immutable.build.assemble import Base
 from immutable.config import Config
-from immutable.derivation import Derivation, Facts, Read, Realisation, Snapshot
-from immutable.entries import Entry
+from immutable.content.entries import Entry
 from immutable.errors import SpecError
-from immutable.image import Base
-from immutable.lock import LockedLayer
-from immutable.platforms import Platform
+from immutable.net.fetch import Fetcher, Wanted
+from immutable.oci.platforms import Platform
 from immutable.progress import Progress
-from immutable.sources.fetch import Fetcher, Wanted
-from immutable.spec import Layer, Spec, owner_ids
+from immutable.spec.derivation import Derivation, Facts, Read, Realisation, Snapshot
+from immutable.spec.document import Layer, Spec, owner_ids
+from immutable.spec.lock import LockedLayer
 from immutable.store import AbstractStore
 from immutable.transports.outputs import DiskTransport
 

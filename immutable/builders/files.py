@@ -14,18 +14,27 @@ from attrs import field, frozen
 from immutable.builders import parents
 from immutable.builders.base import Inputs, LockScope, Scope, owner_of
 from immutable.builders.parents import Attributes
-from immutable.derivation import Derivation, Facts, Read, Snapshot
-from immutable.digest import Digest
-from immutable.entries import MAX_PATH, Entry, Kind, above, directory, file, safe_path, symlink
+from immutable.content.entries import (
+    MAX_PATH,
+    Entry,
+    Kind,
+    above,
+    directory,
+    file,
+    safe_path,
+    symlink,
+)
 from immutable.errors import SourceError
-from immutable.lock import LockedLayer
-from immutable.notation import Glob, Mode, Owner, Target
-from immutable.notation import target as parse_target
-from immutable.sources.fetch import Wanted
+from immutable.net.fetch import Wanted
+from immutable.oci.digest import Digest
 from immutable.sources.ignoring import IgnoreFile
 from immutable.sources.tree import Choice, Tree
-from immutable.spec import Layer
-from immutable.structure import FaultError, parsed_by
+from immutable.spec.derivation import Derivation, Facts, Read, Snapshot
+from immutable.spec.document import Layer
+from immutable.spec.lock import LockedLayer
+from immutable.spec.toml import FaultError, parsed_by
+from immutable.spec.types import Glob, Mode, Owner, Target
+from immutable.spec.types import target as parse_target
 
 
 def _base64(text: str) -> str:

@@ -15,10 +15,10 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from attrs import frozen
 
-from immutable.derivation import Derivation, Facts
-from immutable.entries import CUSTOMARY_MODES, Entry, Kind, directory, safe_path
+from immutable.content.entries import CUSTOMARY_MODES, Entry, Kind, directory, safe_path
 from immutable.sources.tree import Tree
-from immutable.spec import Spec, accounts
+from immutable.spec.derivation import Derivation, Facts
+from immutable.spec.document import Spec, accounts
 
 HOME_MODE: Final = 0o700
 NO_HOME: Final = (b"", b"nonexistent")

@@ -16,13 +16,13 @@ from immutable.cli.params import (
     replace_option,
 )
 from immutable.cli.shell import RegistryCommand, Shell, pass_shell
-from immutable.platforms import Platform
-from immutable.spec import Spec
+from immutable.oci.platforms import Platform
+from immutable.spec.document import Spec
 from immutable.transports import destinations
 
 if TYPE_CHECKING:
-    from immutable.build import Image
-    from immutable.cache import RemoteCache
+    from immutable.build.remote_cache import RemoteCache
+    from immutable.build.schedule import Image
     from immutable.config import Config
     from immutable.progress import Progress
     from immutable.store import AbstractStore
@@ -94,7 +94,7 @@ def build(
     With --json the document is an object for one SPEC, and an array of such for several. With
     --quiet only the digests are printed, one a line.
     """
-    from immutable.build import build as build_image
+    from immutable.build.schedule import build as build_image
 
     if offline and (cache_from or cache_to):
         raise click.UsageError("--offline fetches nothing, and a cache is elsewhere")
@@ -136,7 +136,7 @@ def _caches(
     """Return the caches that the command line names."""
     if not sources and destination is None:
         return [], None
-    from immutable.cache import RemoteCache
+    from immutable.build.remote_cache import RemoteCache
 
     parsed = [RemoteCache.parse(source, config) for source in sources]
     return parsed, None if destination is None else RemoteCache.parse(destination, config)
@@ -146,7 +146,7 @@ def _check_outputs(
     outputs: Sequence[str], specs: Sequence[Spec], tags: Sequence[str], store: AbstractStore
 ) -> None:
     """Find out before any work that an image cannot go where it is to go."""
-    from immutable.outputs import expect_distinct, expect_place
+    from immutable.build.outputs import expect_distinct, expect_place
 
     places = []
     for destination in outputs:
@@ -244,8 +244,8 @@ def lock(
 
 
 def _check_lock(shell: Shell, spec: Spec) -> int:
-    from immutable.locking import check as check_lock
-    from immutable.plan import load_lock, lock_path
+    from immutable.build.lock import check as check_lock
+    from immutable.build.plan import load_lock, lock_path
 
     path = str(lock_path(spec))
     reasons = check_lock(spec, config=shell.config())
@@ -264,7 +264,7 @@ def _check_lock(shell: Shell, spec: Spec) -> int:
 
 
 def _lock(shell: Shell, spec: Spec, upgrade: bool | tuple[str, ...]) -> int:
-    from immutable.locking import lock as lock_spec
+    from immutable.build.lock import lock as lock_spec
 
     config = shell.config()
     with shell.open_store(config) as store, shell.watching() as progress:
@@ -285,7 +285,7 @@ def verify(shell: Shell, spec: str) -> int:
     It is built into the store first, as by `build`; then again with nothing cached, and every
     digest is compared. Exit status 3 when anything differs.
     """
-    from immutable.verify import verify as verify_spec
+    from immutable.build.verify import verify as verify_spec
 
     config = shell.config()
     loaded = load_spec(spec)

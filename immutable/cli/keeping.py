@@ -19,9 +19,9 @@ from immutable.cli.params import (
 )
 from immutable.cli.shell import Command, Shell, pass_shell
 from immutable.errors import TransportError
+from immutable.oci.tags import LATEST, NO_VERSION, is_tag
 from immutable.store import AbstractStore
 from immutable.store.names import Reference, is_name
-from immutable.tags import LATEST, NO_VERSION, is_tag
 
 if TYPE_CHECKING:
     from immutable import transports

@@ -15,7 +15,7 @@ from immutable.errors import ImageNotFound
 from immutable.store import AbstractStore, Generation
 
 if TYPE_CHECKING:
-    from immutable.generations import Version
+    from immutable.lifecycle.generations import Version
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
@@ -29,7 +29,7 @@ def generations(shell: Shell, name: str) -> None:
     OWN is what no other version of any image in the store has. CHANGED is against the version
     before.
     """
-    from immutable.generations import generations as list_generations
+    from immutable.lifecycle.generations import generations as list_generations
 
     with shell.look_into_store() as store:
         versions = list_generations(store, name)
@@ -98,7 +98,7 @@ def rollback(shell: Shell, name: str, to: int | None) -> None:
 
     Without --to it is the version before the current one. Tags stay where they are.
     """
-    from immutable.generations import rollback as roll_back
+    from immutable.lifecycle.generations import rollback as roll_back
 
     with shell.open_store() as store:
         before = _current(store, name)

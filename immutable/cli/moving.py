@@ -13,13 +13,13 @@ from immutable.cli import output
 from immutable.cli.params import complete_images, digest_option, platform_option, replace_option
 from immutable.cli.shell import RegistryCommand, Shell, pass_shell
 from immutable.config import Config
-from immutable.digest import Digest
 from immutable.errors import ImageNotFound
-from immutable.oci import Descriptor
-from immutable.platforms import Platform
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor
+from immutable.oci.platforms import Platform
+from immutable.oci.tags import LATEST
 from immutable.store import AbstractStore, Generation
 from immutable.store.names import Reference
-from immutable.tags import LATEST
 from immutable.transports import destinations
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ import click
 from click.shell_completion import CompletionItem
 
 from immutable.errors import ImmutableError, SpecError
-from immutable.platforms import Platform
+from immutable.oci.platforms import Platform
+from immutable.oci.tags import checked_version
 from immutable.store.names import Reference
-from immutable.tags import checked_version
 
 if TYPE_CHECKING:
-    from immutable.spec import Spec
+    from immutable.spec.document import Spec
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -55,7 +55,7 @@ def parse_platforms(
 
 def parse_tags(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Any:
     """Return an option's tags if an image can have them: ``1.4.0``."""
-    from immutable.notation import checked_tag
+    from immutable.spec.types import checked_tag
 
     return _parsed(checked_tag, ctx, param, value)
 
@@ -119,7 +119,7 @@ def _parsed(
 
 def load_spec(path: str) -> Spec:
     """Return the spec in the file `path`; raise SpecError, with what may be meant instead."""
-    from immutable.plan import load
+    from immutable.build.plan import load
 
     place = Path(path)
     if place.is_dir():

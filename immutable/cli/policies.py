@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from immutable import canonical
 from immutable.cli import output
 from immutable.cli.shell import Group, Shell, pass_shell
+from immutable.oci import canonical
 
 if TYPE_CHECKING:
-    from immutable.retention import Policy
-    from immutable.retention.exports import Export
+    from immutable.lifecycle.exports import Export
+    from immutable.lifecycle.retention import Policy
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -46,7 +46,7 @@ def export(
     The document keeps what the policy keeps, and more where the registry has no words for a
     rule; what those are is told, a line each.
     """
-    from immutable.prune import read_policy
+    from immutable.lifecycle.prune import read_policy
 
     given = {"repository": repository, "project": project, "project-id": project_id}
     wanted = {"ecr": {"repository"}, "zot": set(), "harbor": {"project", "project-id"}}[to]
@@ -69,7 +69,7 @@ def export(
 def _exported(
     parsed: Policy, to: str, repository: str | None, project: str | None, number: int | None
 ) -> Export:
-    from immutable.retention.exports import ecr, harbor, zot
+    from immutable.lifecycle.exports import ecr, harbor, zot
 
     if to == "ecr":
         return ecr.export(parsed, repository or "")

@@ -15,8 +15,8 @@ from immutable.cli.params import complete_images
 from immutable.cli.shell import RegistryCommand, Shell, pass_shell
 
 if TYPE_CHECKING:
-    from immutable.prune import Pruned
-    from immutable.retention import Deployed, Policy
+    from immutable.lifecycle.prune import Pruned
+    from immutable.lifecycle.retention import Deployed, Policy
 
 _PLACES = ("docker://", "docker-daemon:")
 
@@ -66,7 +66,7 @@ def prune(
     What has come to be needed since it was listed stays. A policy that would delete every version
     of a name is refused without --delete-all-versions.
     """
-    from immutable.prune import plan
+    from immutable.lifecycle.prune import plan
 
     asks = not (dry_run or yes) and _is_terminal(sys.stdin)
     if asks and (shell.json or not _is_terminal(sys.stderr)):
@@ -109,8 +109,8 @@ def prune(
 def _policy(
     file: Path | None, keep_last: int | None, keep_within: str | None
 ) -> tuple[Policy, Deployed | None]:
-    from immutable.prune import load_policy
-    from immutable.retention import Policy
+    from immutable.lifecycle.prune import load_policy
+    from immutable.lifecycle.retention import Policy
 
     given = {"keep_last": keep_last, "keep_within": keep_within}
     conditions: dict[str, Any] = {key: value for key, value in given.items() if value is not None}

@@ -27,10 +27,10 @@ from immutable.cli.params import (
 )
 from immutable.cli.shell import RegistryCommand, Shell, pass_shell
 from immutable.errors import TransportError
-from immutable.platforms import Platform
+from immutable.oci.platforms import Platform
+from immutable.oci.tags import LATEST, NO_VERSION
 from immutable.store import AbstractStore
 from immutable.store.names import Reference, is_name
-from immutable.tags import LATEST, NO_VERSION
 from immutable.transports import destinations
 
 if TYPE_CHECKING:

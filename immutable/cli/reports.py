@@ -7,15 +7,15 @@ from datetime import datetime
 from typing import Any
 
 from immutable import transports
-from immutable.build import BuiltPlatform, Image
+from immutable.build.lock import Change, Locked
+from immutable.build.schedule import BuiltPlatform, Image
+from immutable.build.verify import Difference
 from immutable.cli import output
-from immutable.locking import Change, Locked
-from immutable.oci import Descriptor
+from immutable.oci.documents import Descriptor
 from immutable.store import AbstractStore
 from immutable.store.names import is_name
 from immutable.transports.store import StoreSource
 from immutable.transports.tree import gather
-from immutable.verify import Difference
 
 
 def built(image: Image, outputs: Sequence[str]) -> dict[str, Any]:

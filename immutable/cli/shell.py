@@ -134,7 +134,7 @@ class Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command of `args`; raise UsageError with the nearest one."""
-        from immutable.structure import nearest
+        from immutable.spec.toml import nearest
 
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):

@@ -19,7 +19,7 @@ from immutable.store import AbstractStore, Generation
 
 if TYPE_CHECKING:
     from immutable import transports
-    from immutable.oci import Descriptor, ImageConfig, Manifest
+    from immutable.oci.documents import Descriptor, ImageConfig, Manifest
 
 
 @click.command(cls=Command)
@@ -138,7 +138,7 @@ def _document(
 ) -> dict[str, Any]:
     """Return the JSON document of an image."""
     from immutable.cli import reports
-    from immutable.oci import Manifest
+    from immutable.oci.documents import Manifest
 
     return {
         "name": generation.name if generation else reference,
@@ -160,7 +160,8 @@ def _platform(
     image: transports.Image, descriptor: Descriptor, manifest: Manifest
 ) -> dict[str, Any]:
     """Return one manifest with its config; `config` is None where it is no image's."""
-    from immutable import canonical, oci
+    from immutable.oci import canonical
+    from immutable.oci import documents as oci
 
     raw, config = None, None
     if oci.family(manifest.config.media_type) == oci.CONFIG:

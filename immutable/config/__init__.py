@@ -316,7 +316,7 @@ def _read_user_file(path: Path) -> _UserFile:
     except OSError as error:
         raise SpecError(str(path), [f"cannot be read: {error.strerror}"]) from None
     expect_private(path, status)
-    from immutable import structure
+    from immutable.spec import toml as structure
 
     where = str(path)
     user = structure.build(structure.read_toml(data, where), _UserFile, where)

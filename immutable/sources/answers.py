@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from immutable.config.tools import git_environment
-from immutable.entries import show
+from immutable.content.entries import show
 from immutable.errors import SourceError
 
 SECONDS: Final = 60.0

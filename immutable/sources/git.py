@@ -16,7 +16,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-from immutable.entries import show
+from immutable.content.entries import show
 from immutable.errors import SourceError
 from immutable.sources.known import Known
 from immutable.sources.objects import Budget, Repository

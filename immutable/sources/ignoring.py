@@ -19,8 +19,8 @@ from typing import Final, Self
 
 from attrs import field, frozen
 
+from immutable.content.globs import compile_globs
 from immutable.errors import SpecError
-from immutable.globs import compile_globs
 from immutable.reading import read_file
 
 _LARGEST: Final = 1 << 20  # bytes of an ignore file

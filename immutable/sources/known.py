@@ -14,9 +14,9 @@ from pathlib import Path
 
 from attrs import define, field
 
-from immutable.digest import Digest
-from immutable.entries import show
+from immutable.content.entries import show
 from immutable.errors import SourceError
+from immutable.oci.digest import Digest
 from immutable.sources.objects import Held, Repository
 from immutable.sources.tree import TICK, Signature, StatCache, Stats, signature_of
 

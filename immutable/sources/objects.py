@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from attrs import define, field, frozen
 
-from immutable.entries import MAX_PATH, show
+from immutable.content.entries import MAX_PATH, show
 from immutable.errors import SourceError
 from immutable.reading import read_file
 from immutable.sources.answers import MOST, ask

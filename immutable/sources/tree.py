@@ -15,10 +15,10 @@ from typing import Final, Protocol, Self
 
 from attrs import define, field, frozen
 
-from immutable.digest import Digest
-from immutable.entries import MAX_PATH, Kind, safe_path, show
+from immutable.content.entries import MAX_PATH, Kind, safe_path, show
+from immutable.content.globs import compile_globs
 from immutable.errors import SourceError
-from immutable.globs import compile_globs
+from immutable.oci.digest import Digest
 from immutable.sources.ignoring import IgnoreFile
 
 _PIECE: Final = 1 << 20

@@ -12,11 +12,12 @@ from typing import BinaryIO, Final, NoReturn, Self
 
 from attrs import frozen
 
-from immutable import canonical, oci
-from immutable.derivation import Realisation
-from immutable.digest import Digest
 from immutable.errors import ImageNotFound, StoreError, TagTaken
-from immutable.oci import Descriptor
+from immutable.oci import canonical
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor
+from immutable.spec.derivation import Realisation
 from immutable.store.marking import MAX_DOCUMENT, Marker, Need
 from immutable.store.names import (
     Reference,

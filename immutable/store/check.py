@@ -18,9 +18,9 @@ from typing import Final
 
 from attrs import define, field
 
-from immutable.digest import Digest
 from immutable.errors import ImageError, StoreError
-from immutable.oci import REF_NAME, Descriptor, Index
+from immutable.oci.digest import Digest
+from immutable.oci.documents import REF_NAME, Descriptor, Index
 from immutable.progress import SILENT, Progress
 from immutable.store import files
 from immutable.store.check_blobs import ChunkRow, Inspector

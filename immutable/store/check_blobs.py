@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from attrs import field, frozen
 
-from immutable import oci
-from immutable.archives.decompress import open_stream
-from immutable.digest import Digest
+from immutable.content.archives.decompress import open_stream
 from immutable.errors import ArchiveError, BlobMissing, StoreError
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
 from immutable.store import files
 from immutable.store.faults import Fault, Kind
 from immutable.store.layout import Layout

@@ -7,10 +7,11 @@ from typing import Final
 
 from attrs import define, field
 
-from immutable import canonical, oci
-from immutable.digest import Digest
 from immutable.errors import DigestMismatch, ImageError, StoreError
-from immutable.oci import REF_NAME, Descriptor, Index, Manifest
+from immutable.oci import canonical
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import REF_NAME, Descriptor, Index, Manifest
 from immutable.store.check_blobs import COMPRESSIONS, Claim
 from immutable.store.faults import Fault, Kind
 from immutable.store.layout import Layout

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from immutable import oci
-from immutable.digest import Digest
-from immutable.oci import Descriptor
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor
 from immutable.redact import cut, quoted
 from immutable.store.check_blobs import ChunkRow
 from immutable.store.check_names import Walk

@@ -10,10 +10,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
-from immutable.derivation import Realisation
-from immutable.digest import Digest
 from immutable.errors import BlobMissing, ImageError, StoreError
-from immutable.oci import REF_NAME, Descriptor
+from immutable.oci.digest import Digest
+from immutable.oci.documents import REF_NAME, Descriptor
+from immutable.spec.derivation import Realisation
 from immutable.store import files, records, reserve
 from immutable.store.base import (
     NOTHING,

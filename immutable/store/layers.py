@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-from immutable import oci
-from immutable.archives.decompress import open_stream
-from immutable.digest import Digest
+from immutable.content.archives.decompress import open_stream
 from immutable.errors import DigestMismatch, ImageError
-from immutable.oci import Descriptor
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor
 from immutable.store.streams import Ingest
 
 if TYPE_CHECKING:

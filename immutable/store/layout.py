@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self
 
-from immutable import canonical, oci
-from immutable.digest import Digest
 from immutable.errors import BlobMissing, ImageError
-from immutable.oci import Index
+from immutable.oci import canonical
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Index
 from immutable.store import files
 from immutable.store.streams import Ingest, read_verified, verifying
 

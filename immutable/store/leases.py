@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from immutable.digest import Digest
 from immutable.errors import StoreError
+from immutable.oci.digest import Digest
 from immutable.store import files
 from immutable.store.database import Database
 from immutable.store.records import digest as parsed

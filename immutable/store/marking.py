@@ -14,10 +14,11 @@ from typing import Any, BinaryIO, Final, Protocol
 
 from attrs import frozen
 
-from immutable import canonical, oci
-from immutable.digest import Digest
 from immutable.errors import BlobMissing, DigestMismatch, StoreError
-from immutable.oci import Descriptor
+from immutable.oci import canonical
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor
 
 MAX_DOCUMENT: Final = 16 << 20  # bytes of a manifest, index or config; far above any honest one
 
@@ -197,7 +198,7 @@ class Caching:
         `used` says when each cache was last of use, `sizes` what is there, and `live` what
         stays anyhow.
         """
-        from immutable.retention.budget import Cache, evict
+        from immutable.store.budget import Cache, evict
 
         if not self.caches:
             return set()

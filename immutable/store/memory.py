@@ -13,10 +13,10 @@ from typing import BinaryIO, cast
 
 from attrs import define, evolve, field
 
-from immutable.derivation import Realisation
-from immutable.digest import Digest
 from immutable.errors import BlobMissing, ImageNotFound
-from immutable.oci import Descriptor
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor
+from immutable.spec.derivation import Realisation
 from immutable.store.base import (
     NOTHING,
     USE,

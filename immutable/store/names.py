@@ -13,9 +13,9 @@ from typing import Final, Self
 
 from attrs import frozen
 
-from immutable.digest import Digest
 from immutable.errors import ImageNotFound, StoreError
-from immutable.tags import checked_version, is_tag
+from immutable.oci.digest import Digest
+from immutable.oci.tags import checked_version, is_tag
 
 # OCI distribution-spec, "Pulling manifests": <name>.
 _NAME: Final = re.compile(

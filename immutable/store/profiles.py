@@ -13,9 +13,9 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from immutable.digest import Digest
 from immutable.errors import ImageNotFound
-from immutable.oci import REF_NAME, Descriptor, Index
+from immutable.oci.digest import Digest
+from immutable.oci.documents import REF_NAME, Descriptor, Index
 from immutable.store.base import Generation, bare, in_utc
 from immutable.store.names import Reference, is_name, no_such_generation, no_such_tag, not_found
 from immutable.store.preconditions import check_forget

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
-from immutable.derivation import Realisation
-from immutable.digest import Digest
 from immutable.errors import StoreError
-from immutable.oci import Descriptor
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor
 from immutable.redact import cut
+from immutable.spec.derivation import Realisation
 from immutable.store.base import Chunk, Signature, Stats
 
 _SIGNATURE: Final = struct.Struct("<qqqQ")

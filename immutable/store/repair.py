@@ -15,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from immutable.digest import Digest
 from immutable.errors import BlobMissing, ImageError, StoreError
-from immutable.oci import Index
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Index
 from immutable.progress import SILENT, Progress
 from immutable.store import files, records
 from immutable.store.check import DATABASE, check

@@ -9,8 +9,8 @@ from typing import Any
 
 from attrs import define, field
 
-from immutable.digest import Digest
-from immutable.oci import REF_NAME, Descriptor, Index
+from immutable.oci.digest import Digest
+from immutable.oci.documents import REF_NAME, Descriptor, Index
 from immutable.store.base import Generation, in_utc
 from immutable.store.database import Database
 from immutable.store.names import Reference, is_name

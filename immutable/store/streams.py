@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from immutable.digest import Digest
 from immutable.errors import DigestMismatch, StoreError
+from immutable.oci.digest import Digest
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

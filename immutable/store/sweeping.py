@@ -26,9 +26,9 @@ from typing import BinaryIO, Final
 
 from attrs import define, field, frozen
 
-from immutable.digest import Digest
 from immutable.errors import ImageError, StoreError
-from immutable.oci import REF_NAME, Index
+from immutable.oci.digest import Digest
+from immutable.oci.documents import REF_NAME, Index
 from immutable.store import files, records
 from immutable.store.base import Swept
 from immutable.store.database import Database

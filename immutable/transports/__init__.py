@@ -26,8 +26,8 @@ from attrs import frozen
 
 from immutable.config import Registries
 from immutable.errors import TransportError
-from immutable.oci import Descriptor
-from immutable.platforms import Platform
+from immutable.oci.documents import Descriptor
+from immutable.oci.platforms import Platform
 from immutable.progress import SILENT, Progress
 from immutable.store import AbstractStore
 from immutable.store.names import Reference

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, Self, cast
 
 from attrs import evolve, field, frozen
 
-from immutable.digest import Digest
 from immutable.errors import ImageError, TransportError
-from immutable.oci import Descriptor, Index, Manifest
-from immutable.platforms import Platform
+from immutable.net.attempts import Run
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor, Index, Manifest
+from immutable.oci.platforms import Platform
+from immutable.oci.tags import LATEST, NO_VERSION
 from immutable.progress import Progress
-from immutable.sources.attempts import Run
 from immutable.store.streams import verifying
-from immutable.tags import LATEST, NO_VERSION
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -10,7 +10,7 @@ from typing import Final
 from attrs import frozen
 
 from immutable.errors import ImageError, TransportError
-from immutable.oci import REF_NAME, Descriptor, Index
+from immutable.oci.documents import REF_NAME, Descriptor, Index
 from immutable.store import AbstractStore
 from immutable.store.layout import Layout
 from immutable.transports import docker_saved, members, parse

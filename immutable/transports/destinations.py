@@ -74,7 +74,7 @@ def completed(destination: str, name: str, tag: str | None) -> str:
     if colon and kind == "store":
         return destination
     if colon and registry_name(destination) is None:
-        from immutable.structure import nearest
+        from immutable.spec.toml import nearest
 
         parse(destination)  # knows what an unknown transport may have meant
         raise TransportError(

@@ -16,12 +16,14 @@ from typing import Final
 
 from attrs import field, frozen
 
-from immutable import canonical, oci, tar
-from immutable.archives.decompress import open_stream
-from immutable.digest import Digest
+from immutable.content import tar
+from immutable.content.archives.decompress import open_stream
 from immutable.errors import DigestMismatch, ImageError, TransportError
-from immutable.oci import Descriptor, Index
-from immutable.platforms import Platform
+from immutable.oci import canonical
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor, Index
+from immutable.oci.platforms import Platform
 from immutable.progress import Progress
 from immutable.store.files import Draft
 from immutable.transports import docker_saved, members, outputs

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 from attrs import field, frozen
 
-from immutable import tar
+from immutable.content import tar
 from immutable.errors import TransportError
-from immutable.platforms import Platform
+from immutable.oci.platforms import Platform
 from immutable.progress import Progress
 from immutable.transports import docker_saved, engine, members
 from immutable.transports.base import Called, Image, Scratch, pieces, temporary

@@ -7,7 +7,7 @@ from typing import Final, Self
 
 from attrs import frozen
 
-from immutable.tags import is_tag
+from immutable.oci.tags import is_tag
 
 _HOST: Final = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?/)?"
 _PART: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"

@@ -15,11 +15,12 @@ from typing import Any, BinaryIO, Final, cast
 
 from attrs import frozen
 
-from immutable import canonical, oci
-from immutable.archives.decompress import open_stream
-from immutable.digest import Digest
+from immutable.content.archives.decompress import open_stream
 from immutable.errors import ArchiveError, BlobMissing, DigestMismatch, ImageError, TransportError
-from immutable.oci import Descriptor, Manifest
+from immutable.oci import canonical
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor, Manifest
 from immutable.transports.base import MAX_DOCUMENT, PIECE
 from immutable.transports.docker_names import DockerName
 from immutable.transports.members import Members

@@ -13,9 +13,9 @@ import docker.errors
 import requests
 from attrs import frozen
 
-from immutable.digest import Digest
 from immutable.errors import TransportError
-from immutable.platforms import Platform
+from immutable.oci.digest import Digest
+from immutable.oci.platforms import Platform
 from immutable.transports.docker_names import DockerName
 
 # Seconds that an engine may be silent; while it unpacks a large layer it is.

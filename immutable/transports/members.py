@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from attrs import frozen
 
-from immutable import tar
-from immutable.archives.decompress import open_stream
-from immutable.entries import Entry, Kind, directory
+from immutable.content import tar
+from immutable.content.archives.decompress import open_stream
+from immutable.content.entries import Entry, Kind, directory
+from immutable.content.tar import reader
 from immutable.errors import ArchiveError, BlobMissing, ImageError, StoreError, TransportError
 from immutable.store import files
-from immutable.tar import reader
 from immutable.transports.base import Scratch, pieces
 from immutable.transports.outputs import Form, expect_replaceable
 

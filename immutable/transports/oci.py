@@ -11,8 +11,8 @@ from typing import BinaryIO, Final
 from attrs import evolve, field, frozen
 
 from immutable.errors import ImageError, TransportError
-from immutable.oci import REF_NAME, Descriptor, Index
-from immutable.platforms import Platform
+from immutable.oci.documents import REF_NAME, Descriptor, Index
+from immutable.oci.platforms import Platform
 from immutable.progress import Progress
 from immutable.store.layout import Layout
 from immutable.store.streams import Ingest

@@ -9,10 +9,12 @@ from typing import BinaryIO, Final
 
 from attrs import field, frozen
 
-from immutable import canonical, oci, tar
+from immutable.content import tar
 from immutable.errors import ImageError
-from immutable.oci import Descriptor, Index
-from immutable.platforms import Platform
+from immutable.oci import canonical
+from immutable.oci import documents as oci
+from immutable.oci.documents import Descriptor, Index
+from immutable.oci.platforms import Platform
 from immutable.progress import Progress
 from immutable.store.layout import VERSION
 from immutable.transports import members, outputs

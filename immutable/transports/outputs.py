@@ -14,8 +14,8 @@ from typing import BinaryIO, Final, Protocol, runtime_checkable
 
 from attrs import frozen
 
-from immutable import canonical
 from immutable.errors import StoreError, TransportError
+from immutable.oci import canonical
 from immutable.store import files
 from immutable.transports.base import MAX_DOCUMENT
 
@@ -147,7 +147,7 @@ _FORMS: Final = (OCI_ARCHIVE, DOCKER_ARCHIVE, DIGEST)
 
 def _document(file: BinaryIO, name: bytes) -> object:
     """Return the JSON document `name` of the plain tar in `file`; None if there is none."""
-    from immutable.tar.format import FormatError  # seldom needed, and not quick to import
+    from immutable.content.tar.format import FormatError  # seldom needed, and not quick to import
 
     try:
         for found, offset, size in _members(file):
@@ -164,7 +164,7 @@ def _members(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 
     An archive that says a size elsewhere than in the header, for more than 8 GiB, ends there.
     """
-    from immutable.tar.format import BLOCK, decode, identify
+    from immutable.content.tar.format import BLOCK, decode, identify
 
     offset = 0
     for _ in range(_MEMBERS):

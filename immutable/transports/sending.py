@@ -12,9 +12,9 @@ from typing import Final, Protocol, cast
 from attrs import evolve
 
 from immutable.errors import DigestMismatch
-from immutable.oci import Descriptor
+from immutable.net.attempts import Run, in_threads
+from immutable.oci.documents import Descriptor
 from immutable.progress import Progress
-from immutable.sources.attempts import Run, in_threads
 from immutable.store.streams import Ingest
 from immutable.transports.base import PIECE, Image, Source, ending_with, is_remote
 

@@ -10,8 +10,8 @@ from typing import BinaryIO
 from attrs import field, frozen
 
 from immutable.errors import ImageError, TransportError
-from immutable.oci import Descriptor
-from immutable.platforms import Platform
+from immutable.oci.documents import Descriptor
+from immutable.oci.platforms import Platform
 from immutable.progress import Progress
 from immutable.store import AbstractStore, Store
 from immutable.store.names import Reference, check_tag

@@ -7,11 +7,11 @@ from typing import Final
 
 from attrs import evolve
 
-from immutable import oci
-from immutable.digest import Digest
 from immutable.errors import ImageError, TransportError
-from immutable.oci import Descriptor, Index
-from immutable.platforms import Platform
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor, Index
+from immutable.oci.platforms import Platform
 from immutable.transports.base import Document, Image, Source, read
 
 # An index is bounded, and so is a manifest; a thousand of the largest would still be too much

@@ -16,9 +16,9 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from immutable.digest import Digest
 from immutable.errors import ImageError
-from immutable.oci import INDEX, REF_NAME, Descriptor, Index
+from immutable.oci.digest import Digest
+from immutable.oci.documents import INDEX, REF_NAME, Descriptor, Index
 from immutable.store import Generation, Layout, Store
 from immutable.store.check import check
 from tests.support.stores import CREATED, image, layer

@@ -12,13 +12,13 @@ from attrs import define, evolve, field, frozen
 from immutable.builders.base import Inputs
 from immutable.builders.debian import DebianBuilder, DebianOptions
 from immutable.config import Config
-from immutable.derivation import Derivation, Facts
-from immutable.digest import Digest
-from immutable.entries import Arrangement, Entry, Inline, Kind, arrange
-from immutable.lock import Pin
-from immutable.notation import ImageName, LayerName, PackageRequest, SpecVersion
-from immutable.platforms import Platform
-from immutable.spec import Image, Layer, Spec
+from immutable.content.entries import Arrangement, Entry, Inline, Kind, arrange
+from immutable.oci.digest import Digest
+from immutable.oci.platforms import Platform
+from immutable.spec.derivation import Derivation, Facts
+from immutable.spec.document import Image, Layer, Spec
+from immutable.spec.lock import Pin
+from immutable.spec.types import ImageName, LayerName, PackageRequest, SpecVersion
 from immutable.store.memory import MemoryStore
 from tests.support.debian import File, build_deb, control_text, data_members
 

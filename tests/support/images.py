@@ -12,14 +12,15 @@ from typing import Any, BinaryIO
 
 from attrs import define, evolve, field, frozen
 
-from immutable import oci, tar
-from immutable.canonical import encode
-from immutable.compat import zstd
-from immutable.digest import Digest
-from immutable.entries import arrange, file
+from immutable.content import tar
+from immutable.content.compat import zstd
+from immutable.content.entries import arrange, file
 from immutable.errors import BlobMissing
-from immutable.oci import Descriptor, ImageConfig, Index, Manifest
-from immutable.platforms import Platform
+from immutable.oci import documents as oci
+from immutable.oci.canonical import encode
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor, ImageConfig, Index, Manifest
+from immutable.oci.platforms import Platform
 from immutable.progress import Progress
 from immutable.store.streams import Ingest
 from immutable.transports import copy

@@ -14,15 +14,15 @@ from typing import Any, ClassVar
 import pytest
 from attrs import frozen
 
+from immutable.build.plan import builders
 from immutable.builders.base import Inputs, LockScope, Scope
-from immutable.derivation import Derivation, Facts, Read, Snapshot
-from immutable.digest import Digest
-from immutable.entries import Entry, Kind, file
+from immutable.content.entries import Entry, Kind, file
 from immutable.errors import SourceError
-from immutable.lock import LockedLayer, Pin
-from immutable.plan import builders
-from immutable.sources.fetch import Wanted
-from immutable.spec import Layer
+from immutable.net.fetch import Wanted
+from immutable.oci.digest import Digest
+from immutable.spec.derivation import Derivation, Facts, Read, Snapshot
+from immutable.spec.document import Layer
+from immutable.spec.lock import LockedLayer, Pin
 
 
 @frozen

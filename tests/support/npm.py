@@ -12,10 +12,10 @@ from typing import Any
 from attrs import define, evolve, field
 
 import immutable
-from immutable.build import Image
+from immutable.build.lock import Locked
+from immutable.build.schedule import Image
 from immutable.config import Config
-from immutable.entries import Entry, Kind
-from immutable.locking import Locked
+from immutable.content.entries import Entry, Kind
 from immutable.store import AbstractStore
 from tests.support.archives import END, gzipped, member
 from tests.support.specs import CONFIG, contents, layer, write

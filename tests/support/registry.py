@@ -19,9 +19,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from attrs import define, field, frozen
 
-from immutable import oci
-from immutable.canonical import encode
-from immutable.digest import Digest
+from immutable.oci import documents as oci
+from immutable.oci.canonical import encode
+from immutable.oci.digest import Digest
 from tests.support.web import serving
 
 USER, PASSWORD, IDENTITY = "someone", "of-no-use-elsewhere", "an-identity-of-no-use"

@@ -13,14 +13,15 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 
 import immutable
-from immutable import oci, tar
-from immutable.archives.decompress import open_stream
-from immutable.build import BuiltLayer, Image
+from immutable.build.schedule import BuiltLayer, Image
 from immutable.config import Config
-from immutable.digest import Digest
-from immutable.entries import Entry, Inline, Kind
-from immutable.oci import Descriptor, ImageConfig, Index, Manifest
-from immutable.platforms import Platform
+from immutable.content import tar
+from immutable.content.archives.decompress import open_stream
+from immutable.content.entries import Entry, Inline, Kind
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor, ImageConfig, Index, Manifest
+from immutable.oci.platforms import Platform
 from immutable.store import AbstractStore, Store
 from immutable.store.layout import Layout
 from tests.support.archives import gzipped

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import immutable
-from immutable import encode
-from immutable.derivation import Realisation
-from immutable.digest import Digest
-from immutable.entries import Entry, Inline, Kind, arrange
-from immutable.oci import CONFIG, MANIFEST, REF_NAME, Descriptor, ImageConfig, Manifest
-from immutable.platforms import Platform
-from immutable.realise import pack
+from immutable.build.realise import pack
+from immutable.content import compression as encode
+from immutable.content.entries import Entry, Inline, Kind, arrange
+from immutable.oci.digest import Digest
+from immutable.oci.documents import CONFIG, MANIFEST, REF_NAME, Descriptor, ImageConfig, Manifest
+from immutable.oci.platforms import Platform
+from immutable.spec.derivation import Realisation
 from immutable.store import AbstractStore
 
 AMD64 = Platform("linux", "amd64")

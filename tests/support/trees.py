@@ -6,9 +6,9 @@ import io
 import tarfile
 from pathlib import Path
 
-from immutable import tar
-from immutable.encode import CHUNK, cut
-from immutable.entries import Arrangement
+from immutable.content import tar
+from immutable.content.compression import CHUNK, cut
+from immutable.content.entries import Arrangement
 
 
 def unpack(arrangement: Arrangement, folder: Path) -> None:

@@ -16,13 +16,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from immutable.derivation import Realisation
-from immutable.digest import Digest
 from immutable.errors import ImmutableError
-from immutable.oci import CONFIG, LAYER_GZIP, MANIFEST, Descriptor, ImageConfig, Manifest
-from immutable.platforms import Platform
-from immutable.retention import budget  # noqa: F401 - a module that is not there yet is opened too
-from immutable.store import Chunk, Store
+from immutable.oci.digest import Digest
+from immutable.oci.documents import CONFIG, LAYER_GZIP, MANIFEST, Descriptor, ImageConfig, Manifest
+from immutable.oci.platforms import Platform
+from immutable.spec.derivation import Realisation
+from immutable.store import (
+    Chunk,
+    Store,
+    budget,  # noqa: F401 - a module that is not there yet is opened too
+)
 from tests.support import specs
 from tests.support.archives import gzipped
 

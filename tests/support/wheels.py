@@ -15,13 +15,13 @@ from attrs import evolve, field, frozen
 from immutable.builders.base import Inputs
 from immutable.builders.wheels import WheelsBuilder, WheelsOptions
 from immutable.config import Config
-from immutable.derivation import Derivation, Facts
-from immutable.digest import Digest
-from immutable.entries import Arrangement, Entry, Inline, Kind, arrange
-from immutable.lock import Pin
-from immutable.notation import AccountID, AccountName, ImageName, LayerName, SpecVersion
-from immutable.platforms import Platform
-from immutable.spec import Image, Layer, Spec, User
+from immutable.content.entries import Arrangement, Entry, Inline, Kind, arrange
+from immutable.oci.digest import Digest
+from immutable.oci.platforms import Platform
+from immutable.spec.derivation import Derivation, Facts
+from immutable.spec.document import Image, Layer, Spec, User
+from immutable.spec.lock import Pin
+from immutable.spec.types import AccountID, AccountName, ImageName, LayerName, SpecVersion
 from immutable.store import AbstractStore
 from immutable.store.memory import MemoryStore
 from tests.support.archives import Zipped, zipped

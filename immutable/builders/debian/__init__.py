@@ -18,15 +18,15 @@ from immutable.builders.debian.overlaps import settle
 from immutable.builders.debian.package import Package, Wanted, unpack_all
 from immutable.builders.debian.places import Places, is_merged
 from immutable.builders.debian.tree import Tree
-from immutable.derivation import Derivation, Facts, Read, Snapshot
-from immutable.entries import Entry, Kind, file
-from immutable.globs import compile_globs
-from immutable.lock import LockedLayer, Pin
-from immutable.notation import Component, Glob, LayerCount, PackageRequest, Pocket, Suite
-from immutable.platforms import Platform
-from immutable.sources.fetch import Wanted as WantedBlob
-from immutable.spec import Layer
-from immutable.structure import FaultError
+from immutable.content.entries import Entry, Kind, file
+from immutable.content.globs import compile_globs
+from immutable.net.fetch import Wanted as WantedBlob
+from immutable.oci.platforms import Platform
+from immutable.spec.derivation import Derivation, Facts, Read, Snapshot
+from immutable.spec.document import Layer
+from immutable.spec.lock import LockedLayer, Pin
+from immutable.spec.toml import FaultError
+from immutable.spec.types import Component, Glob, LayerCount, PackageRequest, Pocket, Suite
 
 if TYPE_CHECKING:
     from immutable.sources.debian import Installed

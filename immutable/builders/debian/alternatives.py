@@ -15,7 +15,7 @@ from attrs import evolve, field, frozen
 from immutable.builders.debian import shell
 from immutable.builders.debian.package import Package
 from immutable.builders.debian.tree import Tree
-from immutable.entries import Entry, Kind, file, symlink
+from immutable.content.entries import Entry, Kind, file, symlink
 
 ADMIN: Final = b"var/lib/dpkg/alternatives/"
 _LINKS: Final = b"etc/alternatives/"

@@ -8,7 +8,7 @@ from typing import Final
 
 from immutable.builders.debian import x509
 from immutable.builders.debian.tree import Tree
-from immutable.entries import Entry, directory, file, symlink
+from immutable.content.entries import Entry, directory, file, symlink
 
 _SHIPPED: Final = b"usr/share/ca-certificates/"
 _LOCAL: Final = b"usr/local/share/ca-certificates"

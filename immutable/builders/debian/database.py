@@ -14,7 +14,7 @@ from typing import Final
 
 from immutable.builders.debian.package import Package
 from immutable.builders.debian.tree import Tree
-from immutable.entries import Entry, Kind, directory, file, show
+from immutable.content.entries import Entry, Kind, directory, file, show
 from immutable.errors import EntryError
 from immutable.redact import quoted
 

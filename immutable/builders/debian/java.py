@@ -10,7 +10,7 @@ from typing import Final
 from immutable.builders.debian import x509
 from immutable.builders.debian.alternatives import Alternative, Choice
 from immutable.builders.debian.tree import Tree
-from immutable.entries import Entry, file
+from immutable.content.entries import Entry, file
 
 _MACHINES: Final = b"usr/lib/jvm/"
 _CERTIFICATES: Final = b"etc/ssl/certs/"

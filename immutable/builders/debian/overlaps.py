@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from attrs import evolve, frozen
 
 from immutable.builders.debian.package import Package
-from immutable.entries import Entry, Kind, show
+from immutable.content.entries import Entry, Kind, show
 from immutable.errors import ArchiveError, EntryError
 from immutable.sources.debian.relations import parse_relations
 

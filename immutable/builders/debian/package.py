@@ -10,12 +10,12 @@ from typing import BinaryIO
 
 from attrs import evolve, field, frozen
 
-from immutable.archives.deb import Control, open_deb
 from immutable.builders.base import Inputs
 from immutable.builders.debian.places import Places
-from immutable.digest import Digest
-from immutable.entries import Entry, Kind, parent
+from immutable.content.archives.deb import Control, open_deb
+from immutable.content.entries import Entry, Kind, parent
 from immutable.errors import ArchiveError, EntryError
+from immutable.oci.digest import Digest
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+.-]*", re.ASCII)  # Debian policy 5.6.7
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from attrs import evolve, field, frozen
 
-from immutable.entries import Entry, Kind, parent, show, symlink
+from immutable.content.entries import Entry, Kind, parent, show, symlink
 from immutable.errors import EntryError
 
 _MERGED: Final = tuple(

@@ -9,7 +9,7 @@ from typing import Final
 from immutable.builders.debian import certificates, java, shell
 from immutable.builders.debian.package import Package
 from immutable.builders.debian.tree import Tree
-from immutable.entries import Entry, Kind, directory, file, parent, safe_path, symlink
+from immutable.content.entries import Entry, Kind, directory, file, parent, safe_path, symlink
 
 _BASE_FILES: Final = b"/usr/share/base-files/"
 # The static groups that base-files names: Debian policy 9.2.2, the same on every system.

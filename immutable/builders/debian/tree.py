@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from immutable.builders.debian.places import Places
-from immutable.entries import Entry, Kind, parent, safe_path, show
+from immutable.content.entries import Entry, Kind, parent, safe_path, show
 from immutable.errors import EntryError
 
 _MOST_BYTES = 16 << 20

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from attrs import field, frozen
 
-from immutable import oci
+from immutable.build.assemble import Base
 from immutable.builders.base import Foundation, Inputs, LockScope, Scope
 from immutable.builders.image.pinned import Layer as PinnedLayer
 from immutable.builders.image.pinned import Pinned, PlatformBase, documents, read
 from immutable.builders.image.places import InRegistry, OnDisk, OtherSpec, Place, parse
-from immutable.derivation import Derivation, Facts, Read, Realisation, Snapshot
-from immutable.digest import Digest
-from immutable.entries import Entry
+from immutable.content.entries import Entry
 from immutable.errors import BlobMissing, ImageError, RegistryError, SpecError, TransportError
-from immutable.image import Base
-from immutable.lock import LockedLayer, Pin
-from immutable.oci import Descriptor
-from immutable.platforms import Platform
-from immutable.sources.wanted import Wanted
-from immutable.spec import Layer
-from immutable.structure import parsed_by
+from immutable.net.wanted import Wanted
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor
+from immutable.oci.platforms import Platform
+from immutable.spec.derivation import Derivation, Facts, Read, Realisation, Snapshot
+from immutable.spec.document import Layer
+from immutable.spec.lock import LockedLayer, Pin
+from immutable.spec.toml import parsed_by
 
 if TYPE_CHECKING:
     from immutable.transports import DiskTransport, Source

@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from attrs import define, field, frozen
 
-from immutable import canonical, oci
-from immutable.digest import Digest
 from immutable.errors import ArchiveError, ImageError, SourceError
-from immutable.oci import Descriptor, ImageConfig, Manifest
+from immutable.net.attempts import Run, in_threads
+from immutable.oci import canonical
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor, ImageConfig, Manifest
 from immutable.redact import cut
-from immutable.sources.attempts import Run, in_threads
 from immutable.store import layers
 
 if TYPE_CHECKING:
     from immutable.builders.base import Scope
     from immutable.builders.image.places import Place
-    from immutable.platforms import Platform
+    from immutable.net.wanted import Wanted
+    from immutable.oci.platforms import Platform
     from immutable.progress import Progress
-    from immutable.sources.wanted import Wanted
     from immutable.store import AbstractStore
     from immutable.transports import Image, Source
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from attrs import evolve, frozen
 
 from immutable.errors import TransportError
+from immutable.oci.tags import LATEST
 from immutable.redact import quoted
-from immutable.structure import FaultError
-from immutable.tags import LATEST
+from immutable.spec.toml import FaultError
 
 if TYPE_CHECKING:
     from immutable.builders.base import Scope
-    from immutable.oci import Descriptor
+    from immutable.oci.documents import Descriptor
     from immutable.transports import Source
     from immutable.transports.docker_archive import DockerArchive
     from immutable.transports.oci import LayoutDirectory

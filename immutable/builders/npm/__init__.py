@@ -16,16 +16,16 @@ from immutable.builders.npm.package import Wanted as WantedPackage
 from immutable.builders.npm.package import unpack_all
 from immutable.builders.npm.project import Key, Project, pins_of, read_file, read_project
 from immutable.builders.parents import Attributes
-from immutable.derivation import Derivation, Facts, Read, Snapshot
-from immutable.digest import Digest
-from immutable.entries import Entry, above, directory, parent, safe_path
+from immutable.content.entries import Entry, above, directory, parent, safe_path
 from immutable.errors import LockStale
-from immutable.lock import LockedLayer, Pin
-from immutable.sources.fetch import Wanted
+from immutable.net.fetch import Wanted
+from immutable.oci.digest import Digest
 from immutable.sources.npm import hidden
 from immutable.sources.npm.registry import Registry
 from immutable.sources.npm.selection import Selection
-from immutable.spec import Layer
+from immutable.spec.derivation import Derivation, Facts, Read, Snapshot
+from immutable.spec.document import Layer
+from immutable.spec.lock import LockedLayer, Pin
 
 __all__ = ["NpmBuilder", "NpmOptions"]
 

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from immutable.builders.npm.package import File, Files
-from immutable.entries import Entry, Kind, directory, file, parent, safe_path, symlink
+from immutable.content.entries import Entry, Kind, directory, file, parent, safe_path, symlink
 from immutable.errors import ArchiveError
 from immutable.sources.npm import hidden
 from immutable.sources.npm.lockfile import Package

@@ -6,9 +6,9 @@ from typing import Final
 
 from attrs import frozen
 
-from immutable.notation import LayerCount, Owner, Target
 from immutable.redact import quoted
-from immutable.structure import FaultError, nearest
+from immutable.spec.toml import FaultError, nearest
+from immutable.spec.types import LayerCount, Owner, Target
 
 _KINDS: Final = ("dev", "optional", "peer")
 _LIBCS: Final = ("glibc", "musl")

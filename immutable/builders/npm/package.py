@@ -16,13 +16,13 @@ from typing import BinaryIO, Final
 
 from attrs import frozen
 
-from immutable import tar
-from immutable.archives import refuse_special
-from immutable.archives.decompress import open_stream
-from immutable.archives.spool import Spool
 from immutable.builders.base import Inputs
-from immutable.digest import Digest
-from immutable.entries import Content, Inline, Kind
+from immutable.content import tar
+from immutable.content.archives import refuse_special
+from immutable.content.archives.decompress import open_stream
+from immutable.content.archives.spool import Spool
+from immutable.content.entries import Content, Inline, Kind
+from immutable.oci.digest import Digest
 
 _SMALL: Final = 4 << 20  # bytes of an archive that may be held in memory
 _EXECUTE: Final = 0o111

@@ -12,14 +12,14 @@ from attrs import evolve, field, frozen
 from immutable import reading
 from immutable.builders.base import LockScope
 from immutable.builders.npm.options import NpmOptions
-from immutable.digest import Digest
 from immutable.errors import SpecError
-from immutable.lock import Pin
-from immutable.platforms import Platform
+from immutable.oci.digest import Digest
+from immutable.oci.platforms import Platform
 from immutable.sources.npm import hidden, lockfile, registry, selection
 from immutable.sources.npm.lockfile import Package
 from immutable.sources.npm.selection import Selection, Target
 from immutable.sources.npm.tree import Tree
+from immutable.spec.lock import Pin
 
 _ASKED: Final = ("asked for",)
 _LARGEST: Final = 16 << 20  # bytes of a lockfile

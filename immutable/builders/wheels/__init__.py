@@ -16,15 +16,15 @@ from immutable.builders.base import Inputs, LockScope, Scope, owner_of
 from immutable.builders.parents import Attributes
 from immutable.builders.wheels.locking import pins_of
 from immutable.builders.wheels.options import WheelsOptions
-from immutable.derivation import Derivation, Facts, Read, Snapshot
-from immutable.digest import Digest
-from immutable.entries import Entry, above, directory, safe_path, show
+from immutable.content.entries import Entry, above, directory, safe_path, show
 from immutable.errors import EntryError
-from immutable.lock import LockedLayer, Pin
-from immutable.platforms import Platform
+from immutable.net.fetch import Wanted
+from immutable.oci.digest import Digest
+from immutable.oci.platforms import Platform
 from immutable.sources import pypi
-from immutable.sources.fetch import Wanted
-from immutable.spec import Layer
+from immutable.spec.derivation import Derivation, Facts, Read, Snapshot
+from immutable.spec.document import Layer
+from immutable.spec.lock import LockedLayer, Pin
 from immutable.store import AbstractStore
 
 if TYPE_CHECKING:

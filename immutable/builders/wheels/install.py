@@ -17,7 +17,7 @@ from installer.sources import WheelContentElement, WheelSource
 from immutable.builders.wheels import record
 from immutable.builders.wheels.record import Row
 from immutable.builders.wheels.wheel import ENTRY_POINTS, Wheel
-from immutable.entries import Entry, Inline, Kind, file, safe_path
+from immutable.content.entries import Entry, Inline, Kind, file, safe_path
 from immutable.errors import ArchiveError, EntryError
 
 INSTALLER: Final = b"immutable\n"

@@ -9,11 +9,11 @@ from attrs import evolve, frozen
 
 from immutable.builders.base import LockScope
 from immutable.builders.wheels.options import WheelsOptions
-from immutable.digest import Digest
-from immutable.lock import Pin
-from immutable.platforms import Platform
+from immutable.oci.digest import Digest
+from immutable.oci.platforms import Platform
 from immutable.sources import pypi
 from immutable.sources.pypi import Asked, Choice, Environment
+from immutable.spec.lock import Pin
 from immutable.store import AbstractStore
 
 _WHY: Final = ("asked for",)

@@ -8,12 +8,12 @@ from typing import Final
 from attrs import field, frozen
 
 from immutable.builders.wheels.install import Places
-from immutable.notation import LayerCount, Owner, Target
-from immutable.notation import target as parse_target
-from immutable.platforms import Platform
+from immutable.oci.platforms import Platform
 from immutable.redact import quoted
 from immutable.sources.pypi import Environment, check_libc, check_python
-from immutable.structure import FaultError, parsed_by
+from immutable.spec.toml import FaultError, parsed_by
+from immutable.spec.types import LayerCount, Owner, Target
+from immutable.spec.types import target as parse_target
 
 # A folder of this form belongs to an installation, whose programs stand below the same prefix.
 _LIBRARY: Final = re.compile(r"(?P<prefix>(?:/.*)?)/lib/python3(?:\.\d+)?/(?:site|dist)-packages")

@@ -14,7 +14,7 @@ from typing import Final
 
 from attrs import frozen
 
-from immutable.entries import Content, Entry, show
+from immutable.content.entries import Content, Entry, show
 from immutable.redact import quoted
 
 # The wheel's format wants sha256 or better, and names md5 and sha1 as those that are not.

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from attrs import frozen
 from installer.utils import SCHEME_NAMES
 
-from immutable.archives.zip import read_zip
 from immutable.builders.wheels import record
 from immutable.builders.wheels.record import RecordError, Row
-from immutable.entries import Entry, Kind, show
+from immutable.content.archives.zip import read_zip
+from immutable.content.entries import Entry, Kind, show
 from immutable.errors import ArchiveError
 from immutable.redact import cut, quoted
 

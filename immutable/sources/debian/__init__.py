@@ -11,16 +11,16 @@ from urllib.parse import quote
 from attrs import evolve, frozen
 
 from immutable.config import Config, Mirrors
-from immutable.digest import Digest
 from immutable.errors import NoMirror, ResolutionError
-from immutable.lock import IndexPin, LockedLayer, Pin
-from immutable.platforms import Platform
+from immutable.net.fetch import Fetcher, Wanted
+from immutable.oci.digest import Digest
+from immutable.oci.platforms import Platform
 from immutable.progress import Progress
 from immutable.sources.debian.index import Package, PackageIndex, open_index
 from immutable.sources.debian.relations import Relation, parse_request
 from immutable.sources.debian.release import Release, fetch_release
 from immutable.sources.debian.resolver import Selection, Universe, select
-from immutable.sources.fetch import Fetcher, Wanted
+from immutable.spec.lock import IndexPin, LockedLayer, Pin
 
 ASKED = ("asked for",)
 

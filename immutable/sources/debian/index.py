@@ -24,8 +24,9 @@ from attrs import field, frozen
 
 from immutable.config import Config, Mirrors
 from immutable.config.private import open_for_owner
-from immutable.digest import Digest
 from immutable.errors import FetchError, SourceError, StoreError
+from immutable.net.fetch import Fetcher, Wanted
+from immutable.oci.digest import Digest
 from immutable.redact import quoted
 from immutable.sources.debian import kept
 from immutable.sources.debian.relations import (
@@ -36,7 +37,6 @@ from immutable.sources.debian.relations import (
 )
 from immutable.sources.debian.release import IndexFile, Release
 from immutable.sources.debian.stanza import parse_stanza, unfold
-from immutable.sources.fetch import Fetcher, Wanted
 
 _SCHEMA = 1
 _READING = "mode=ro&immutable=1"  # the bytes whose digest was checked, and no journal beside them

@@ -15,8 +15,8 @@ from io import BufferedReader
 from pathlib import Path
 
 from immutable.config.private import OTHERS_WRITE, is_foreign, make_private, others_write
-from immutable.digest import Digest
 from immutable.errors import StoreError
+from immutable.oci.digest import Digest
 
 
 def prepare(folder: Path) -> None:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from immutable.config import Keyring, Mirrors
-from immutable.digest import Digest
 from immutable.errors import SignatureError
+from immutable.net.fetch import Fetcher
+from immutable.oci.digest import Digest
 from immutable.reading import read_file
 from immutable.redact import quoted
 from immutable.sources.debian.stanza import parse_stanza
-from immutable.sources.fetch import Fetcher
 
 if TYPE_CHECKING:
     from pysequoia import Cert

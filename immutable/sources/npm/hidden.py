@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
-from immutable import canonical
+from immutable.oci import canonical
 from immutable.sources.npm.lockfile import Lockfile, Package
 
 # Shrinkwrap's "pkgMetaKeys" and "nodeMetaKeys", and what its "metaFromNode" adds.

@@ -19,8 +19,8 @@ from urllib.parse import unquote, urlsplit
 
 from attrs import field, frozen
 
-from immutable import canonical
 from immutable.errors import SpecError
+from immutable.oci import canonical
 from immutable.redact import cut, quoted
 
 # validate-npm-package-name's rule for names that registries have: what a URL needs no escape for.

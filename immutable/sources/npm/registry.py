@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 from attrs import evolve, field, frozen
 
 from immutable.config import Config
-from immutable.digest import Digest
 from immutable.errors import NoMirror
+from immutable.net.fetch import Fetcher, Hashed, Wanted
+from immutable.oci.digest import Digest
 from immutable.progress import Progress
-from immutable.sources.fetch import Fetcher, Hashed, Wanted
 from immutable.sources.npm.lockfile import Package, local_path, other_path, tarball_path
 from immutable.store import AbstractStore
 

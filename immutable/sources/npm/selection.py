@@ -13,7 +13,7 @@ from typing import Final
 from attrs import frozen
 
 from immutable.errors import ResolutionError, SpecError
-from immutable.platforms import Platform
+from immutable.oci.platforms import Platform
 from immutable.redact import quoted
 from immutable.sources.npm.lockfile import Lockfile, Package, local_path, locations_above
 from immutable.sources.npm.tree import Tree

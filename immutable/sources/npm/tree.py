@@ -8,8 +8,8 @@ from typing import Final
 
 from attrs import field, frozen
 
+from immutable.content.globs import compile_globs
 from immutable.errors import SpecError
-from immutable.globs import compile_globs
 from immutable.sources.npm.lockfile import Edge, Lockfile, Package, locations_above
 
 _MODULES: Final = "node_modules/"

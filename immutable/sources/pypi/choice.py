@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from attrs import frozen
 
-from immutable.digest import Digest
+from immutable.oci.digest import Digest
 from immutable.redact import quoted
 from immutable.sources.pypi.environment import Environment
 

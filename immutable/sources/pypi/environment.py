@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
-from immutable.platforms import Platform
+from immutable.oci.platforms import Platform
 from immutable.redact import quoted
-from immutable.structure import FaultError
+from immutable.spec.toml import FaultError
 
 if TYPE_CHECKING:
     from packaging.tags import Tag

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
 
-from immutable.digest import Digest
 from immutable.errors import DigestMismatch, FetchError, SourceError
+from immutable.net.wanted import Wanted
+from immutable.oci.digest import Digest
 from immutable.progress import Progress
 from immutable.redact import redact
 from immutable.sources.pypi.environment import Environment
-from immutable.sources.wanted import Wanted
 
 if TYPE_CHECKING:
     from immutable.store.base import AbstractStore

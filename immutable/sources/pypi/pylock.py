@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from immutable import structure
 from immutable.errors import LockError, ResolutionError, SpecError
 from immutable.redact import cut
 from immutable.sources.pypi.choice import Choice, checked_hash
 from immutable.sources.pypi.environment import Environment
+from immutable.spec import toml as structure
 
 if TYPE_CHECKING:
     from packaging.pylock import Package, PackageWheel

@@ -18,9 +18,9 @@ import requests
 import urllib3
 from attrs import field, frozen
 
-from immutable import canonical
-from immutable.sources.attempts import FailedError, Run, attempts
-from immutable.sources.fetch import retry_after
+from immutable.net.attempts import FailedError, Run, attempts
+from immutable.net.fetch import retry_after
+from immutable.oci import canonical
 from immutable.transports.registry.challenge import Challenge, parse
 from immutable.transports.registry.connections import Body, failure, settle
 from immutable.transports.registry.credentials import Login

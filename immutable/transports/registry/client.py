@@ -12,11 +12,11 @@ import requests
 from attrs import evolve, field, frozen
 
 from immutable.config import Registries
-from immutable.digest import Digest
 from immutable.errors import BlobMissing, DigestMismatch, ImageError, RegistryError
-from immutable.oci import Descriptor
+from immutable.net.attempts import FailedError, Run, attempts
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor
 from immutable.redact import quoted
-from immutable.sources.attempts import FailedError, Run, attempts
 from immutable.transports.base import MAX_DOCUMENT, Source
 from immutable.transports.registry import credentials, documents
 from immutable.transports.registry.auth import MOST_ATTEMPTS

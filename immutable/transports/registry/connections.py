@@ -28,10 +28,10 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from immutable.errors import TransportError
+from immutable.net.attempts import FailedError
+from immutable.net.fetch import innermost, root_cause
+from immutable.net.tls import relax
 from immutable.reading import open_regular
-from immutable.sources.attempts import FailedError
-from immutable.sources.fetch import innermost, root_cause
-from immutable.sources.tls import relax
 from immutable.transports.registry.origins import is_loopback
 from immutable.transports.sending import WORKERS
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from immutable import canonical, oci
 from immutable.errors import ImageError
+from immutable.oci import canonical
+from immutable.oci import documents as oci
 from immutable.redact import cut
 
 # All that is understood; what a registry turns an image into for others is not asked for.

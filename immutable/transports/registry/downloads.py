@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 import requests
 import urllib3
 
-from immutable.oci import Descriptor
-from immutable.sources.attempts import FailedError, Run, delay
+from immutable.net.attempts import FailedError, Run, delay
+from immutable.oci.documents import Descriptor
 from immutable.transports.registry.auth import MOST_ATTEMPTS
 from immutable.transports.registry.connections import failure
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import IO, Any, Final
 
-from immutable import canonical
+from immutable.oci import canonical
 
 # Seconds: somebody may have to type a passphrase, or to touch a key.
 PATIENCE: Final = 60.0

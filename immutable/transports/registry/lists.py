@@ -14,11 +14,12 @@ from typing import Any, Final
 import requests
 from attrs import frozen
 
-from immutable import canonical, oci
-from immutable.digest import Digest
 from immutable.errors import RegistryError
-from immutable.oci import Descriptor, Index
-from immutable.sources.attempts import FailedError, attempts
+from immutable.net.attempts import FailedError, attempts
+from immutable.oci import canonical
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor, Index
 from immutable.transports.base import MAX_DOCUMENT
 from immutable.transports.registry.auth import MOST_ATTEMPTS
 from immutable.transports.registry.client import Client

@@ -11,9 +11,9 @@ from typing import Final, Self
 
 from attrs import frozen
 
-from immutable.digest import Digest
+from immutable.oci.digest import Digest
+from immutable.oci.tags import is_tag
 from immutable.redact import quoted
-from immutable.tags import is_tag
 
 _HOST: Final = re.compile(
     r"(?:(?P<name>[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?",

@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 from attrs import frozen
 
 from immutable.config import Registries
-from immutable.sources.attempts import FailedError
+from immutable.net.attempts import FailedError
 
 _PORTS: Final = {"http": 80, "https": 443}
 _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f\\]")

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 
 from attrs import define, field, frozen
 
-from immutable.digest import Digest
 from immutable.errors import RegistryError
-from immutable.oci import BASE_NAME, Descriptor
+from immutable.net.attempts import Run, in_threads
+from immutable.oci.digest import Digest
+from immutable.oci.documents import BASE_NAME, Descriptor
 from immutable.progress import Progress
-from immutable.sources.attempts import Run, in_threads
 from immutable.transports.base import Document, Image, ending_with
 from immutable.transports.registry.client import Client
 from immutable.transports.registry.documents import subject

@@ -12,12 +12,12 @@ import requests
 import urllib3
 from attrs import field, frozen
 
-from immutable import canonical
 from immutable.config import Registries
-from immutable.digest import Digest
+from immutable.net.attempts import FailedError, Run
+from immutable.net.fetch import retry_after
+from immutable.oci import canonical
+from immutable.oci.digest import Digest
 from immutable.redact import cut
-from immutable.sources.attempts import FailedError, Run
-from immutable.sources.fetch import retry_after
 from immutable.transports.registry.auth import Auth
 from immutable.transports.registry.connections import Body, Connections, failure, settle
 from immutable.transports.registry.credentials import Login

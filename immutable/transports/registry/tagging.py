@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from immutable.digest import Digest
 from immutable.errors import RegistryError, TagTaken
+from immutable.oci.digest import Digest
 from immutable.transports.base import Called, Document, expect_version
 from immutable.transports.registry.client import UNTOLD, Client
 

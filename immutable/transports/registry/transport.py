@@ -9,14 +9,14 @@ from typing import BinaryIO, ClassVar
 
 from attrs import evolve, field, frozen
 
-from immutable import oci
 from immutable.config import Config, Registries
-from immutable.digest import Digest
 from immutable.errors import ImageError, RegistryError, TransportError
-from immutable.oci import Descriptor
-from immutable.platforms import Platform
+from immutable.net.attempts import Run
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor
+from immutable.oci.platforms import Platform
 from immutable.progress import Progress
-from immutable.sources.attempts import Run
 from immutable.transports.base import Called, Image
 from immutable.transports.registry.client import Client, Sleep
 from immutable.transports.registry.names import RegistryName

@@ -16,8 +16,8 @@ import requests
 from attrs import define, field, frozen
 
 from immutable.errors import ImageError
-from immutable.oci import Descriptor
-from immutable.sources.attempts import FailedError, HaltedError, Run, attempts
+from immutable.net.attempts import FailedError, HaltedError, Run, attempts
+from immutable.oci.documents import Descriptor
 from immutable.store.streams import VerifiedReader
 from immutable.transports.base import PIECE, Source
 from immutable.transports.registry.auth import MOST_ATTEMPTS

@@ -1,0 +1,1 @@
+"""What vouches for what was built: signatures."""

@@ -1,0 +1,1 @@
+"""The verbs that build: load, plan, realise, lock, copy, verify, and the remote cache."""

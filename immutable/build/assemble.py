@@ -1,0 +1,126 @@
+"""Layers and a config to the exact bytes of a manifest, config and index. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from immutable.oci import documents as oci
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor, Execution, History, ImageConfig, Index, Manifest
+from immutable.oci.platforms import Platform
+from immutable.spec.derivation import Derivation, Realisation
+from immutable.spec.document import Config, Spec
+
+# What engines take when an image names none; some of them only when asked by name.
+_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@frozen
+class Base:
+    """The image that a spec builds upon, for one platform."""
+
+    name: str
+    digest: Digest
+    config: ImageConfig
+
+
+@frozen
+class PlatformImage:
+    """One platform's image: the values, and the descriptors of their exact bytes."""
+
+    platform: Platform
+    descriptor: Descriptor
+    manifest: Manifest
+    config: ImageConfig
+
+    def documents(self) -> tuple[bytes, bytes]:
+        """Return the bytes of the config and of the manifest."""
+        return self.config.encode(), self.manifest.encode()
+
+
+def assemble(
+    spec: Spec,
+    platform: Platform,
+    created: str,
+    layers: Sequence[tuple[Derivation, Realisation]],
+    base: Base | None,
+) -> PlatformImage:
+    """Return the image that `layers`, bottom first, and the spec's config make.
+
+    `created` is RFC 3339. With a `base`, its config is extended as a Dockerfile's FROM does,
+    and its history stands for its layers.
+    """
+    config = ImageConfig(
+        platform,
+        created,
+        tuple(realisation.diff_id for _, realisation in layers),
+        _execution(spec.config, base.config.execution if base else Execution(env=(_PATH,))),
+        _history(created, layers, base),
+    )
+    data = config.encode()
+    annotations = dict(spec.image.annotations)
+    if base is not None:
+        annotations = {
+            oci.BASE_NAME: base.name, oci.BASE_DIGEST: str(base.digest), **annotations
+        }  # fmt: skip
+    manifest = Manifest(
+        Descriptor(oci.CONFIG, Digest.of(data), len(data)),
+        tuple(realisation.blob for _, realisation in layers),
+        annotations,
+    )
+    data = manifest.encode()
+    descriptor = Descriptor(oci.MANIFEST, Digest.of(data), len(data), platform=platform)
+    return PlatformImage(platform, descriptor, manifest, config)
+
+
+def index(spec: Spec, images: Sequence[PlatformImage]) -> Index:
+    """Return the index over `images`, in the order given."""
+    return Index(tuple(image.descriptor for image in images), spec.image.annotations)
+
+
+def _execution(config: Config, below: Execution) -> Execution:
+    env = {variable.partition("=")[0]: variable for variable in below.env}
+    env.update({name: f"{name}={value}" for name, value in config.env})
+    entrypoint = below.entrypoint if config.entrypoint is None else config.entrypoint
+    cmd = config.cmd
+    if cmd is None:
+        # As in a Dockerfile: a new entrypoint does not want the old one's arguments.
+        cmd = below.cmd if config.entrypoint is None else ()
+    return Execution(
+        user=below.user if config.user is None else config.user,
+        workdir=below.workdir if config.workdir is None else config.workdir,
+        env=tuple(env.values()),
+        entrypoint=entrypoint,
+        cmd=cmd,
+        exposed_ports=tuple(sorted({*below.exposed_ports, *config.expose})),
+        volumes=tuple(sorted({*below.volumes, *config.volumes})),
+        labels={**dict(below.labels), **dict(config.labels)},
+        stop_signal=below.stop_signal if config.stop_signal is None else config.stop_signal,
+        healthcheck=_healthcheck(config) or below.healthcheck,
+    )
+
+
+def _healthcheck(config: Config) -> oci.Healthcheck | None:
+    given = config.healthcheck
+    if given is None:
+        return None
+    test = ("CMD-SHELL", given.shell) if given.shell else ("CMD", *given.cmd)
+    return oci.Healthcheck(
+        test, given.interval, given.timeout, given.start_period, given.retries
+    )  # fmt: skip
+
+
+def _history(
+    created: str, layers: Sequence[tuple[Derivation, Realisation]], base: Base | None
+) -> tuple[History, ...]:
+    """One step a layer, as config.md has it; the base's own steps where they add up."""
+    known = base.config.history if base else ()
+    covered = sum(not step.empty_layer for step in known)
+    if base and covered != len(base.config.diff_ids):
+        known, covered = (), 0
+    # Not the derivation's digest: how a derivation is written down may change between versions
+    # of immutable, and must not change the digest of an image whose bytes are the same.
+    own = (History(created, f"immutable {derivation.kind}") for derivation, _ in layers[covered:])
+    return (*known, *own)

@@ -1,0 +1,115 @@
+"""Whether a spec's image may be put somewhere: never in the place of what it is built from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from attrs import evolve, frozen
+
+from immutable.build.plan import builders, load, lock_path
+from immutable.builders.base import Adopter, Chooser
+from immutable.errors import TransportError
+from immutable.spec.document import Layer, Spec
+from immutable.transports import DiskTransport, Transport
+from immutable.transports.outputs import expect_apart, real, same
+
+
+def expect_place(destination: Transport, spec: Spec) -> None:
+    """Raise TransportError if `spec`'s image must not go to `destination`.
+
+    It must not replace what the image is built from: the spec, its lock, local files, an image
+    that it builds upon, the same of specs beneath; nor become a part of it. Also raises what
+    `DiskTransport.expect_replaceable` does, and SpecError for a spec beneath that cannot be read.
+    """
+    if not isinstance(destination, DiskTransport):
+        return
+    for one in _inputs(spec):
+        one.expect_apart(destination)
+    # Second, as it advises to remove what is in the way.
+    destination.expect_replaceable()
+
+
+def expect_distinct(destinations: Sequence[Transport]) -> None:
+    """Raise TransportError if two destinations are one archive: it holds one image."""
+    files = [one for one in destinations if isinstance(one, DiskTransport) and _is_archive(one)]
+    for number, one in enumerate(files):
+        for other in files[:number]:
+            if same(one.path, other.path):
+                raise TransportError(
+                    f"{one}: expected a file of its own, found that of {other}; "
+                    "give each output another name"
+                )
+
+
+def _is_archive(place: DiskTransport) -> bool:
+    return place.replaces() == place.path
+
+
+@frozen
+class _File:
+    """A file that is read, whatever its content."""
+
+    what: str
+    path: Path
+
+    def expect_apart(self, output: DiskTransport) -> None:
+        expect_apart(output.replaces(), self.path, self.what)
+
+
+@frozen
+class _Source:
+    """What a layer takes from this machine: a file, or what it chooses of a folder."""
+
+    layer: Layer
+    path: Path
+    folder: Path  # the spec's own
+
+    def expect_apart(self, output: DiskTransport) -> None:
+        replaced, source = real(output.replaces()), real(self.path)
+        builder = builders()[self.layer.kind]
+        if source in replaced.parents and isinstance(builder, Chooser):
+            inside = os.fsencode(replaced.relative_to(source))
+            if not builder.chooses(self.layer.options, inside, self.folder):
+                return
+            raise TransportError(
+                f"{output.path}: expected a place that nothing is read from, found the source "
+                f'{self.path} of layer "{self.layer.name}", which would hold the image in the '
+                "next build; choose another place, or exclude it there"
+            )
+        expect_apart(output.replaces(), self.path, f'the source of layer "{self.layer.name}"')
+
+
+@frozen
+class _Image:
+    """An image to build upon, in a layout or an archive."""
+
+    place: DiskTransport
+
+    def expect_apart(self, output: DiskTransport) -> None:
+        # Another name in the same layout replaces nothing.
+        shared = not _is_archive(self.place) and same(self.place.path, output.path)
+        if not shared or getattr(self.place, "ref", "") == getattr(output, "ref", ""):
+            expect_apart(output.replaces(), self.place.path, "the image to build upon,")
+
+
+def _inputs(spec: Spec, above: tuple[Path, ...] = ()) -> Iterator[_File | _Source | _Image]:
+    """Yield what an image is built from; specs in a circle, once each."""
+    path = Path(spec.where)
+    folder = path.parent
+    yield _File("the spec", path)
+    yield _File("the lock", lock_path(spec))
+    for layer in spec.layer:
+        builder = builders()[layer.kind]
+        for taken in builder.paths(layer.options):
+            yield _Source(layer, folder / taken, folder)
+        if not isinstance(builder, Adopter):
+            continue
+        place = builder.on_disk(layer.options)
+        if place is not None:
+            yield _Image(evolve(place, path=folder / place.path))  # type: ignore[misc]
+        beneath = builder.beneath(layer.options)
+        chain = (*above, real(path))
+        if beneath is not None and real(folder / beneath) not in chain:
+            yield from _inputs(load(folder / beneath), chain)

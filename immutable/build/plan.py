@@ -1,0 +1,487 @@
+"""From a spec and its lock to the graph: everything is known, nothing is built yet."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import importlib.metadata
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import evolve, field, frozen
+
+from immutable.build import assemble as image
+from immutable.build.assemble import Base, PlatformImage
+from immutable.builders.accounts import AccountsBuilder
+from immutable.builders.base import Adopter, Builder, Foundation, Scope
+from immutable.config import Config
+from immutable.errors import LockMissing, LockStale, SpecError
+from immutable.oci import canonical
+from immutable.oci.digest import Digest
+from immutable.oci.platforms import Platform
+from immutable.progress import Progress
+from immutable.reading import read_file
+from immutable.sources import git
+from immutable.sources.tree import StatCache, Tree
+from immutable.spec import derivation
+from immutable.spec import document as specs
+from immutable.spec.derivation import Graph, Read, Realisation, Snapshot
+from immutable.spec.document import Spec, Tag
+from immutable.spec.lock import Lock, LockedLayer, stale
+from immutable.spec.lock import parse as parse_lock
+from immutable.store import AbstractStore
+
+_MAX_SPEC: Final = 16 << 20
+_MOST_BENEATH: Final = 32  # specs that build on each other
+
+
+@frozen
+class Input:
+    """A local file or folder that an image is built from and nothing pins.
+
+    It was `named` by a path that may lead through links to its own.
+    """
+
+    named: Path
+    tree: Tree | None = None
+    path: Path = field(init=False)
+
+    @path.default
+    def _follow(self) -> Path:
+        return self.named.resolve()
+
+    def holds(self, path: Path) -> bool:
+        """Tell whether what is at `path`, absolute, gets into the image."""
+        if path == self.path:
+            return True
+        if self.tree is not None:
+            return self.tree.covers(os.fsencode(path))
+        return self.path in path.parents
+
+
+@frozen
+class Plan:
+    """A spec with its lock applied, for some platforms.
+
+    `spec` has its placeholders filled; `created` is the image's time in RFC 3339; `inputs` are
+    those of the specs beneath too.
+    """
+
+    spec: Spec
+    platforms: tuple[Platform, ...]
+    created: str
+    graph: Graph
+    foundations: Mapping[Platform, Foundation]
+    inputs: tuple[Input, ...] = ()
+
+    def assemble(self, platform: Platform, realisations: Sequence[Realisation]) -> PlatformImage:
+        """Return the image of `platform` from the realisations of its layers, bottom first."""
+        base: Base | None = None
+        foundation = self.foundations.get(platform)
+        if foundation is not None:
+            base = foundation.finish(realisations[: len(foundation.layers)])
+        layers = tuple(zip(self.graph.layers(platform), realisations, strict=True))
+        return image.assemble(self.spec, platform, self.created, layers, base)
+
+
+@frozen
+class Draft:
+    """A plan for which local files may have to be read yet.
+
+    The derivations of its graph have stand-in digests where that is so; the settled plan's
+    graph has the same shape.
+    """
+
+    spec: Spec
+    platforms: tuple[Platform, ...]
+    created: str
+    inputs: tuple[Input, ...]
+    _lock: Lock
+    _snapshots: Mapping[str, Snapshot]
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything is known."""
+        return all(snapshot.settle is None for snapshot in self._snapshots.values())
+
+    def graph(self) -> Graph:
+        """Return the graph as far as it is known."""
+        return derivation.instantiate(
+            self.spec,
+            self._lock,
+            builders(),
+            platforms=self.platforms,
+            mtime=int(datetime.datetime.fromisoformat(self.created).timestamp()),
+            snapshots=self._snapshots,
+            accounts=AccountsBuilder(),
+        )
+
+    def settle(self) -> Plan:
+        """Read what has to be read yet, and return the plan."""
+        known = {
+            name: snapshot if snapshot.settle is None else snapshot.settle()
+            for name, snapshot in self._snapshots.items()
+        }
+        graph = evolve(self, snapshots=known).graph()
+        foundations = _foundations(self.spec, builders(), known, self.platforms)
+        return Plan(self.spec, self.platforms, self.created, graph, foundations, self.inputs)
+
+
+class _Builders(Mapping[str, Builder]):
+    """The layer kinds there are, each loaded when it is first asked for."""
+
+    def __init__(self) -> None:
+        points = importlib.metadata.entry_points(group="immutable.builders")
+        self._points = {point.name: point for point in points}
+        self._loaded: dict[str, Builder] = {}
+
+    def __getitem__(self, kind: str) -> Builder:
+        if kind not in self._loaded:
+            self._loaded[kind] = _made(self._points[kind])
+        return self._loaded[kind]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._points))
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+
+def _made(point: importlib.metadata.EntryPoint) -> Builder:
+    try:
+        builder: Builder = point.load()()
+    except Exception as error:  # others' code: it may raise anything
+        raise SpecError(
+            f"layer kind {point.name!r}", [f"{point.value} cannot be loaded: {error!r}"]
+        ) from error
+    return builder
+
+
+class _Options(Mapping[str, type[Any]]):
+    """The options class of each layer kind."""
+
+    def __getitem__(self, kind: str) -> type[Any]:
+        return builders()[kind].options
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(builders())
+
+    def __len__(self) -> int:
+        return len(builders())
+
+
+@functools.cache
+def builders() -> Mapping[str, Builder]:
+    """Return the layer kinds there are, found through the entry points, by name."""
+    return _Builders()
+
+
+def load(path: str | Path) -> Spec:
+    """Return the spec in the file at `path`.
+
+    Raises SpecError with every fault, or if the file cannot be read.
+    """
+    where = str(path)
+    data = read_small(Path(path), where, given=True)
+    return specs.parse(data, _Options(), where)
+
+
+def lock_path(spec: Spec) -> Path:
+    """Return where the spec's lock stands: ``web.lock.toml`` beside ``web.toml``."""
+    return Path(spec.where).with_suffix(".lock.toml")
+
+
+def load_lock(spec: Spec) -> Lock | None:
+    """Return the spec's lock; None if there is none. Raises LockError for a damaged one."""
+    path = lock_path(spec)
+    if not path.exists():
+        return None
+    return parse_lock(read_small(path, str(path)), str(path))
+
+
+def read_small(path: Path, where: str, *, given: bool = False) -> bytes:
+    """Return the content of a file that a person or `lock` wrote; SpecError if it cannot be.
+
+    `given` is one that was named in the call, which may be a pipe (`reading.read_file`).
+    """
+    try:
+        return read_file(path, _MAX_SPEC, given=given)
+    except OSError as error:
+        raise SpecError(where, [f"{error.strerror}"]) from None
+
+
+def reader(folder: Path) -> Read:
+    """Return what reads, for layer kinds, files that stand beside a spec in `folder`."""
+
+    def read(path: str) -> bytes:
+        place = folder / path
+        return read_small(place, str(place))
+
+    return read
+
+
+def platforms_of(spec: Spec, config: Config) -> tuple[Platform, ...]:
+    """Return the spec's platforms, or this machine's where it names none."""
+    if spec.image.platforms:
+        return spec.image.platforms
+    try:
+        return (Platform.of_machine(config.machine),)
+    except ValueError as error:
+        raise SpecError(spec.where, [f"image.platforms: is required here: {error}"]) from None
+
+
+def plan(
+    spec: Spec,
+    store: AbstractStore,
+    config: Config,
+    progress: Progress,
+    *,
+    platforms: Sequence[Platform] = (),
+    tags: Sequence[str] = (),
+) -> Plan:
+    """Return what building `spec` takes, for `platforms` or those it names.
+
+    `tags` are added to the spec's. Raises LockMissing and LockStale, naming the command to
+    run; SpecError for specs that build on each other in a circle; and what builders raise for
+    local files.
+    """
+    return draft(spec, store, config, progress, platforms=platforms, tags=tags).settle()
+
+
+def draft(
+    spec: Spec,
+    store: AbstractStore,
+    config: Config,
+    progress: Progress,
+    *,
+    platforms: Sequence[Platform] = (),
+    tags: Sequence[str] = (),
+    sources: AbstractStore | None = None,
+    offline: bool = False,
+    _above: tuple[Path, ...] = (),
+) -> Draft:
+    """Return what `plan` does, as far as it is known before many local files are read.
+
+    Manifests of images to build upon come from the stores `store` and `sources`, or from where
+    those images are; with `offline`, not from a registry.
+    """
+    chosen = _platforms(spec, platforms, config)
+    inputs: list[Input] = []
+
+    def foundation(path: Path) -> Mapping[Platform, Foundation]:
+        above = _checked_above(spec, path, _above)
+        below = draft(
+            load(path),
+            store,
+            config,
+            progress,
+            platforms=chosen,
+            sources=sources,
+            offline=offline,
+            _above=above,
+        )
+        inputs.extend(below.inputs)
+        return below_foundations(below.settle())
+
+    folder = Path(spec.where).parent
+    own = (Path(spec.where), lock_path(spec))
+    scope = Scope(folder, chosen, config, store, progress, foundation, sources, offline, own)
+    locked = _usable_lock(spec, chosen)
+    spec = evolve_tags(spec, tags)
+    snapshots = _snapshots(spec, locked, builders(), scope)
+    inputs += _inputs(spec, folder, snapshots)
+    facts = _git_facts(spec, folder, inputs, store)
+    created = _created(spec, facts, config, progress)
+    filled = specs.substitute(spec, facts)
+    return Draft(filled, chosen, created, tuple(inputs), locked, snapshots)
+
+
+def _checked_above(spec: Spec, path: Path, above: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Return the specs that stand on the one at `path`, topmost first."""
+    chain = (*above, Path(spec.where).resolve())
+    names = " → ".join(one.name for one in (*chain, path))
+    if path.resolve() in chain:
+        raise SpecError(spec.where, [f"specs build on each other in a circle: {names}"])
+    if len(chain) > _MOST_BENEATH:
+        raise SpecError(spec.where, [f"more than {_MOST_BENEATH} specs on each other: {names}"])
+    return chain
+
+
+def evolve_tags(spec: Spec, tags: Sequence[str]) -> Spec:
+    """Return `spec` with further tags."""
+    if not tags:
+        return spec
+    merged = tuple(dict.fromkeys((*spec.image.tags, *map(specs.checked_tag, tags))))
+    return specs.replaced(spec, image=evolve(spec.image, tags=tuple(map(Tag, merged))))
+
+
+def below_foundations(below: Plan) -> Mapping[Platform, Foundation]:
+    """Return `below` as something to build upon: its layers keep their own compression."""
+
+    def finish(platform: Platform, realisations: Sequence[Realisation]) -> Base:
+        made = below.assemble(platform, realisations)
+        return Base(below.spec.image.name, made.descriptor.digest, made.config)
+
+    return {
+        platform: Foundation(
+            tuple(
+                evolve(layer, compression=layer.compression or below.spec.image.compression)
+                for layer in layers
+            ),
+            functools.partial(finish, platform),
+        )
+        for platform, layers in below.graph.platforms
+    }
+
+
+def _platforms(spec: Spec, wanted: Sequence[Platform], config: Config) -> tuple[Platform, ...]:
+    there = platforms_of(spec, config)
+    if not wanted:
+        return there
+    unknown = [
+        str(platform) for platform in wanted if spec.image.platforms and platform not in there
+    ]
+    if unknown:
+        known = ", ".join(map(str, there))
+        raise SpecError(spec.where, [f"image.platforms: {', '.join(unknown)} is not among {known}"])
+    return tuple(wanted)
+
+
+def _usable_lock(spec: Spec, platforms: Sequence[Platform]) -> Lock:
+    requests = requests_of(spec)
+    locked = load_lock(spec)
+    if locked is None:
+        return _no_lock(spec, requests)
+    reasons = stale(locked, requests, platforms)
+    if reasons:
+        where = lock_path(spec)
+        lines = "\n".join(f"{where}: stale: {reason}" for reason in reasons)
+        raise LockStale(f"{lines}; run `immutable lock {spec.where}`")
+    return locked
+
+
+def _no_lock(spec: Spec, requests: Iterable[str]) -> Lock:
+    """Return an empty lock; raise LockMissing if there are `requests`, by layer, to answer."""
+    if names := ", ".join(sorted(requests)):
+        raise LockMissing(
+            f"{lock_path(spec)}: there is no lock, and {spec.where} takes "
+            f"{names} from outside; run `immutable lock {spec.where}`"
+        )
+    return Lock()
+
+
+def requests_of(spec: Spec) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    """Return what `spec` asks of its lock: layer name → (kind, request).
+
+    Layers of a kind that specs beneath have too are resolved upon those: the digest of what
+    these are locked to is then in the request, as ``beneath``. Raises LockMissing when a spec
+    beneath has no lock, and SpecError for specs that build on each other in a circle.
+    """
+    asked = derivation.requests(spec, builders(), reader(Path(spec.where).parent))
+    grounds: dict[str, list[LockedLayer]] = {}
+    for one in locked_beneath(spec) if asked else ():
+        grounds.setdefault(one.kind, []).append(one)
+    return {
+        name: (kind, {**request, "beneath": _digest(grounds[kind])})
+        if kind in grounds
+        else (kind, request)
+        for name, (kind, request) in asked.items()
+    }
+
+
+def _digest(ground: Iterable[LockedLayer]) -> str:
+    """Return the digest of what is pinned in `ground`; not of why, or of where it was found."""
+    pins: list[canonical.JSON] = [
+        [pin.name, pin.version, pin.architecture, pin.sha256.hex, list(map(str, pin.platforms))]
+        for one in ground
+        for pin in one.pin
+    ]
+    return Digest.of(canonical.encode(pins)).hex
+
+
+def locked_beneath(spec: Spec, _above: tuple[Path, ...] = ()) -> tuple[LockedLayer, ...]:
+    """Return what the specs that `spec` builds upon are locked to, bottom first."""
+    for layer in spec.layer[:1]:
+        kind = builders()[layer.kind]
+        place = kind.beneath(layer.options) if isinstance(kind, Adopter) else None
+        if place is None:
+            continue
+        path = Path(spec.where).parent / place
+        above = _checked_above(spec, path, _above)
+        base = load(path)
+        lower = locked_beneath(base, above)
+        asked = derivation.requests(base, builders(), reader(Path(base.where).parent))
+        locked = load_lock(base) or _no_lock(base, asked)
+        return (*lower, *(one for one in locked.layer if one.name in asked))
+    return ()
+
+
+def _inputs(spec: Spec, folder: Path, snapshots: Mapping[str, Snapshot]) -> Iterator[Input]:
+    yield Input(Path(spec.where).absolute())
+    if lock_path(spec).exists():
+        yield Input(lock_path(spec).absolute())
+    for layer in spec.layer:
+        snapshot = snapshots.get(layer.name)
+        tree = snapshot.data if snapshot and isinstance(snapshot.data, Tree) else None
+        for path in builders()[layer.kind].paths(layer.options):
+            yield Input((folder / path).absolute(), tree)
+
+
+def _git_facts(
+    spec: Spec, folder: Path, inputs: Sequence[Input], stats: StatCache
+) -> Mapping[str, str]:
+    if not spec.placeholders():
+        return {}
+    paths = dict.fromkeys(one.named for one in inputs)
+    return git.facts(folder, paths, lambda path: any(one.holds(path) for one in inputs), stats)
+
+
+def _created(spec: Spec, facts: Mapping[str, str], config: Config, progress: Progress) -> str:
+    created: str = spec.image.created
+    if created == "git":
+        return facts["time"]
+    if created == "source-date-epoch":
+        if config.source_date_epoch is None:
+            raise SpecError(
+                spec.where, ["image.created: the spec wants SOURCE_DATE_EPOCH, which is not set"]
+            )
+        try:
+            moment = datetime.datetime.fromtimestamp(config.source_date_epoch, datetime.UTC)
+        except (OverflowError, ValueError, OSError):
+            raise SpecError(
+                "SOURCE_DATE_EPOCH",
+                [f"expected a time before the year 10000, found {config.source_date_epoch}"],
+            ) from None
+        return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    if config.source_date_epoch is not None:
+        progress.note(
+            "SOURCE_DATE_EPOCH is set and does not count: "
+            f'{spec.where} does not say created = "source-date-epoch"'
+        )
+    return created
+
+
+def _snapshots(
+    spec: Spec, locked: Lock, kinds: Mapping[str, Builder], scope: Scope
+) -> dict[str, Snapshot]:
+    found = {}
+    for layer in spec.layer:
+        snapshot = kinds[layer.kind].scan(layer, locked.find(layer.name), scope)
+        if snapshot is not None:
+            found[str(layer.name)] = snapshot
+    return found
+
+
+def _foundations(
+    spec: Spec,
+    kinds: Mapping[str, Builder],
+    snapshots: Mapping[str, Snapshot],
+    platforms: Sequence[Platform],
+) -> dict[Platform, Foundation]:
+    for layer in spec.layer[:1]:
+        kind = kinds[layer.kind]
+        if isinstance(kind, Adopter):
+            return {p: kind.foundation(snapshots[layer.name], p) for p in platforms}
+    return {}

@@ -1,0 +1,83 @@
+"""The verb `verify`: build again with nothing cached, and compare every digest."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from attrs import frozen
+
+from immutable.build.plan import load
+from immutable.build.schedule import BuiltPlatform, Image, build
+from immutable.config import Config
+from immutable.progress import SILENT, Progress
+from immutable.spec.document import Spec
+from immutable.store import AbstractStore, Store
+
+
+@frozen
+class Difference:
+    """One digest that came out otherwise the second time."""
+
+    place: str
+    expected: str
+    actual: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: expected {self.expected}, found {self.actual}"
+
+
+def verify(
+    spec: Spec | str | Path,
+    store: AbstractStore,
+    *,
+    config: Config | None = None,
+    progress: Progress = SILENT,
+) -> tuple[Image, tuple[Difference, ...]]:
+    """Build `spec` in `store`, then again in an empty scratch store, and compare.
+
+    Returns the image and every difference, in the order of the image's parts; none when the
+    image is reproducible. Pinned sources that `store` holds are not fetched again: they are
+    checked against the lock as they are copied.
+    """
+    config = config or Config.load()
+    spec = spec if isinstance(spec, Spec) else load(spec)
+    image = build(spec, store, config=config, progress=progress)
+    with (
+        tempfile.TemporaryDirectory(prefix="immutable-verify-") as folder,
+        Store.open(Path(folder, "store")) as scratch,
+    ):
+        again = build(spec, scratch, config=config, sources=store, progress=progress)
+        return image, differences(image, again)
+
+
+def differences(one: Image, other: Image) -> tuple[Difference, ...]:
+    """Return every digest in which two builds of one spec differ."""
+    pairs = zip(one.platforms, other.platforms, strict=True)
+    places = [item for pair in pairs for item in _places(*pair)]
+    places.append(("image", str(one.digest), str(other.digest)))
+    return tuple(
+        Difference(place, expected, actual)
+        for place, expected, actual in places
+        if expected != actual
+    )
+
+
+def _places(one: BuiltPlatform, other: BuiltPlatform) -> list[tuple[str, str, str]]:
+    where = str(one.platform)
+    rows = [(f"{where}: number of layers", str(len(one.layers)), str(len(other.layers)))]
+    # A spec beneath can have been edited between the two builds.
+    for a, b in zip(one.layers, other.layers, strict=False):
+        layer = f'{where}: layer "{a.name}"'
+        rows += [
+            (f"{layer}: derivation", str(a.derivation), str(b.derivation)),
+            (f"{layer}: diffID", str(a.diff_id), str(b.diff_id)),
+            (f"{layer}: blob", str(a.blob.digest), str(b.blob.digest)),
+        ]
+    rows.append(
+        (f"{where}: config", str(one.manifest.config.digest), str(other.manifest.config.digest))
+    )
+    rows.append(
+        (f"{where}: manifest", str(one.image.descriptor.digest), str(other.image.descriptor.digest))
+    )
+    return rows

@@ -1,0 +1,1 @@
+"""Versions of images and letting go of them: generations, retention, prune, its targets."""

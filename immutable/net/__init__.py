@@ -1,0 +1,1 @@
+"""HTTP, TLS, retries and pools: what sources and transports share."""

@@ -1,0 +1,1 @@
+"""What the image-spec and distribution-spec say: digests, canonical JSON, platforms, documents."""

@@ -1,0 +1,442 @@
+"""OCI image-spec 1.1 values: descriptors, manifests, indexes, configs and their exact bytes.
+
+`encode` methods give canonical JSON; `decode` functions read documents that others wrote,
+strictly where the standard says MUST and keeping nothing they do not understand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Self, TypeVar
+
+from attrs import evolve, field, frozen
+
+from immutable.errors import ImageError
+from immutable.oci import canonical
+from immutable.oci.digest import Digest
+from immutable.oci.platforms import Platform
+from immutable.redact import cut
+
+INDEX: Final = "application/vnd.oci.image.index.v1+json"
+MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+CONFIG: Final = "application/vnd.oci.image.config.v1+json"
+LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
+LAYER_GZIP: Final = "application/vnd.oci.image.layer.v1.tar+gzip"
+LAYER_ZSTD: Final = "application/vnd.oci.image.layer.v1.tar+zstd"
+
+# What Docker called the same things before OCI took them over, by OCI's name.
+_DOCKER: Final = {
+    "application/vnd.docker.distribution.manifest.list.v2+json": INDEX,
+    "application/vnd.docker.distribution.manifest.v2+json": MANIFEST,
+    "application/vnd.docker.container.image.v1+json": CONFIG,
+    "application/vnd.docker.image.rootfs.diff.tar": LAYER,
+    "application/vnd.docker.image.rootfs.diff.tar.gzip": LAYER_GZIP,
+    "application/vnd.docker.image.rootfs.diff.tar.zstd": LAYER_ZSTD,
+}
+LAYERS: Final = frozenset({LAYER, LAYER_GZIP, LAYER_ZSTD})
+
+REF_NAME: Final = "org.opencontainers.image.ref.name"
+BASE_DIGEST: Final = "org.opencontainers.image.base.digest"
+BASE_NAME: Final = "org.opencontainers.image.base.name"
+
+Pairs = tuple[tuple[str, str], ...]
+T = TypeVar("T")
+
+
+def _pairs(value: Mapping[str, str] | Iterable[tuple[str, str]]) -> Pairs:
+    items = value.items() if isinstance(value, Mapping) else value
+    return tuple(sorted(items))
+
+
+def family(media_type: str) -> str:
+    """Return OCI's name for `media_type`, also where it is Docker's older one."""
+    return _DOCKER.get(media_type, media_type)
+
+
+@frozen
+class Descriptor:
+    """What is referred to: media type, digest, size in bytes (descriptor.md)."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    annotations: Pairs = field(default=(), converter=_pairs)
+    platform: Platform | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """Return the JSON object of this descriptor."""
+        result: dict[str, Any] = {
+            "mediaType": self.media_type,
+            "digest": str(self.digest),
+            "size": self.size,
+        }
+        if self.annotations:
+            result["annotations"] = dict(self.annotations)
+        if self.platform is not None:
+            result["platform"] = _plain_platform(self.platform)
+        return result
+
+    def annotated(self, **annotations: str) -> Self:
+        """Return this descriptor with further annotations."""
+        return evolve(self, annotations={**dict(self.annotations), **annotations})
+
+
+@frozen
+class Manifest:
+    """An image manifest (manifest.md): one platform's config and layers."""
+
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    annotations: Pairs = field(default=(), converter=_pairs)
+    media_type: str = MANIFEST
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes."""
+        document: dict[str, Any] = {
+            "schemaVersion": 2,
+            "mediaType": self.media_type,
+            "config": self.config.plain(),
+            "layers": [layer.plain() for layer in self.layers],
+        }
+        if self.annotations:
+            document["annotations"] = dict(self.annotations)
+        return canonical.encode(document)
+
+
+@frozen
+class Index:
+    """An image index (image-index.md): one manifest for each platform, or a layout's names."""
+
+    manifests: tuple[Descriptor, ...]
+    annotations: Pairs = field(default=(), converter=_pairs)
+    media_type: str = INDEX
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes."""
+        document: dict[str, Any] = {
+            "schemaVersion": 2,
+            "mediaType": self.media_type,
+            "manifests": [manifest.plain() for manifest in self.manifests],
+        }
+        if self.annotations:
+            document["annotations"] = dict(self.annotations)
+        return canonical.encode(document)
+
+
+@frozen
+class Healthcheck:
+    """How an engine asks whether a container works; times in nanoseconds, 0 for the default.
+
+    Not in OCI's config.md; engines read it as Docker's image spec v1.2 has it.
+    """
+
+    test: tuple[str, ...]
+    interval: int = 0
+    timeout: int = 0
+    start_period: int = 0
+    retries: int = 0
+
+    def plain(self) -> dict[str, Any]:
+        """Return the JSON object, without what is at its default."""
+        result = {
+            "Test": list(self.test),
+            "Interval": self.interval,
+            "Timeout": self.timeout,
+            "StartPeriod": self.start_period,
+            "Retries": self.retries,
+        }
+        return {key: value for key, value in result.items() if value}
+
+
+@frozen
+class Execution:
+    """How a container is run: the ``config`` object of config.md."""
+
+    user: str = ""
+    workdir: str = ""
+    env: tuple[str, ...] = ()  # NAME=value
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    exposed_ports: tuple[str, ...] = ()  # port/protocol
+    volumes: tuple[str, ...] = ()
+    labels: Pairs = field(default=(), converter=_pairs)
+    stop_signal: str = ""
+    healthcheck: Healthcheck | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """Return the JSON object, without what is empty."""
+        result: dict[str, Any] = {
+            "User": self.user,
+            "ExposedPorts": {port: {} for port in self.exposed_ports},
+            "Env": list(self.env),
+            "Entrypoint": list(self.entrypoint),
+            "Cmd": list(self.cmd),
+            "Volumes": {path: {} for path in self.volumes},
+            "WorkingDir": self.workdir,
+            "Labels": dict(self.labels),
+            "StopSignal": self.stop_signal,
+            "Healthcheck": self.healthcheck.plain() if self.healthcheck else None,
+        }
+        return {key: value for key, value in result.items() if value}
+
+
+@frozen
+class History:
+    """One step of how an image was made (config.md, "history")."""
+
+    created: str
+    created_by: str
+    empty_layer: bool = False
+
+    def plain(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        result: dict[str, Any] = {"created": self.created, "created_by": self.created_by}
+        if self.empty_layer:
+            result["empty_layer"] = True
+        return result
+
+
+@frozen
+class ImageConfig:
+    """An image config (config.md): platform, how to run it, the diffIDs of its layers."""
+
+    platform: Platform
+    created: str  # RFC 3339
+    diff_ids: tuple[Digest, ...]
+    execution: Execution = Execution()
+    history: tuple[History, ...] = ()
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes."""
+        return canonical.encode(
+            {
+                "created": self.created,
+                **_plain_platform(self.platform),
+                "config": self.execution.plain(),
+                "rootfs": {"type": "layers", "diff_ids": [str(d) for d in self.diff_ids]},
+                "history": [step.plain() for step in self.history],
+            }
+        )
+
+
+def _plain_platform(platform: Platform) -> dict[str, str]:
+    result = {"os": platform.os, "architecture": platform.architecture}
+    if platform.variant:
+        result["variant"] = platform.variant
+    return result
+
+
+def is_index(data: bytes, where: str) -> bool:
+    """Tell whether the JSON document in `data` is an index and no manifest."""
+    return "manifests" in _Document.read(data, where).value
+
+
+def decode_index(data: bytes, where: str) -> Index:
+    """Return the index in `data`; `where` names it in the ImageError for what does not hold."""
+    document = _Document.read(data, where)
+    document.expect_version()
+    document.refuse("layers", "config")
+    manifests = tuple(item.descriptor() for item in document.objects("manifests"))
+    return Index(manifests, document.strings("annotations"), document.own_type(INDEX))
+
+
+def decode_manifest(data: bytes, where: str) -> Manifest:
+    """Return the manifest in `data`; `where` names it in the ImageError for what does not hold."""
+    document = _Document.read(data, where)
+    document.expect_version()
+    document.refuse("manifests")
+    return Manifest(
+        document.object("config").descriptor(),
+        tuple(item.descriptor() for item in document.objects("layers")),
+        document.strings("annotations"),
+        document.own_type(MANIFEST),
+    )
+
+
+def decode_config(data: bytes, where: str) -> ImageConfig:
+    """Return the config in `data`; `where` names it in the ImageError for what does not hold."""
+    document = _Document.read(data, where)
+    rootfs = document.object("rootfs")
+    if rootfs.text("type", "layers") != "layers":
+        raise rootfs.error("type", f"expected layers, found {_found(rootfs.value['type'])}")
+    return ImageConfig(
+        platform=document.platform(),
+        created=document.text("created", "1970-01-01T00:00:00Z"),
+        diff_ids=tuple(rootfs.digests("diff_ids")),
+        execution=_execution(document.object("config", optional=True)),
+        history=tuple(
+            History(
+                step.text("created", "1970-01-01T00:00:00Z"),
+                step.text("created_by", ""),
+                step.flag("empty_layer"),
+            )
+            for step in document.objects("history", optional=True)
+        ),
+    )
+
+
+def _execution(document: _Document) -> Execution:
+    return Execution(
+        user=document.text("User", ""),
+        workdir=document.text("WorkingDir", ""),
+        env=document.texts("Env"),
+        entrypoint=document.texts("Entrypoint"),
+        cmd=document.texts("Cmd"),
+        exposed_ports=document.keys("ExposedPorts"),
+        volumes=document.keys("Volumes"),
+        labels=document.strings("Labels"),
+        stop_signal=document.text("StopSignal", ""),
+        healthcheck=_healthcheck(document.object("Healthcheck", optional=True)),
+    )
+
+
+def _healthcheck(document: _Document) -> Healthcheck | None:
+    test = document.texts("Test")
+    if not test:
+        return None
+    return Healthcheck(
+        test,
+        document.integer("Interval", 0),
+        document.integer("Timeout", 0),
+        document.integer("StartPeriod", 0),
+        document.integer("Retries", 0),
+    )
+
+
+_KINDS: Final[Mapping[type[Any], str]] = {
+    str: "a string",
+    int: "an integer",
+    bool: "true or false",
+    dict: "an object",
+    list: "an array",
+}
+
+
+def _found(value: Any) -> str:
+    if value is None or isinstance(value, dict | list):
+        return "nothing" if value is None else _KINDS[type(value)]
+    return cut(canonical.encode(value).decode(), 80) if not isinstance(value, float) else str(value)
+
+
+@frozen
+class _Document:
+    """A JSON object that others wrote, read field by field; `path` is its place in `where`."""
+
+    where: str
+    value: Mapping[str, Any]
+    path: str = ""
+
+    @classmethod
+    def read(cls, data: bytes, where: str) -> Self:
+        try:
+            value = canonical.decode(data)
+        except ValueError as error:
+            raise ImageError(f"{where}: not JSON: {error}") from None
+        if not isinstance(value, dict):
+            raise ImageError(f"{where}: expected an object, found {_found(value)}")
+        return cls(where, value)
+
+    def error(self, key: str, what: str) -> ImageError:
+        return ImageError(f"{self.where}: {self._place(key)}: {what}")
+
+    def _place(self, key: str) -> str:
+        return f"{self.path}: {key}" if self.path else key
+
+    def _get(self, key: str, kind: type[T], default: T | None) -> T:
+        value = self.value.get(key)
+        if value is None and default is not None:
+            return default
+        return self._expect(key, value, kind)
+
+    def _expect(self, key: str, value: Any, kind: type[T]) -> T:
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise self.error(key, f"expected {_KINDS[kind]}, found {_found(value)}")
+        return value
+
+    def expect_version(self) -> None:
+        version = self.value.get("schemaVersion")
+        if type(version) is not int or version != 2:
+            raise self.error("schemaVersion", f"expected 2, found {_found(version)}")
+
+    def own_type(self, expected: str) -> str:
+        media_type = self.text("mediaType", expected)
+        if family(media_type) != expected:
+            raise self.error("mediaType", f"expected {expected}, found {cut(media_type, 80)}")
+        return media_type
+
+    def refuse(self, *keys: str) -> None:
+        # CVE-2021-41190: a document that is both an index and a manifest means what its
+        # reader likes.
+        for key in keys:
+            if key in self.value:
+                raise self.error(key, "has no place beside its other fields")
+
+    def text(self, key: str, default: str | None = None) -> str:
+        return self._get(key, str, default)
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        value = self._get(key, int, default)
+        if not 0 <= value < 1 << 63:
+            raise self.error(key, f"out of range: {value}")
+        return value
+
+    def flag(self, key: str) -> bool:
+        return self._get(key, bool, False)
+
+    def object(self, key: str, *, optional: bool = False) -> _Document:
+        value = self._get(key, dict, {} if optional else None)
+        return _Document(self.where, value, self._place(key))
+
+    def objects(self, key: str, *, optional: bool = False) -> Iterable[_Document]:
+        for number, item in enumerate(self._get(key, list, [] if optional else None)):
+            self._expect(f"{key}[{number}]", item, dict)
+            yield _Document(self.where, item, self._place(f"{key}[{number}]"))
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        values = self._get(key, list, [])
+        for number, item in enumerate(values):
+            self._expect(f"{key}[{number}]", item, str)
+        return tuple(values)
+
+    def keys(self, key: str) -> tuple[str, ...]:
+        return tuple(sorted(self._get(key, dict, {})))
+
+    def strings(self, key: str) -> Pairs:
+        values = self._get(key, dict, {})
+        for name, item in values.items():
+            self._expect(f"{key}.{name}", item, str)
+        return _pairs(values)
+
+    def _checked(self, key: str, parse: Callable[[str], T], text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise self.error(key, str(error)) from None
+
+    def digests(self, key: str) -> Iterable[Digest]:
+        return [
+            self._checked(f"{key}[{number}]", Digest.parse, text)
+            for number, text in enumerate(self.texts(key))
+        ]
+
+    def platform(self) -> Platform:
+        parts = [self.text("os"), self.text("architecture"), self.text("variant", "")]
+        return self._checked("platform", Platform.parse, "/".join(filter(None, parts)))
+
+    def descriptor(self) -> Descriptor:
+        platform = self.object("platform", optional=True)
+        return Descriptor(
+            self.text("mediaType"),
+            self._checked("digest", Digest.parse, self.text("digest")),
+            self.integer("size"),
+            self.strings("annotations"),
+            platform.known_platform() if platform.value else None,
+        )
+
+    def known_platform(self) -> Platform | None:
+        """Return the platform, or None for one we never build (attestations say unknown)."""
+        parts = [self.text("os"), self.text("architecture"), self.text("variant", "")]
+        try:
+            return Platform.parse("/".join(filter(None, parts)))
+        except ValueError:
+            return None

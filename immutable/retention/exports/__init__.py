@@ -1,6 +1,0 @@
-"""A policy in the words of registries that prune themselves, with a report of what they lack."""
-
-from immutable.retention.exports import ecr, harbor, zot
-from immutable.retention.exports.common import Export
-
-__all__ = ["Export", "ecr", "harbor", "zot"]

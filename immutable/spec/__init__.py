@@ -1,0 +1,1 @@
+"""What people write: types, strict TOML, specs, locks, and the derivations they become."""

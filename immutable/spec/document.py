@@ -1,0 +1,389 @@
+"""Specs: what a person writes, parsed once into frozen values.
+
+`specs/README.md` is the reference of the format.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from attrs import Factory, evolve, field, frozen
+from cattrs.errors import ClassValidationError
+
+from immutable.errors import SpecError
+from immutable.oci.platforms import Platform
+from immutable.redact import quoted
+from immutable.spec import toml as structure
+from immutable.spec import types as notation
+from immutable.spec.toml import FaultError
+from immutable.spec.types import (
+    COMPRESSIONS,
+    EPOCH,
+    NO_ENVIRONMENT,
+    NO_TEXTS,
+    PLACEHOLDER,
+    PLACEHOLDERS,
+    VERSION,
+    AccountID,
+    AccountName,
+    AccountPath,
+    Comment,
+    Compression,
+    Created,
+    Duration,
+    Environment,
+    Glob,
+    ImageName,
+    LayerName,
+    Mode,
+    Owner,
+    Port,
+    Retries,
+    RunAs,
+    Signal,
+    SpecVersion,
+    Tag,
+    Target,
+    Texts,
+    checked_tag,
+    target,
+)
+
+# A NewType's call gives back what it is given.
+# ruff: noqa: RUF009
+
+__all__ = [
+    "COMPRESSIONS",
+    "EPOCH",
+    "PLACEHOLDER",
+    "PLACEHOLDERS",
+    "VERSION",
+    "AccountID",
+    "AccountName",
+    "AccountPath",
+    "Comment",
+    "Compression",
+    "Config",
+    "Created",
+    "Duration",
+    "Environment",
+    "Glob",
+    "Group",
+    "Healthcheck",
+    "Image",
+    "ImageName",
+    "Layer",
+    "LayerName",
+    "Mode",
+    "Owner",
+    "Port",
+    "Retries",
+    "RunAs",
+    "Signal",
+    "Spec",
+    "SpecVersion",
+    "Tag",
+    "Target",
+    "Texts",
+    "User",
+    "accounts",
+    "checked_tag",
+    "owner_ids",
+    "parse",
+    "placed",
+    "replaced",
+    "substitute",
+    "target",
+]
+
+
+@frozen
+class Image:
+    """The ``[image]`` table."""
+
+    name: ImageName
+    platforms: tuple[Platform, ...] = ()
+    tags: tuple[Tag, ...] = ()
+    created: Created = EPOCH
+    compression: Compression = Compression("gzip")
+    annotations: Texts = NO_TEXTS
+
+
+@frozen
+class Layer:
+    """One ``[[layer]]``: `options` is an instance of its kind's own options class."""
+
+    name: LayerName
+    kind: str
+    options: Any
+
+
+@frozen
+class User:
+    """One ``[[user]]``; `gid` and `group` default to a group of the user's own name and id."""
+
+    name: AccountName
+    uid: AccountID
+    gid: AccountID | None = None
+    group: AccountName | None = None
+    groups: tuple[AccountName, ...] = ()
+    home: AccountPath | None = None
+    shell: AccountPath = AccountPath("/usr/sbin/nologin")
+    comment: Comment = Comment("")
+
+
+@frozen
+class Group:
+    """One ``[[group]]``."""
+
+    name: AccountName
+    gid: AccountID
+
+
+@frozen
+class Healthcheck:
+    """``config.healthcheck``: either `cmd`, run as it is, or `shell`, run by ``/bin/sh -c``."""
+
+    cmd: tuple[str, ...] = ()
+    shell: str = ""
+    interval: Duration = Duration(0)
+    timeout: Duration = Duration(0)
+    start_period: Duration = Duration(0)
+    retries: Retries = Retries(0)
+
+
+@frozen
+class Config:
+    """The ``[config]`` table: how a container is run. None means: as the base has it."""
+
+    user: RunAs | None = None
+    workdir: Target | None = None
+    env: Environment = NO_ENVIRONMENT
+    entrypoint: tuple[str, ...] | None = None
+    cmd: tuple[str, ...] | None = None
+    expose: tuple[Port, ...] = ()
+    volumes: tuple[Target, ...] = ()
+    labels: Texts = NO_TEXTS
+    stop_signal: Signal | None = None
+    healthcheck: Healthcheck | None = None
+
+
+@frozen
+class Spec:
+    """A whole spec. `where` names its file in messages and is no part of its value."""
+
+    spec_version: SpecVersion
+    image: Image
+    layer: tuple[Layer, ...] = ()
+    user: tuple[User, ...] = ()
+    group: tuple[Group, ...] = ()
+    config: Config = Factory(Config)
+    where: str = field(default="spec", eq=False, init=False)
+
+    def placeholders(self) -> frozenset[str]:
+        """Return what the spec takes from git: ``sha``, ``tag`` and the like."""
+        texts = [*self.image.tags, *(v for _, v in self.image.annotations)]
+        texts += [v for _, v in self.config.labels]
+        wanted = {match[1] for text in texts for match in PLACEHOLDER.finditer(text)}
+        return frozenset(wanted | ({"time"} if self.image.created == "git" else set()))
+
+
+def parse(data: bytes, kinds: Mapping[str, type[Any]], where: str = "spec") -> Spec:
+    """Return the spec in the TOML document `data`.
+
+    `kinds` gives the options class of each layer kind; `where` names the file in messages.
+    Raises SpecError with every fault, each with its path and, for a misspelt key or kind,
+    the nearest known one.
+    """
+    document = structure.read_toml(data, where)
+    converter = structure.converter()
+    notation.register(converter)
+    converter.register_structure_hook(Layer, lambda value, _: _layer(converter, value, kinds))
+    faults: list[str] = []
+    spec = None
+    try:
+        spec = converter.structure(document, Spec)
+    except ClassValidationError as error:
+        faults += structure.faults(error)
+    faults += _cross_faults(document)
+    if spec is not None and not faults:
+        faults += [*_repeats(spec), *_account_faults(spec)]
+    if faults or spec is None:
+        raise SpecError(where, faults)
+    return placed(spec, where)
+
+
+def substitute(spec: Spec, facts: Mapping[str, str]) -> Spec:
+    """Return `spec` with ``{git.…}`` replaced by `facts`; raise SpecError for a missing one."""
+    faults: list[str] = []
+
+    def fill(text: str, place: str) -> str:
+        def fact(match: re.Match[str]) -> str:
+            value = facts.get(match[1])
+            if value is None:
+                faults.append(f"{place}: {match[0]}: git has no {match[1]} for this commit")
+            return value or ""
+
+        return PLACEHOLDER.sub(fact, text)
+
+    tags = tuple(Tag(fill(t, f"image.tags[{n}]")) for n, t in enumerate(spec.image.tags))
+    annotations = tuple((k, fill(v, f"image.annotations.{k}")) for k, v in spec.image.annotations)
+    labels = tuple((k, fill(v, f"config.labels.{k}")) for k, v in spec.config.labels)
+    for number, tag in enumerate(tags):
+        try:
+            checked_tag(tag)
+        except FaultError as fault:
+            faults.append(f"image.tags[{number}]: {spec.image.tags[number]}: {fault}")
+    if faults:
+        raise SpecError(spec.where, faults)
+    return replaced(
+        spec,
+        image=evolve(spec.image, tags=tuple(dict.fromkeys(tags)), annotations=Texts(annotations)),
+        config=evolve(spec.config, labels=Texts(labels)),
+    )
+
+
+def placed(spec: Spec, where: object) -> Spec:
+    """Return `spec` as that of the file `where`."""
+    result = evolve(spec)
+    object.__setattr__(result, "where", str(where))
+    return result
+
+
+def replaced(spec: Spec, **changes: Any) -> Spec:
+    """Return `spec` with other values, still named by its file."""
+    return placed(evolve(spec, **changes), spec.where)
+
+
+def accounts(spec: Spec) -> tuple[tuple[tuple[User, int], ...], tuple[Group, ...]]:
+    """Return each user with its primary gid, and all groups, those that users imply included."""
+    groups = {group.name: group for group in spec.group}
+    users = []
+    for user in spec.user:
+        name = user.group or user.name
+        if user.gid is not None:
+            gid = user.gid
+            if user.group is None and gid not in {group.gid for group in groups.values()}:
+                groups.setdefault(name, Group(name, gid))
+        elif name in groups:
+            gid = groups[name].gid
+        else:
+            gid = user.uid
+            groups[name] = Group(name, gid)
+        users.append((user, AccountID(gid)))
+    return tuple(users), tuple(groups.values())
+
+
+def owner_ids(spec: Spec, owner: str) -> tuple[int, int]:
+    """Return (uid, gid) of `owner`: ``name``, ``name:group``, ``uid`` or ``uid:gid``.
+
+    Raises ValueError for a name that no ``[[user]]`` or ``[[group]]`` declares.
+    """
+    users, groups = accounts(spec)
+    by_name: dict[str, tuple[int, int]] = {"root": (0, 0)}
+    by_name.update({user.name: (user.uid, gid) for user, gid in users})
+    gids: dict[str, int] = {"root": 0}
+    gids.update({group.name: group.gid for group in groups})
+    name, colon, group = owner.partition(":")
+    if name.isdecimal():
+        uid, gid = int(name), int(name)
+    elif name in by_name:
+        uid, gid = by_name[name]
+    else:
+        raise ValueError(f"no [[user]] is called {name!r}{structure.nearest(name, by_name)}")
+    if colon:
+        if group.isdecimal():
+            gid = int(group)
+        elif group in gids:
+            gid = gids[group]
+        else:
+            raise ValueError(f"no [[group]] is called {group!r}{structure.nearest(group, gids)}")
+    return uid, gid
+
+
+def _layer(made: Any, value: Any, kinds: Mapping[str, type[Any]]) -> Layer:
+    rest = dict(structure.table(value))
+    head = {key: rest.pop(key) for key in ("name", "kind") if key in rest}
+    problems: list[Exception] = []
+    try:
+        named = made.structure(head, _LayerHead)
+    except ClassValidationError as error:
+        problems.append(error)
+    try:
+        kind = _kind(head.get("kind"), kinds)
+        options = made.structure(rest, kinds[kind])
+    except (ClassValidationError, FaultError) as error:
+        problems.append(error)
+    if problems:
+        raise structure.together(problems)
+    return Layer(named.name, kind, options)
+
+
+@frozen
+class _LayerHead:
+    name: LayerName
+    kind: Any = None  # `_kind` says what is wrong with it
+
+
+def _kind(value: Any, kinds: Mapping[str, type[Any]]) -> str:
+    if isinstance(value, str) and value in kinds:
+        return value
+    known = f"; expected one of {', '.join(sorted(kinds))}"
+    if value is None:
+        raise FaultError(f"is required{known}", key="kind")
+    if not isinstance(value, str):
+        raise FaultError(f"expected a string, found {structure.found(value)}{known}", key="kind")
+    hint = structure.nearest(value, kinds) or known
+    raise FaultError(f"no layer kind is called {quoted(value)}{hint}", key="kind")
+
+
+_UNIQUE: Final = (("layer", ("name",)), ("user", ("name", "uid")), ("group", ("name", "gid")))
+
+
+def _cross_faults(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong between tables; looks at the raw document, whatever its faults."""
+    for table, keys in _UNIQUE:
+        for key in keys:
+            yield from _duplicates(document.get(table), table, key)
+    config = document.get("config")
+    health = config.get("healthcheck") if isinstance(config, Mapping) else None
+    if isinstance(health, Mapping) and bool(health.get("cmd")) == bool(health.get("shell")):
+        yield "config.healthcheck: expected either cmd or shell, and not empty"
+
+
+def _duplicates(rows: Any, table: str, key: str) -> Iterator[str]:
+    seen: dict[str | int, tuple[int, str | int]] = {}
+    for number, row in enumerate(rows if isinstance(rows, list) else ()):
+        value = row.get(key) if isinstance(row, Mapping) else None
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            continue
+        folded = structure.folded(value) if isinstance(value, str) else value
+        first, present = seen.setdefault(folded, (number, value))
+        if first != number:
+            but = "" if value == present else f", {present!r}, but for case or Unicode form"
+            yield f"{table}[{number}].{key}: {value!r} is already {table}[{first}].{key}{but}"
+
+
+def _account_faults(spec: Spec) -> Iterator[str]:
+    """Yield where the groups that users imply take the id of another, declared or implied."""
+    users, groups = accounts(spec)
+    names: dict[int, str] = {}
+    for group in groups:
+        present = names.setdefault(group.gid, group.name)
+        if present != group.name:
+            number = next(
+                n for n, (user, _) in enumerate(users) if (user.group or user.name) == group.name
+            )
+            yield (
+                f"user[{number}]: its own group {group.name!r} would have the id {group.gid} of "
+                f"the group {present!r}; give it a gid or a group"
+            )
+
+
+def _repeats(spec: Spec) -> Iterator[str]:
+    for key, values in (("platforms", spec.image.platforms), ("tags", spec.image.tags)):
+        for number, value in enumerate(values):
+            if value in values[:number]:
+                yield f"image.{key}[{number}]: {str(value)!r} is there already"

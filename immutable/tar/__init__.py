@@ -1,6 +1,0 @@
-"""Tar streams: `writer` turns entries into bytes, `reader` bytes into entries, strictly."""
-
-from immutable.tar.reader import Member, read
-from immutable.tar.writer import BLOCK, END, chunks, header
-
-__all__ = ["BLOCK", "END", "Member", "chunks", "header", "read"]
