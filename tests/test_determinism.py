@@ -19,11 +19,11 @@ import pytest
 
 import immutable
 from immutable import Config, MemoryStore, Store, lock
+from tests.build.test_schedule import APP, GOLDEN, everything
 from tests.support import needs
 from tests.support.archives import gzipped
 from tests.support.debian import DATE, DebianMirror, File
 from tests.support.specs import contents, fill, layer, text, write
-from tests.test_build import APP, GOLDEN, everything
 
 ROOT = Path(immutable.__file__).parents[1]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import pythons
-from tests.support.pythons import Python
+from tests.long import pythons
+from tests.long.pythons import Python
 from tests.test_specs import DIGESTS
 
 

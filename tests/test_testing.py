@@ -12,10 +12,10 @@ from immutable.errors import SourceError
 from immutable.oci.digest import Digest
 from immutable.store import MemoryStore
 from immutable.testing import assert_reproducible
+from tests.build.test_schedule import TOOL, everything
 from tests.support import kinds
 from tests.support.specs import CONFIG, build, fill, layer, write
 from tests.support.web import WebServer
-from tests.test_build import TOOL, everything
 
 
 def test_a_good_spec_passes_and_gives_its_image(tmp_path: Path) -> None:
