@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
+from immutable.builders.base import BaseImage
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, Execution, History, ImageConfig, Index, Manifest
@@ -15,15 +16,6 @@ from immutable.spec.document import Config, Spec
 
 # What engines take when an image names none; some of them only when asked by name.
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-@frozen
-class Base:
-    """The image that a spec builds upon, for one platform."""
-
-    name: str
-    digest: Digest
-    config: ImageConfig
 
 
 @frozen
@@ -45,7 +37,7 @@ def assemble(
     platform: Platform,
     created: str,
     layers: Sequence[tuple[Derivation, Realisation]],
-    base: Base | None,
+    base: BaseImage | None,
 ) -> PlatformImage:
     """Return the image that `layers`, bottom first, and the spec's config make.
 
@@ -113,7 +105,7 @@ def _healthcheck(config: Config) -> oci.Healthcheck | None:
 
 
 def _history(
-    created: str, layers: Sequence[tuple[Derivation, Realisation]], base: Base | None
+    created: str, layers: Sequence[tuple[Derivation, Realisation]], base: BaseImage | None
 ) -> tuple[History, ...]:
     """One step a layer, as config.md has it; the base's own steps where they add up."""
     known = base.config.history if base else ()

@@ -13,9 +13,9 @@ from typing import Any, Final
 from attrs import evolve, field, frozen
 
 from immutable.build import assemble as image
-from immutable.build.assemble import Base, PlatformImage
+from immutable.build.assemble import PlatformImage
 from immutable.builders.accounts import AccountsBuilder
-from immutable.builders.base import Adopter, Builder, Foundation, Scope
+from immutable.builders.base import Adopter, BaseImage, Builder, Foundation, Scope
 from immutable.config import Config
 from immutable.errors import LockMissing, LockStale, SpecError
 from immutable.oci import canonical
@@ -78,7 +78,7 @@ class Plan:
 
     def assemble(self, platform: Platform, realisations: Sequence[Realisation]) -> PlatformImage:
         """Return the image of `platform` from the realisations of its layers, bottom first."""
-        base: Base | None = None
+        base: BaseImage | None = None
         foundation = self.foundations.get(platform)
         if foundation is not None:
             base = foundation.finish(realisations[: len(foundation.layers)])
@@ -320,9 +320,9 @@ def evolve_tags(spec: Spec, tags: Sequence[str]) -> Spec:
 def below_foundations(below: Plan) -> Mapping[Platform, Foundation]:
     """Return `below` as something to build upon: its layers keep their own compression."""
 
-    def finish(platform: Platform, realisations: Sequence[Realisation]) -> Base:
+    def finish(platform: Platform, realisations: Sequence[Realisation]) -> BaseImage:
         made = below.assemble(platform, realisations)
-        return Base(below.spec.image.name, made.descriptor.digest, made.config)
+        return BaseImage(below.spec.image.name, made.descriptor.digest, made.config)
 
     return {
         platform: Foundation(

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Final
 
 from attrs import define, field, frozen
 
-from immutable.attest.signing import PublicKey, SecretKey
+from immutable.attest.signing import sign, vouches
 from immutable.config import Config
 from immutable.errors import BlobMissing, ImmutableError, RegistryError, StoreError, TransportError
 from immutable.net.attempts import Run, in_threads
@@ -29,6 +29,7 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, Manifest
 from immutable.progress import Progress
 from immutable.spec.derivation import Realisation
+from immutable.spec.keys import PublicKey, SecretKey
 from immutable.store import AbstractStore, layers
 from immutable.transports.registry.client import UNTOLD, Client
 from immutable.transports.registry.transport import RegistryImage
@@ -93,7 +94,7 @@ class CacheReader:
         if (realisation.derivation, realisation.encoder) != (derivation, encoder):
             raise TransportError(f"{self.client.where}: the entry of another derivation")
         if not any(
-            key.vouches(realisation, signature) for key in self.trusted for signature in signatures
+            vouches(key, realisation, signature) for key in self.trusted for signature in signatures
         ):
             raise TransportError(
                 f"{self.client.where}: an entry that no trusted key signed; `immutable key trust` "
@@ -148,7 +149,7 @@ class CacheWriter:
             self.client.upload(source, realisation.blob, advance)
         if not self.client.has_blob(config):
             self.client.upload(source, config)
-        signature = base64.b64encode(self.key.sign(realisation)).decode()
+        signature = base64.b64encode(sign(realisation, self.key)).decode()
         manifest = Manifest(
             config, (realisation.blob,), {SIGNATURES: f"{self.key.name}:{signature}"}
         ).encode()
@@ -168,7 +169,7 @@ class CacheWriter:
         if found is None or found[0] != realisation:
             return False
         public = self.key.public
-        return any(public.vouches(realisation, signature) for signature in found[1])
+        return any(vouches(public, realisation, signature) for signature in found[1])
 
 
 @frozen

@@ -13,11 +13,12 @@ from typing import Any, BinaryIO, ClassVar, Protocol, runtime_checkable
 
 from attrs import frozen
 
-from immutable.build.assemble import Base
 from immutable.config import Config
 from immutable.content.entries import Entry
 from immutable.errors import SpecError
 from immutable.net.fetch import Fetcher, Wanted
+from immutable.oci.digest import Digest
+from immutable.oci.documents import ImageConfig
 from immutable.oci.platforms import Platform
 from immutable.progress import Progress
 from immutable.spec.derivation import Derivation, Facts, Read, Realisation, Snapshot
@@ -25,6 +26,15 @@ from immutable.spec.document import Layer, Spec, owner_ids
 from immutable.spec.lock import LockedLayer
 from immutable.store import AbstractStore
 from immutable.transports.outputs import DiskTransport
+
+
+@frozen
+class BaseImage:
+    """The image that a spec builds upon, for one platform."""
+
+    name: str
+    digest: Digest
+    config: ImageConfig
 
 
 @frozen
@@ -36,7 +46,7 @@ class Foundation:
     """
 
     layers: tuple[Derivation, ...]
-    finish: Callable[[Sequence[Realisation]], Base]
+    finish: Callable[[Sequence[Realisation]], BaseImage]
 
 
 @frozen

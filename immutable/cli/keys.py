@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from immutable.attest.signing import PublicKey, check_name
 from immutable.cli import output
 from immutable.cli.shell import Group, Shell, pass_shell
+from immutable.spec.keys import PublicKey, check_name
 
 
 def _name(ctx: click.Context, param: click.Parameter, value: str) -> str:  # noqa: ARG001

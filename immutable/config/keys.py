@@ -24,7 +24,6 @@ from typing import BinaryIO, Final
 
 from attrs import frozen
 
-from immutable.attest.signing import PublicKey, SecretKey
 from immutable.config.private import (
     expect_private,
     expect_private_folder,
@@ -34,6 +33,7 @@ from immutable.config.private import (
 from immutable.errors import SpecError
 from immutable.reading import read_with_status
 from immutable.redact import quoted
+from immutable.spec.keys import PublicKey, SecretKey
 
 _SECRET: Final = "IMMUTABLE_SECRET_KEY_FILE"  # noqa: S105 - the name of a variable
 _TRUSTED: Final = "IMMUTABLE_TRUSTED_KEYS"

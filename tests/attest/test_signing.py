@@ -1,16 +1,15 @@
-"""Keys that vouch for realisations."""
-
-import base64
+"""Signatures of realisations."""
 
 import pytest
 from attrs import evolve
 
 from immutable.attest import signing
-from immutable.attest.signing import PublicKey, SecretKey
+from immutable.attest.signing import sign, vouches
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
 from immutable.spec.derivation import Realisation
+from immutable.spec.keys import PublicKey, SecretKey
 
 # RFC 8032, 7.1, test 1: the secret key and its public key.
 SECRET = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
@@ -24,46 +23,12 @@ RECORD = Realisation(
 )
 
 
-def test_the_public_key_is_the_standards() -> None:
-    assert PublicKey("ci", PUBLIC) == SecretKey("ci", SECRET).public
-
-
-def test_keys_are_written_and_read() -> None:
-    secret = SecretKey.generate("ci-1")
-    assert secret == SecretKey.parse(secret.reveal() + "\n")
-    assert secret.public == PublicKey.parse(str(secret.public))
-    assert secret != SecretKey.generate("ci-1")
-
-
-def test_no_secret_is_shown() -> None:
-    secret = SecretKey("ci", SECRET)
-    assert base64.b64encode(SECRET).decode() not in repr(secret) + str(secret)
-    with pytest.raises(ValueError, match="expected a secret key") as caught:
-        SecretKey.parse(f"ci {base64.b64encode(SECRET).decode()}")
-    assert base64.b64encode(SECRET).decode() not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "ci", "ci:", ":QUJD", "ci:QUJD", "c i:" + "A" * 43 + "=", "ci:" + "A" * 42 + "!="],
-)
-def test_what_is_no_key(text: str) -> None:
-    with pytest.raises(ValueError, match="expected a public key like NAME:BASE64"):
-        PublicKey.parse(text)
-
-
-@pytest.mark.parametrize("name", ["", "-ci", "c:i", "a/b", "x" * 101, "é"])
-def test_names_that_cannot_be(name: str) -> None:
-    with pytest.raises(ValueError, match="expected a name"):
-        SecretKey.generate(name)
-
-
 def test_a_signature_covers_all_of_a_record() -> None:
     key = SecretKey("ci", SECRET)
-    signature = key.sign(RECORD)
+    signature = sign(RECORD, key)
     assert 64 == len(signature)
-    assert signature == key.sign(RECORD)
-    assert key.public.vouches(RECORD, signature)
+    assert signature == sign(RECORD, key)
+    assert vouches(key.public, RECORD, signature)
     other = Digest.of(b"other")
     for changed in (
         evolve(RECORD, derivation=other),
@@ -73,8 +38,8 @@ def test_a_signature_covers_all_of_a_record() -> None:
         evolve(RECORD, blob=evolve(RECORD.blob, size=5)),
         evolve(RECORD, blob=evolve(RECORD.blob, media_type=oci.LAYER_ZSTD)),
     ):
-        assert not key.public.vouches(changed, signature)
-    assert not SecretKey.generate("ci").public.vouches(RECORD, signature)
+        assert not vouches(key.public, changed, signature)
+    assert not vouches(SecretKey.generate("ci").public, RECORD, signature)
 
 
 def test_the_signed_bytes_are_the_released_ones() -> None:
@@ -86,4 +51,4 @@ def test_the_signed_bytes_are_the_released_ones() -> None:
 
 @pytest.mark.parametrize("signature", [b"", b"short", bytes(64), bytes(65)])
 def test_what_is_no_signature(signature: bytes) -> None:
-    assert not PublicKey("ci", PUBLIC).vouches(RECORD, signature)
+    assert not vouches(PublicKey("ci", PUBLIC), RECORD, signature)

@@ -8,7 +8,8 @@ import pytest
 from attrs import evolve
 
 from immutable.build import assemble as image
-from immutable.build.assemble import Base, assemble
+from immutable.build.assemble import assemble
+from immutable.builders.base import BaseImage
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, Execution, Healthcheck, History, ImageConfig
@@ -53,13 +54,13 @@ BELOW = Execution(
 )
 
 
-def base(*history: History, count: int = 2, execution: Execution = BELOW) -> Base:
+def base(*history: History, count: int = 2, execution: Execution = BELOW) -> BaseImage:
     ids = tuple(made.diff_id for _, made in layers(count))
     config = ImageConfig(AMD64, "2020-01-01T00:00:00Z", ids, execution, history)
-    return Base("base", Digest.of(b"base"), config)
+    return BaseImage("base", Digest.of(b"base"), config)
 
 
-def execution(text: str, below: Base | None = None) -> Execution:
+def execution(text: str, below: BaseImage | None = None) -> Execution:
     return assemble(spec(text), AMD64, EPOCH, layers(2), below).config.execution
 
 

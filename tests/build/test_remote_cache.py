@@ -14,7 +14,7 @@ import pytest
 from attrs import evolve, frozen
 
 import immutable
-from immutable.attest.signing import SecretKey
+from immutable.attest.signing import sign
 from immutable.build.remote_cache import RECORD, SIGNATURES, RemoteCache, _tag
 from immutable.build.schedule import Image
 from immutable.build.verify import verify
@@ -25,6 +25,7 @@ from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, Manifest
 from immutable.spec.derivation import Realisation
+from immutable.spec.keys import SecretKey
 from immutable.store import AbstractStore
 from immutable.store.memory import MemoryStore
 from immutable.transports.registry.client import Client
@@ -275,7 +276,7 @@ def test_an_unsigned_entry(place: Place) -> None:
 def test_a_signature_of_another_record(place: Place) -> None:
     there = place.share()
     one, two = record_of(there, 0), record_of(there, 1)
-    put_entry(place, evolve(one, diff_id=two.diff_id, blob=two.blob), TRUSTED.sign(one))
+    put_entry(place, evolve(one, diff_id=two.diff_id, blob=two.blob), sign(one, TRUSTED))
     here, notes = place.build(TRUSTED)
     assert ([False, True], there.digest) == (fetched(here), here.digest)
     assert "an entry that no trusted key signed" in notes[0]
@@ -284,7 +285,7 @@ def test_a_signature_of_another_record(place: Place) -> None:
 def test_the_entry_of_another_derivation(place: Place) -> None:
     there = place.share()
     one, two = record_of(there, 0), record_of(there, 1)
-    put_entry(place, two, TRUSTED.sign(two), tag=_tag(one.derivation, one.encoder))
+    put_entry(place, two, sign(two, TRUSTED), tag=_tag(one.derivation, one.encoder))
     here, notes = place.build(TRUSTED)
     assert ([False, True], there.digest) == (fetched(here), here.digest)
     assert "the entry of another derivation" in notes[0]
@@ -293,7 +294,7 @@ def test_the_entry_of_another_derivation(place: Place) -> None:
 def test_a_layer_that_does_not_unpack_to_what_was_signed(place: Place) -> None:
     there = place.share()
     wrong = evolve(record_of(there), diff_id=Digest.of(b"another tar"))
-    put_entry(place, wrong, TRUSTED.sign(wrong))
+    put_entry(place, wrong, sign(wrong, TRUSTED))
     here, notes = place.build(TRUSTED)
     assert ([False, True], there.digest) == (fetched(here), here.digest)
     assert "diffID: expected" in notes[0]
@@ -311,7 +312,7 @@ def test_a_layer_that_does_not_unpack_to_what_was_signed(place: Place) -> None:
 def test_what_is_no_entry(place: Place, config: bytes, media_type: str, said: str) -> None:
     there = place.share()
     record = record_of(there)
-    put_entry(place, record, TRUSTED.sign(record), config=config, media_type=media_type)
+    put_entry(place, record, sign(record, TRUSTED), config=config, media_type=media_type)
     here, notes = place.build(TRUSTED)
     assert ([False, True], there.digest) == (fetched(here), here.digest)
     assert said in notes[0]
@@ -358,7 +359,7 @@ def test_verify_exposes_a_cache_that_lies(place: Place) -> None:
     one, two = record_of(there, 0), record_of(there, 1)
     # Whoever is trusted says that one layer is the other: nothing in the bytes speaks against it.
     lie = evolve(one, diff_id=two.diff_id, blob=two.blob)
-    put_entry(place, lie, TRUSTED.sign(lie))
+    put_entry(place, lie, sign(lie, TRUSTED))
     here, notes = place.build(TRUSTED)
     assert ([True, True], []) == (fetched(here), notes)
     assert there.digest != here.digest

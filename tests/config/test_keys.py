@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from immutable.attest.signing import SecretKey
 from immutable.config import private
 from immutable.config.keys import Keys, read_keys
 from immutable.errors import SpecError
+from immutable.spec.keys import SecretKey
 from tests.support.command import Shell
 
 CI, OTHER = (SecretKey.generate(name).public for name in ("ci", "other"))

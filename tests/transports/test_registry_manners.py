@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 import pytest
 from attrs import define, evolve
 
-from immutable.attest.signing import SecretKey
 from immutable.build.remote_cache import RemoteCache
 from immutable.config import Registries
 from immutable.errors import RegistryError, TagTaken
@@ -18,6 +17,7 @@ from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
 from immutable.spec.derivation import Realisation
+from immutable.spec.keys import SecretKey
 from immutable.store import MemoryStore
 from immutable.transports import copy
 from immutable.transports.registry.names import RegistryName

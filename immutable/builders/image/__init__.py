@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from attrs import field, frozen
 
-from immutable.build.assemble import Base
-from immutable.builders.base import Foundation, Inputs, LockScope, Scope
+from immutable.builders.base import BaseImage, Foundation, Inputs, LockScope, Scope
 from immutable.builders.image.pinned import Layer as PinnedLayer
 from immutable.builders.image.pinned import Pinned, PlatformBase, documents, read
 from immutable.builders.image.places import InRegistry, OnDisk, OtherSpec, Place, parse
@@ -162,7 +161,7 @@ def _offers(source: Source, platform: Platform, given: LockScope) -> bool:
 
 
 def _foundation(base: PlatformBase, pinned: Pinned, name: str) -> Foundation:
-    found = Base(pinned.place.base_name, base.manifest, base.config)
+    found = BaseImage(pinned.place.base_name, base.manifest, base.config)
     derivations = tuple(_derivation(layer, pinned, name) for layer in base.layers)
     return Foundation(derivations, lambda _: found)
 
