@@ -11,8 +11,8 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
+from immutable.build.instantiate import parts_of
 from immutable.build.plan import (
-    builders,
     load,
     load_lock,
     lock_path,
@@ -22,12 +22,12 @@ from immutable.build.plan import (
     requests_of,
 )
 from immutable.builders.base import Foundation, LockScope, Scope
+from immutable.builders.registry import builders
 from immutable.config import Config
 from immutable.errors import SpecError
 from immutable.net.fetch import Fetcher
 from immutable.oci.platforms import Platform
 from immutable.progress import SILENT, Progress
-from immutable.spec.derivation import Divisible, parts_of
 from immutable.spec.document import Layer, Spec
 from immutable.spec.lock import Lock, LockedLayer, Pin, dumps
 from immutable.spec.lock import stale as stale_because
@@ -157,7 +157,7 @@ def _answer(
     kind = builders()[layer.kind]
     answer = evolve(kind.lock(layer, given), request=requests[layer.name][1])
     most = parts_of(layer, kind)
-    if most is None or not isinstance(kind, Divisible):
+    if most is None or not kind.divisible:
         return answer
     same = previous is not None and previous.request.get("layers") == most
     room = max(1, most - kind.loose)

@@ -7,13 +7,12 @@ from contextlib import closing, contextmanager
 
 from attrs import define, evolve, field
 
-from immutable.builders.image import AS_IS
 from immutable.content import tar
 from immutable.content.archives.decompress import open_stream
 from immutable.content.entries import Entry, Inline, Kind, above, overlay_mark, parent, show
 from immutable.content.tar import Member
 from immutable.errors import EntryError
-from immutable.spec.derivation import Realisation
+from immutable.spec.derivation import AS_IS, Realisation
 from immutable.store import AbstractStore
 
 _WHITEOUT = b".wh."

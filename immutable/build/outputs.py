@@ -8,8 +8,8 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from immutable.build.plan import builders, load, lock_path
-from immutable.builders.base import Adopter, Chooser
+from immutable.build.plan import load, lock_path
+from immutable.builders.registry import builders
 from immutable.errors import TransportError
 from immutable.spec.document import Layer, Spec
 from immutable.transports import DiskTransport, Transport
@@ -69,7 +69,7 @@ class _Source:
     def expect_apart(self, output: DiskTransport) -> None:
         replaced, source = real(output.replaces()), real(self.path)
         builder = builders()[self.layer.kind]
-        if source in replaced.parents and isinstance(builder, Chooser):
+        if source in replaced.parents:
             inside = os.fsencode(replaced.relative_to(source))
             if not builder.chooses(self.layer.options, inside, self.folder):
                 return
@@ -104,8 +104,6 @@ def _inputs(spec: Spec, above: tuple[Path, ...] = ()) -> Iterator[_File | _Sourc
         builder = builders()[layer.kind]
         for taken in builder.paths(layer.options):
             yield _Source(layer, folder / taken, folder)
-        if not isinstance(builder, Adopter):
-            continue
         place = builder.on_disk(layer.options)
         if place is not None:
             yield _Image(evolve(place, path=folder / place.path))  # type: ignore[misc]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import importlib.metadata
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,8 +13,9 @@ from attrs import evolve, field, frozen
 
 from immutable.build import assemble as image
 from immutable.build.assemble import PlatformImage
-from immutable.builders.accounts import AccountsBuilder
-from immutable.builders.base import Adopter, BaseImage, Builder, Foundation, Scope
+from immutable.build.instantiate import instantiate, requests
+from immutable.builders.base import BaseImage, Builder, Foundation, Read, Scope
+from immutable.builders.registry import builders, options
 from immutable.config import Config
 from immutable.errors import LockMissing, LockStale, SpecError
 from immutable.oci import canonical
@@ -25,9 +25,8 @@ from immutable.progress import Progress
 from immutable.reading import read_file
 from immutable.sources import git
 from immutable.sources.tree import StatCache, Tree
-from immutable.spec import derivation
 from immutable.spec import document as specs
-from immutable.spec.derivation import Graph, Read, Realisation, Snapshot
+from immutable.spec.derivation import Graph, Realisation, Snapshot
 from immutable.spec.document import Spec, Tag
 from immutable.spec.lock import Lock, LockedLayer, stale
 from immutable.spec.lock import parse as parse_lock
@@ -108,14 +107,13 @@ class Draft:
 
     def graph(self) -> Graph:
         """Return the graph as far as it is known."""
-        return derivation.instantiate(
+        return instantiate(
             self.spec,
             self._lock,
             builders(),
             platforms=self.platforms,
             mtime=int(datetime.datetime.fromisoformat(self.created).timestamp()),
             snapshots=self._snapshots,
-            accounts=AccountsBuilder(),
         )
 
     def settle(self) -> Plan:
@@ -129,55 +127,6 @@ class Draft:
         return Plan(self.spec, self.platforms, self.created, graph, foundations, self.inputs)
 
 
-class _Builders(Mapping[str, Builder]):
-    """The layer kinds there are, each loaded when it is first asked for."""
-
-    def __init__(self) -> None:
-        points = importlib.metadata.entry_points(group="immutable.builders")
-        self._points = {point.name: point for point in points}
-        self._loaded: dict[str, Builder] = {}
-
-    def __getitem__(self, kind: str) -> Builder:
-        if kind not in self._loaded:
-            self._loaded[kind] = _made(self._points[kind])
-        return self._loaded[kind]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._points))
-
-    def __len__(self) -> int:
-        return len(self._points)
-
-
-def _made(point: importlib.metadata.EntryPoint) -> Builder:
-    try:
-        builder: Builder = point.load()()
-    except Exception as error:  # others' code: it may raise anything
-        raise SpecError(
-            f"layer kind {point.name!r}", [f"{point.value} cannot be loaded: {error!r}"]
-        ) from error
-    return builder
-
-
-class _Options(Mapping[str, type[Any]]):
-    """The options class of each layer kind."""
-
-    def __getitem__(self, kind: str) -> type[Any]:
-        return builders()[kind].options
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(builders())
-
-    def __len__(self) -> int:
-        return len(builders())
-
-
-@functools.cache
-def builders() -> Mapping[str, Builder]:
-    """Return the layer kinds there are, found through the entry points, by name."""
-    return _Builders()
-
-
 def load(path: str | Path) -> Spec:
     """Return the spec in the file at `path`.
 
@@ -185,7 +134,7 @@ def load(path: str | Path) -> Spec:
     """
     where = str(path)
     data = read_small(Path(path), where, given=True)
-    return specs.parse(data, _Options(), where)
+    return specs.parse(data, options(), where)
 
 
 def lock_path(spec: Spec) -> Path:
@@ -350,11 +299,11 @@ def _platforms(spec: Spec, wanted: Sequence[Platform], config: Config) -> tuple[
 
 
 def _usable_lock(spec: Spec, platforms: Sequence[Platform]) -> Lock:
-    requests = requests_of(spec)
+    asked = requests_of(spec)
     locked = load_lock(spec)
     if locked is None:
-        return _no_lock(spec, requests)
-    reasons = stale(locked, requests, platforms)
+        return _no_lock(spec, asked)
+    reasons = stale(locked, asked, platforms)
     if reasons:
         where = lock_path(spec)
         lines = "\n".join(f"{where}: stale: {reason}" for reason in reasons)
@@ -379,7 +328,7 @@ def requests_of(spec: Spec) -> dict[str, tuple[str, Mapping[str, Any]]]:
     these are locked to is then in the request, as ``beneath``. Raises LockMissing when a spec
     beneath has no lock, and SpecError for specs that build on each other in a circle.
     """
-    asked = derivation.requests(spec, builders(), reader(Path(spec.where).parent))
+    asked = requests(spec, builders(), reader(Path(spec.where).parent))
     grounds: dict[str, list[LockedLayer]] = {}
     for one in locked_beneath(spec) if asked else ():
         grounds.setdefault(one.kind, []).append(one)
@@ -405,14 +354,14 @@ def locked_beneath(spec: Spec, _above: tuple[Path, ...] = ()) -> tuple[LockedLay
     """Return what the specs that `spec` builds upon are locked to, bottom first."""
     for layer in spec.layer[:1]:
         kind = builders()[layer.kind]
-        place = kind.beneath(layer.options) if isinstance(kind, Adopter) else None
+        place = kind.beneath(layer.options)
         if place is None:
             continue
         path = Path(spec.where).parent / place
         above = _checked_above(spec, path, _above)
         base = load(path)
         lower = locked_beneath(base, above)
-        asked = derivation.requests(base, builders(), reader(Path(base.where).parent))
+        asked = requests(base, builders(), reader(Path(base.where).parent))
         locked = load_lock(base) or _no_lock(base, asked)
         return (*lower, *(one for one in locked.layer if one.name in asked))
     return ()
@@ -482,6 +431,6 @@ def _foundations(
 ) -> dict[Platform, Foundation]:
     for layer in spec.layer[:1]:
         kind = kinds[layer.kind]
-        if isinstance(kind, Adopter):
+        if kind.as_is:
             return {p: kind.foundation(snapshots[layer.name], p) for p in platforms}
     return {}

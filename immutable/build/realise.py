@@ -16,7 +16,7 @@ from typing import BinaryIO, Final
 from attrs import frozen
 
 from immutable.build.lower import LayersBelow
-from immutable.builders.base import Adopter, Builder, Inputs, Scope
+from immutable.builders.base import Builder, Inputs, Scope
 from immutable.content import tar
 from immutable.content.compression import CHUNK, Encoder, cut
 from immutable.content.entries import Arrangement, arrange
@@ -77,9 +77,9 @@ def make(
 
         layers = LayersBelow(scope.store, below)
         inputs = Inputs(scope.store, scratch, layers, scope.progress, scope.config)
-        if isinstance(builder, Adopter):
+        if builder.as_is:
             return tuple(builder.adopt(one, inputs) for one in parts)
-        assert encoder is not None  # noqa: S101 - only adopters have none
+        assert encoder is not None  # noqa: S101 - only layers taken as they are have none
         arrangement = _arranged(derivation, builder, inputs)
         jobs = scope.config.jobs
         made = []

@@ -13,11 +13,10 @@ from attrs import evolve, field, frozen
 
 from immutable.build import assemble as images
 from immutable.build.assemble import PlatformImage
-from immutable.build.plan import Draft, Plan, builders, draft, load
+from immutable.build.plan import Draft, Plan, draft, load
 from immutable.build.realise import make, realise
-from immutable.builders.accounts import AccountsBuilder
-from immutable.builders.base import Adopter, Builder, Foundation, Scope
-from immutable.builders.image import AS_IS
+from immutable.builders.base import Builder, Foundation, Scope
+from immutable.builders.registry import builders
 from immutable.config import Config
 from immutable.content.compression import Encoder, encoder
 from immutable.errors import SourceError
@@ -26,7 +25,7 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, ImageConfig, Index, Manifest
 from immutable.oci.platforms import Platform
 from immutable.progress import SILENT, Progress
-from immutable.spec.derivation import Derivation, Graph, Realisation
+from immutable.spec.derivation import AS_IS, Derivation, Graph, Realisation
 from immutable.spec.document import Spec
 from immutable.store import AbstractStore, Generation
 
@@ -276,7 +275,7 @@ def _offer(
     """Share the layers that were packed here or elsewhere; those of other images are theirs."""
     from immutable.build import remote_cache as cache
 
-    own = {layer.digest for layer in made.graph if not isinstance(_builder(layer), Adopter)}
+    own = {layer.digest for layer in made.graph if not _builder(layer).as_is}
     realisations = [records[digest].realisation for digest in own]
     new = cache.offer_all(realisations, place, store, config, progress)
     progress.note(f"{place}: {new} of {len(realisations)} layers are new there")
@@ -386,14 +385,12 @@ def _built_layer(layer: Derivation, record: Record) -> BuiltLayer:
 
 
 def _builder(derivation: Derivation) -> Builder:
-    if derivation.kind == AccountsBuilder.kind:
-        return AccountsBuilder()
     return builders()[derivation.kind]
 
 
 def _encoder(derivation: Derivation, compression: str) -> Encoder | None:
     """Return the derivation's encoder; None for layers that are taken as they are."""
-    if isinstance(_builder(derivation), Adopter):
+    if _builder(derivation).as_is:
         return None
     return encoder(derivation.compression or compression)
 

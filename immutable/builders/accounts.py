@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from immutable.builders.base import Inputs, LockScope, Scope
+from typing_extensions import override
+
+from immutable.builders import parents
+from immutable.builders.base import Attributes, Builder, Facts, Inputs
 from immutable.builders.parents import HOME_MODE, NO_HOME, home_path
 from immutable.content.entries import Entry, Kind, above, directory, file, show
 from immutable.errors import EntryError
-from immutable.net.fetch import Wanted
-from immutable.spec.derivation import Derivation, Facts, Read, Snapshot
-from immutable.spec.document import Layer, accounts
-from immutable.spec.lock import LockedLayer
+from immutable.spec.derivation import Derivation
+from immutable.spec.document import accounts
 
 _PASSWD, _GROUP = b"etc/passwd", b"etc/group"
 _SHADOW, _GSHADOW = b"etc/shadow", b"etc/gshadow"
@@ -21,29 +22,14 @@ _ROOT_GROUP: Final = "root:x:0:"
 _SHELL: Final = "/usr/sbin/nologin"
 
 
-class AccountsBuilder:
+class AccountsBuilder(Builder):
     """Makes ``/etc/passwd``, ``/etc/group`` and home directories; no kind that specs name."""
 
     kind: ClassVar[str] = "users"
     version: ClassVar[int] = 1
     options: ClassVar[type[Any]] = type(None)
 
-    def request(self, options: Any, read: Read) -> Mapping[str, Any] | None:  # noqa: ARG002
-        """Return None: nothing comes from outside."""
-        return None
-
-    def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
-        """Never called, as there is no request."""
-        raise NotImplementedError
-
-    def paths(self, options: Any) -> tuple[str, ...]:  # noqa: ARG002
-        """Return nothing: nothing comes from this machine."""
-        return ()
-
-    def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:  # noqa: ARG002
-        """Return None: nothing comes from this machine."""
-        return None
-
+    @override
     def derive(self, facts: Facts) -> tuple[Derivation, ...]:
         """Return the one derivation, which reads all layers below."""
         users, groups = accounts(facts.spec)
@@ -72,10 +58,12 @@ class AccountsBuilder:
             ),
         )
 
-    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:  # noqa: ARG002
-        """Return nothing: there is nothing to fetch."""
-        return ()
+    @override
+    def directories(self, derivation: Derivation) -> Iterator[tuple[bytes, Attributes]]:
+        for user in derivation.options["users"]:
+            yield from parents.home(user["name"], user["home"], user["uid"], user["gid"])
 
+    @override
     def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return the account files, extended, and the home directories that are not there.
 

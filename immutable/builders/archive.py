@@ -11,11 +11,20 @@ from typing import Any, BinaryIO, ClassVar, Final
 from urllib.parse import urlsplit
 
 from attrs import evolve, field, frozen
+from typing_extensions import override
 
 from immutable import reading
 from immutable.builders import parents
-from immutable.builders.base import Inputs, LockScope, Scope, owner_of
-from immutable.builders.parents import Attributes
+from immutable.builders.base import (
+    Attributes,
+    Builder,
+    Facts,
+    Inputs,
+    LockScope,
+    Read,
+    Scope,
+    owner_of,
+)
 from immutable.content import tar
 from immutable.content.archives import refuse_special
 from immutable.content.archives.decompress import open_stream
@@ -28,7 +37,7 @@ from immutable.net.fetch import Wanted
 from immutable.oci.digest import Digest
 from immutable.progress import Progress
 from immutable.redact import quoted
-from immutable.spec.derivation import Derivation, Facts, Read, Snapshot
+from immutable.spec.derivation import Derivation, Snapshot
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer, Pin
 from immutable.spec.toml import FaultError, parsed_by
@@ -94,23 +103,21 @@ class _Archive:
     path: Path | None = None
 
 
-class ArchiveBuilder:
+class ArchiveBuilder(Builder):
     """Makes a layer of what an archive holds."""
 
     kind: ClassVar[str] = "archive"
     version: ClassVar[int] = 1
     options: ClassVar[type[Any]] = ArchiveOptions
 
-    def request(self, options: ArchiveOptions, read: Read) -> Mapping[str, Any] | None:  # noqa: ARG002
+    @override
+    def request(self, options: ArchiveOptions, read: Read) -> Mapping[str, Any] | None:
         """Return the URL, unless the spec itself pins it."""
         if options.path is not None or options.sha256 is not None:
             return None
         return {"url": options.url}
 
-    def paths(self, options: ArchiveOptions) -> tuple[str, ...]:  # noqa: ARG002
-        """Return nothing: wherever the archive is, it is pinned."""
-        return ()
-
+    @override
     def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
         """Fetch the URL into the store and pin what came; what is pinned already stays."""
         options: ArchiveOptions = layer.options
@@ -126,6 +133,7 @@ class ArchiveBuilder:
             pins = (Pin(name, "", "", name, size, digest, ("asked for",)),)
         return LockedLayer(layer.name, self.kind, request, given.platforms, (), pins)
 
+    @override
     def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot:
         """Return the pinned digest, with where the archive is."""
         options: ArchiveOptions = layer.options
@@ -138,6 +146,7 @@ class ArchiveBuilder:
         path = None if options.path is None else scope.folder / options.path
         return Snapshot(options.sha256, _Archive(wanted, path))
 
+    @override
     def derive(self, facts: Facts) -> tuple[Derivation, ...]:
         """Return the one derivation, the same for all platforms."""
         options: ArchiveOptions = facts.layer.options
@@ -163,6 +172,7 @@ class ArchiveBuilder:
             ),
         )
 
+    @override
     def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:
         """Return the archive, unless it is read where it lies.
 
@@ -177,6 +187,14 @@ class ArchiveBuilder:
             raise SourceError(f"{archive.path}: no such file")
         return ()
 
+    @override
+    def directories(self, derivation: Derivation) -> Iterator[tuple[bytes, Attributes]]:
+        options = derivation.options
+        if top := _top(options["target"]):
+            yield top, Attributes(parents.usual_mode(top), *options["owner"])
+        yield from parents.again(options)
+
+    @override
     def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return what the archive holds and the globs choose, below the target."""
         assert derivation.snapshot is not None  # noqa: S101 - derive sets it

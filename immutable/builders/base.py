@@ -1,4 +1,4 @@
-"""What a layer kind is: the protocol of builders, and what they are given.
+"""What a layer kind is: the base class of builders, and what they are given.
 
 A kind is found through the entry-point group ``immutable.builders``. A builder turns locked
 inputs into tree entries; it never writes tar bytes, blobs or the store.
@@ -7,11 +7,12 @@ inputs into tree entries; it never writes tar bytes, blobs or the store.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Protocol, runtime_checkable
+from typing import Any, BinaryIO, ClassVar, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from immutable.config import Config
 from immutable.content.entries import Entry
@@ -21,11 +22,34 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import ImageConfig
 from immutable.oci.platforms import Platform
 from immutable.progress import Progress
-from immutable.spec.derivation import Derivation, Facts, Read, Realisation, Snapshot
+from immutable.spec.derivation import Derivation, Realisation, Snapshot
 from immutable.spec.document import Layer, Spec, owner_ids
-from immutable.spec.lock import LockedLayer
+from immutable.spec.lock import IndexPin, LockedLayer, Pin
 from immutable.store import AbstractStore
 from immutable.transports.outputs import DiskTransport
+
+
+@frozen
+class Facts:
+    """All that is known of a layer before anything is built, for one platform.
+
+    `below` are the layers beneath, bottom first, and `kinds` what there is to ask about them.
+    """
+
+    layer: Layer
+    spec: Spec
+    platform: Platform
+    mtime: int
+    pins: tuple[Pin, ...] = ()
+    index: tuple[IndexPin, ...] = ()
+    snapshot: Snapshot | None = None
+    below: tuple[Derivation, ...] = ()
+    kinds: Mapping[str, Builder] = field(factory=dict, repr=False)
+
+
+# Reads a small file that a person or a tool wrote, by its path relative to the spec's folder.
+# Raises SpecError when it cannot be read.
+Read = Callable[[str], bytes]
 
 
 @frozen
@@ -100,6 +124,15 @@ class Below(Protocol):
 
 
 @frozen
+class Attributes:
+    """A directory's permission bits and owner."""
+
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+
+
+@frozen
 class Inputs:
     """What a builder realises a derivation from.
 
@@ -114,72 +147,101 @@ class Inputs:
     config: Config
 
 
-@runtime_checkable
-class Builder(Protocol):
-    """One layer kind.
+class Builder(ABC):
+    """One layer kind: what it is told, what it pins, what it reads, and its entries.
 
     `options` is the attrs class of the kind's own keys in the spec; `version` rises when the
-    same derivation would give another tar.
+    same derivation would give another tar. A kind says what is its own; the rest is here.
     """
 
     kind: ClassVar[str]
-    version: ClassVar[int]
+    version: ClassVar[int] = 1
     options: ClassVar[type[Any]]
+    named: ClassVar[bool] = True
+    """Whether specs name the kind; if not, it is the core that puts its layer into an image."""
+    divisible: ClassVar[bool] = False
+    """Whether its packages can be spread over several layers.
 
-    def request(self, options: Any, read: Read) -> Mapping[str, Any] | None:
+    Then its options have `layers`, the most of them or None, and its derivations a pin for each
+    source.
+    """
+    loose: ClassVar[bool] = False
+    """Whether a divided layer holds files that belong to no single package."""
+    as_is: ClassVar[bool] = False
+    """Whether its layers are another image's, taken as they are; see `foundation` and `adopt`."""
+
+    # What it pins
+
+    def request(self, options: Any, read: Read) -> Mapping[str, Any] | None:  # noqa: ARG002
         """Return the part of `options` that a lock answers, as plain values; None for nothing.
 
         `read` gives the content of a file, by its path relative to the spec's folder.
         """
+        return None
 
     def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
-        """Resolve and pin what `layer` takes from outside."""
+        """Resolve and pin what `layer` takes from outside; asked only where there is a request."""
+        raise NotImplementedError(f"{self.kind}: a kind with a request has to answer it")
 
-    def paths(self, options: Any) -> tuple[str, ...]:
+    def origin(self, pin: Pin) -> str:
+        """Return what a package is made from together with others: they change together."""
+        return pin.name
+
+    # What it reads
+
+    def paths(self, options: Any) -> tuple[str, ...]:  # noqa: ARG002
         """Return the local paths, relative to the spec's folder, that a layer takes unpinned."""
+        return ()
 
-    def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:
-        """Look at what `layer` takes from this machine's disk; None if it takes nothing."""
-
-    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
-        """Return the derivations of a layer, bottom first; pure."""
-
-    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:
-        """Return the derivation's sources, each with where to fetch it from."""
-
-    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
-        """Return the layer's entries, one iterable for each of its sources in order."""
-
-
-@runtime_checkable
-class Chooser(Protocol):
-    """A builder that takes some of what a local folder holds, and leaves the rest."""
-
-    def chooses(self, options: Any, path: bytes, folder: Path) -> bool:
+    def chooses(self, options: Any, path: bytes, folder: Path) -> bool:  # noqa: ARG002
         """Tell whether a file would be taken, by its path within the local folder.
 
         `folder` is the spec's own.
         """
+        return True
 
+    def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:  # noqa: ARG002
+        """Look at what `layer` takes from this machine's disk; None if it takes nothing."""
+        return None
 
-@runtime_checkable
-class Adopter(Protocol):
-    """A builder whose layers are taken as they are, without being packed again."""
+    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:  # noqa: ARG002
+        """Return the derivation's sources, each with where to fetch it from."""
+        return ()
 
-    def beneath(self, options: Any) -> str | None:
+    # What it makes
+
+    @abstractmethod
+    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
+        """Return the derivations of a layer, bottom first; pure."""
+
+    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+        """Return the layer's entries, one iterable for each of its sources in order."""
+        raise NotImplementedError(f"{self.kind}: a kind makes entries, or takes layers as they are")
+
+    def directories(self, derivation: Derivation) -> Iterator[tuple[bytes, Attributes]]:  # noqa: ARG002
+        """Yield, by path, what the layer says of directories, as far as its derivation tells."""
+        yield from ()
+
+    # Another image's layers, for kinds that are `as_is`
+
+    def beneath(self, options: Any) -> str | None:  # noqa: ARG002
         """Return the path of the spec whose layers are taken; None if they are no spec's."""
+        return None
 
-    def on_disk(self, options: Any) -> DiskTransport | None:
+    def on_disk(self, options: Any) -> DiskTransport | None:  # noqa: ARG002
         """Return the layout or archive that layers are taken from; None for anything else.
 
         Its path is relative to the spec's folder.
         """
+        return None
 
     def foundation(self, snapshot: Snapshot, platform: Platform) -> Foundation:
         """Return what the layer brings for `platform`."""
+        raise NotImplementedError(f"{self.kind}: no kind whose layers are taken as they are")
 
     def adopt(self, derivation: Derivation, inputs: Inputs) -> Realisation:
         """Verify the layer's blob, put it into the store, and return its record."""
+        raise NotImplementedError(f"{self.kind}: no kind whose layers are taken as they are")
 
 
 def owner_of(spec: Spec, layer: Layer, owner: str | None, place: str = "owner") -> list[int]:

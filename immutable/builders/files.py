@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Final
 
 from attrs import field, frozen
+from typing_extensions import override
 
 from immutable.builders import parents
-from immutable.builders.base import Inputs, LockScope, Scope, owner_of
-from immutable.builders.parents import Attributes
+from immutable.builders.base import Attributes, Builder, Facts, Inputs, Scope, owner_of
 from immutable.content.entries import (
     MAX_PATH,
     Entry,
@@ -25,11 +25,10 @@ from immutable.content.entries import (
     symlink,
 )
 from immutable.errors import SourceError
-from immutable.net.fetch import Wanted
 from immutable.oci.digest import Digest
 from immutable.sources.ignoring import IgnoreFile
 from immutable.sources.tree import Choice, Tree
-from immutable.spec.derivation import Derivation, Facts, Read, Snapshot
+from immutable.spec.derivation import Derivation, Snapshot
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer
 from immutable.spec.toml import FaultError, parsed_by
@@ -115,30 +114,25 @@ class FilesOptions:
             raise FaultError("expected a source to apply it to", key="ignore-file")
 
 
-class FilesBuilder:
+class FilesBuilder(Builder):
     """Makes a layer of files from this machine and from the spec."""
 
     kind: ClassVar[str] = "files"
     version: ClassVar[int] = 1
     options: ClassVar[type[Any]] = FilesOptions
 
-    def request(self, options: FilesOptions, read: Read) -> Mapping[str, Any] | None:  # noqa: ARG002
-        """Return None: nothing comes from outside."""
-        return None
-
-    def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
-        """Never called, as there is no request."""
-        raise NotImplementedError
-
+    @override
     def paths(self, options: FilesOptions) -> tuple[str, ...]:
         """Return the source, and what says what to leave out of it."""
         return tuple(filter(None, (options.source, options.ignore_file)))
 
+    @override
     def chooses(self, options: FilesOptions, path: bytes, folder: Path) -> bool:
         """Tell whether the globs and the ignore file choose `path`."""
         return Choice(options.include, options.exclude, _ignore_file(options, folder))(path)
 
-    def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:  # noqa: ARG002
+    @override
+    def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:
         """List the files that are chosen; read them, unless packing does that better."""
         options: FilesOptions = layer.options
         if not options.source:
@@ -176,6 +170,7 @@ class FilesBuilder:
             return settle()
         return Snapshot(Digest.of(b"unread " + layer.name.encode()), tree, settle)
 
+    @override
     def derive(self, facts: Facts) -> tuple[Derivation, ...]:
         """Return the one derivation, the same for all platforms."""
         options: FilesOptions = facts.layer.options
@@ -202,11 +197,19 @@ class FilesBuilder:
             ),
         )
 
-    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:  # noqa: ARG002
-        """Return nothing: there is nothing to fetch."""
-        return ()
+    @override
+    def directories(self, derivation: Derivation) -> Iterator[tuple[bytes, Attributes]]:
+        options = derivation.options
+        if derivation.snapshot is not None:
+            yield from _folders(derivation.snapshot.data, options)
+        yield from parents.again(options)
+        for one in options["entries"]:
+            if one["directory"]:
+                place = _path(one["path"])
+                yield place, Attributes(_or(one["mode"], parents.usual_mode(place)), *one["owner"])
 
-    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:  # noqa: ARG002
+    @override
+    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return the tree's entries, then those of the spec."""
         options = derivation.options
         above = parents.entries(options)
@@ -227,6 +230,16 @@ def _own(scope: Scope, source: Path) -> Iterable[bytes]:
         for place in (path.resolve(), path.parent.resolve() / path.name):
             if top in place.parents:
                 yield os.fsencode(place.relative_to(top))
+
+
+def _folders(tree: Tree, options: Mapping[str, Any]) -> Iterator[tuple[bytes, Attributes]]:
+    """Yield the folders of the tree, and the target, unless that is the root."""
+    top, given = _path(options["target"]), options["directory-mode"]
+    if tree.is_folder and top:
+        yield top, Attributes(_or(given, parents.usual_mode(top)), *options["owner"])
+    for path, kind, mode, _, _ in tree.items():
+        if kind is Kind.DIRECTORY:
+            yield _below(top, path), Attributes(_or(given, mode), *options["owner"])
 
 
 def _parents(options: FilesOptions, facts: Facts) -> dict[bytes, Attributes]:

@@ -13,11 +13,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from attrs import frozen
-
-from immutable.content.entries import CUSTOMARY_MODES, Entry, Kind, directory, safe_path
-from immutable.sources.tree import Tree
-from immutable.spec.derivation import Derivation, Facts
+from immutable.builders.base import Attributes, Facts
+from immutable.content.entries import CUSTOMARY_MODES, Entry, directory, safe_path
 from immutable.spec.document import Spec, accounts
 
 HOME_MODE: Final = 0o700
@@ -27,20 +24,11 @@ NO_HOME: Final = (b"", b"nonexistent")
 _SYSTEM: Final = frozenset(b"bin boot dev etc lib lib64 proc run sbin sys usr".split())
 
 
-@frozen
-class Attributes:
-    """A directory's permission bits and owner."""
-
-    mode: int = 0o755
-    uid: int = 0
-    gid: int = 0
-
-
 def known(facts: Facts) -> dict[bytes, Attributes]:
     """Return what is said of directories before the layer of `facts` comes: path → attributes."""
     found = dict(_homes(facts.spec))
     for derivation in facts.below:
-        found.update(_described(derivation))
+        found.update(facts.kinds[derivation.kind].directories(derivation))
     return found
 
 
@@ -68,13 +56,20 @@ def entries(options: Mapping[str, Any]) -> dict[bytes, Entry]:
     return {entry.path: entry for entry in made}
 
 
+def again(options: Mapping[str, Any]) -> Iterator[tuple[bytes, Attributes]]:
+    """Yield what a layer repeats of directories, from what `option` put into its options."""
+    for path, entry in entries(options).items():
+        yield path, Attributes(entry.mode, entry.uid, entry.gid)
+
+
 def _homes(spec: Spec) -> Iterator[tuple[bytes, Attributes]]:
     """Yield the homes that the last layer would make."""
     for user, gid in accounts(spec)[0]:
-        yield from _home(user.name, user.home, user.uid, gid)
+        yield from home(user.name, user.home, user.uid, gid)
 
 
-def _home(name: str, home: str | None, uid: int, gid: int) -> Iterator[tuple[bytes, Attributes]]:
+def home(name: str, home: str | None, uid: int, gid: int) -> Iterator[tuple[bytes, Attributes]]:
+    """Yield the home of a user, if there is one and it is nobody else's."""
     path = home_path(name, home)
     if path not in NO_HOME and path.split(b"/")[0] not in _SYSTEM:
         yield path, Attributes(HOME_MODE, uid, gid)
@@ -83,49 +78,3 @@ def _home(name: str, home: str | None, uid: int, gid: int) -> Iterator[tuple[byt
 def home_path(name: str, home: str | None) -> bytes:
     """Return the home of the user `name`, which may be left to custom, as an entry's path."""
     return safe_path((home or f"/home/{name}").encode(), reroot=True)
-
-
-def _described(derivation: Derivation) -> Iterator[tuple[bytes, Attributes]]:
-    """Yield the directories that a layer beneath describes, as far as its derivation tells."""
-    options = derivation.options
-    if derivation.kind == "users":
-        for user in options["users"]:
-            yield from _home(user["name"], user["home"], user["uid"], user["gid"])
-    elif derivation.kind == "npm":
-        top = safe_path(options["target"].encode(), reroot=True)
-        for path in filter(None, (top, top + b"/node_modules" if top else b"node_modules")):
-            yield path, Attributes(usual_mode(path), *options["owner"])
-        for path, entry in entries(options).items():
-            yield path, Attributes(entry.mode, entry.uid, entry.gid)
-    elif derivation.kind == "wheels":
-        top = safe_path(options["target"].encode(), reroot=True)
-        yield top, Attributes(usual_mode(top), *options["owner"])
-        for path, entry in entries(options).items():
-            yield path, Attributes(entry.mode, entry.uid, entry.gid)
-    elif derivation.kind in ("files", "archive"):
-        top = safe_path(options["target"].encode(), reroot=True)
-        for path, mode in _folders(derivation, top):
-            place = b"/".join(filter(None, (top, path)))
-            if place:
-                yield place, Attributes(mode, *options["owner"])
-        for path, entry in entries(options).items():
-            yield path, Attributes(entry.mode, entry.uid, entry.gid)
-        for one in options.get("entries", ()):
-            if one["directory"]:
-                place = safe_path(one["path"].encode(), reroot=True)
-                mode = usual_mode(place) if one["mode"] is None else one["mode"]
-                yield place, Attributes(mode, *one["owner"])
-
-
-def _folders(derivation: Derivation, top: bytes) -> Iterator[tuple[bytes, int]]:
-    """Yield (path below the target `top`, mode) of the folders that a layer puts there."""
-    if derivation.kind == "archive":
-        yield b"", usual_mode(top)
-    elif derivation.snapshot is not None:
-        tree: Tree = derivation.snapshot.data
-        given = derivation.options["directory-mode"]
-        if tree.is_folder:
-            yield b"", usual_mode(top) if given is None else given
-        for path, kind, mode, _, _ in tree.items():
-            if kind is Kind.DIRECTORY:
-                yield path, mode if given is None else given

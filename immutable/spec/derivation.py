@@ -7,7 +7,7 @@ this machine, are no part of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, field, frozen
 
@@ -17,8 +17,7 @@ from immutable.oci.documents import Descriptor
 from immutable.oci.platforms import Platform
 
 if TYPE_CHECKING:
-    from immutable.spec.document import Layer, Spec
-    from immutable.spec.lock import IndexPin, Lock, Pin
+    from immutable.spec.lock import IndexPin, Pin
 
 
 @frozen
@@ -119,11 +118,15 @@ class Derivation:
         return hash(self.digest)
 
 
+AS_IS: Final = "as-is"  # what stands for the encoder in the record of another image's layer
+
+
 @frozen
 class Realisation:
     """The record that a derivation gave a layer: diffID of the tar, descriptor of the blob.
 
-    `encoder` is the key of the encoder that made the blob (see `immutable.content.compression`).
+    `encoder` is the key of the encoder that made the blob (see `immutable.content.compression`),
+    or `AS_IS`.
     """
 
     derivation: Digest
@@ -150,124 +153,3 @@ class Graph:
                 if derivation.digest not in seen:
                     seen.add(derivation.digest)
                     yield derivation
-
-
-@frozen
-class Facts:
-    """All that is known of a layer before anything is built, for one platform."""
-
-    layer: Layer
-    spec: Spec
-    platform: Platform
-    mtime: int
-    pins: tuple[Pin, ...] = ()
-    index: tuple[IndexPin, ...] = ()
-    snapshot: Snapshot | None = None
-    below: tuple[Derivation, ...] = ()
-
-
-# Reads a small file that a person or a tool wrote, by its path relative to the spec's folder.
-# Raises SpecError when it cannot be read.
-Read = Callable[[str], bytes]
-
-
-class Kind(Protocol):
-    """The pure half of a builder: what `instantiate` asks of a layer kind."""
-
-    def request(self, options: Any, read: Read) -> Mapping[str, Any] | None:
-        """Return the part of a layer's options that a lock answers; None if nothing is locked."""
-
-    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
-        """Return the layers that `facts.layer` becomes, bottom first."""
-
-
-@runtime_checkable
-class Divisible(Protocol):
-    """A kind whose packages can be spread over several layers.
-
-    Its options have `layers`, the most of them or None, and its derivations a pin for each
-    source. `loose` tells whether its layers hold files that belong to no single package.
-    """
-
-    loose: ClassVar[bool]
-
-    def origin(self, pin: Pin) -> str:
-        """Return what the package is made from together with others: they change together."""
-
-
-def divide(whole: Derivation, *, loose: bool) -> tuple[Derivation, ...]:
-    """Return the parts of a layer, bottom first, as its pins say; itself if they say nothing.
-
-    Parts that have none of its pins are left out; with `loose` there is one more on top.
-    """
-    given = [pin.part for pin in whole.pins if pin.part is not None]
-    if not given or len(given) < len(whole.sources):
-        return (whole,)
-    numbers = sorted(set(given))
-    of = tuple(map(numbers.index, given))
-    count = len(numbers) + loose
-    return tuple(evolve(whole, part=Part(number, count, of)) for number in range(count))
-
-
-def requests(
-    spec: Spec, kinds: Mapping[str, Kind], read: Read
-) -> dict[str, tuple[str, Mapping[str, Any]]]:
-    """Return what `spec` asks of a lock: layer name → (kind, request).
-
-    `read` is for kinds whose request is in a file of its own.
-    """
-    asked: dict[str, tuple[str, Mapping[str, Any]]] = {}
-    for layer in spec.layer:
-        request = kinds[layer.kind].request(layer.options, read)
-        if request is not None:
-            parts = parts_of(layer, kinds[layer.kind])
-            spread = {} if parts is None else {"layers": parts}
-            asked[str(layer.name)] = (layer.kind, {**request, **spread})
-    return asked
-
-
-def parts_of(layer: Layer, kind: Kind) -> int | None:
-    """Return over how many layers at most `layer` is spread; None if it is one."""
-    if not isinstance(kind, Divisible) or layer.options.layers in (None, 1):
-        return None
-    most: int = layer.options.layers
-    return most
-
-
-def instantiate(
-    spec: Spec,
-    lock: Lock,
-    kinds: Mapping[str, Kind],
-    *,
-    platforms: tuple[Platform, ...],
-    mtime: int,
-    snapshots: Mapping[str, Snapshot],
-    accounts: Kind,
-) -> Graph:
-    """Return the derivations of `spec` under `lock`, for each of `platforms`.
-
-    `snapshots` holds, by layer name, what layers take from this machine; `accounts` makes
-    the last layer, which adds the spec's users and groups. `mtime` is in seconds since the
-    epoch.
-    """
-    from immutable.spec.document import Layer, LayerName
-
-    columns = []
-    for platform in platforms:
-        below: tuple[Derivation, ...] = ()
-        for layer in spec.layer:
-            locked = lock.find(layer.name)
-            pins = locked.pins_for(platform) if locked else ()
-            snapshot = snapshots.get(layer.name)
-            index = locked.index if locked else ()
-            facts = Facts(layer, spec, platform, mtime, pins, index, snapshot, below)
-            kind = kinds[layer.kind]
-            made = kind.derive(facts)
-            if isinstance(kind, Divisible):
-                made = tuple(one for whole in made for one in divide(whole, loose=kind.loose))
-            below += made
-        if spec.user or spec.group:
-            last = Layer(LayerName("users"), "users", None)
-            below += accounts.derive(Facts(last, spec, platform, mtime, below=below))
-        columns.append((platform, below))
-    return Graph(tuple(columns))

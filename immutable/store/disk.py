@@ -10,6 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
+from typing_extensions import override
+
 from immutable.errors import BlobMissing, ImageError, StoreError
 from immutable.oci.digest import Digest
 from immutable.oci.documents import REF_NAME, Descriptor
@@ -189,44 +191,48 @@ class Store(AbstractStore):
 
     # Blobs
 
-    def has_blob(self, digest: Digest) -> bool:  # noqa: D102
+    @override
+    def has_blob(self, digest: Digest) -> bool:
         return self._spared_and(self._layout.has, digest)
 
-    def blob_size(self, digest: Digest) -> int:  # noqa: D102
+    @override
+    def blob_size(self, digest: Digest) -> int:
         return self._layout.size(digest)
 
     def blob_path(self, digest: Digest) -> Path:
         """Return where a blob stands, or would."""
         return self._layout.blob_path(digest)
 
-    def open_blob(self, digest: Digest) -> BinaryIO:  # noqa: D102
+    @override
+    def open_blob(self, digest: Digest) -> BinaryIO:
         return self._layout.open_blob(digest)
 
-    def verified(  # noqa: D102
-        self, digest: Digest, size: int | None = None
-    ) -> AbstractContextManager[BinaryIO]:
+    @override
+    def verified(self, digest: Digest, size: int | None = None) -> AbstractContextManager[BinaryIO]:
         return self._layout.verified(digest, size)
 
-    def read_blob(self, digest: Digest, limit: int = MAX_DOCUMENT) -> bytes:  # noqa: D102
+    @override
+    def read_blob(self, digest: Digest, limit: int = MAX_DOCUMENT) -> bytes:
         return self._layout.read(digest, limit)
 
+    @override
     @contextmanager
-    def ingest(self) -> Iterator[Ingest]:  # noqa: D102
+    def ingest(self) -> Iterator[Ingest]:
         if self._leases is None:
             yield _Comparison(self._layout, self._refused())
         else:
             with self._layout.ingest(before=lambda digest: self._spare((digest,))) as blob:
                 yield blob
 
-    def scratch(self) -> AbstractContextManager[BinaryIO]:  # noqa: D102
+    @override
+    def scratch(self) -> AbstractContextManager[BinaryIO]:
         directory = None if self._leases is None else self.root / "tmp"
         return files.scratch(directory)
 
     # What is known about blobs
 
-    def find_realisation(  # noqa: D102
-        self, derivation: Digest, encoder: str
-    ) -> Realisation | None:
+    @override
+    def find_realisation(self, derivation: Digest, encoder: str) -> Realisation | None:
         with self._database.read() as connection:
             row = records.find_realisation(connection, derivation, encoder)
         if row is None:
@@ -241,13 +247,15 @@ class Store(AbstractStore):
                 records.use_realisation(connection, derivation, encoder, now)
         return found if there else None
 
-    def record_realisation(self, realisation: Realisation) -> None:  # noqa: D102
+    @override
+    def record_realisation(self, realisation: Realisation) -> None:
         self.expect_writable()
         self._expect_blob(realisation.blob)
         with self._database.write() as connection:
             records.record_realisation(connection, realisation, int(self._clock()))
 
-    def record_sources(self, digests: Iterable[Digest]) -> None:  # noqa: D102
+    @override
+    def record_sources(self, digests: Iterable[Digest]) -> None:
         if self._leases is None:
             return
         now = int(self._clock())
@@ -258,7 +266,8 @@ class Store(AbstractStore):
             with self._database.write() as connection:
                 records.record_sources(connection, there, now)
 
-    def find_chunks(self, digests: Iterable[Digest], encoder: str) -> dict[Digest, Chunk]:  # noqa: D102
+    @override
+    def find_chunks(self, digests: Iterable[Digest], encoder: str) -> dict[Digest, Chunk]:
         with self._database.read() as connection:
             found = records.find_chunks(connection, digests, encoder)
         blobs = {chunk.blob for chunk in found.values()}
@@ -270,23 +279,27 @@ class Store(AbstractStore):
             if (size := sizes[chunk.blob]) is not None and chunk.offset + chunk.length <= size
         }
 
-    def record_chunks(self, encoder: str, chunks: Mapping[Digest, Chunk]) -> None:  # noqa: D102
+    @override
+    def record_chunks(self, encoder: str, chunks: Mapping[Digest, Chunk]) -> None:
         self.expect_writable()
         with self._database.write() as connection:
             records.record_chunks(connection, encoder, chunks)
 
-    def load_stats(self, root: bytes) -> dict[bytes, tuple[Signature, Digest]]:  # noqa: D102
+    @override
+    def load_stats(self, root: bytes) -> dict[bytes, tuple[Signature, Digest]]:
         with self._database.read() as connection:
             return records.load_stats(connection, root)
 
-    def save_stats(self, root: bytes, rows: Stats) -> None:  # noqa: D102
+    @override
+    def save_stats(self, root: bytes, rows: Stats) -> None:
         if self._leases is not None:
             with self._database.write() as connection:
                 records.save_stats(connection, root, rows)
 
     # Images
 
-    def commit_generation(  # noqa: D102
+    @override
+    def commit_generation(
         self,
         name: str,
         descriptor: Descriptor,
@@ -311,21 +324,23 @@ class Store(AbstractStore):
                 expect_free(name, profiles.tags(name), tags, descriptor.digest)
             return profiles.commit(name, descriptor, tags, created)
 
-    def generations(self, name: str) -> tuple[Generation, ...]:  # noqa: D102
+    @override
+    def generations(self, name: str) -> tuple[Generation, ...]:
         with self._database.read() as connection:
             return Profiles(connection).generations(name)
 
-    def images(self) -> tuple[Generation, ...]:  # noqa: D102
+    @override
+    def images(self) -> tuple[Generation, ...]:
         with self._database.read() as connection:
             return Profiles(connection).images()
 
-    def set_current(self, name: str, number: int) -> Generation:  # noqa: D102
+    @override
+    def set_current(self, name: str, number: int) -> Generation:
         with self._naming() as profiles:
             return profiles.set_current(name, number)
 
-    def tag(  # noqa: D102
-        self, name: str, tag: str, digest: Digest, *, replace: bool = True
-    ) -> Generation:
+    @override
+    def tag(self, name: str, tag: str, digest: Digest, *, replace: bool = True) -> Generation:
         check_tag(tag)
         with self._naming() as profiles:
             generation = profiles.with_digest(name, digest)
@@ -334,26 +349,31 @@ class Store(AbstractStore):
             profiles.set_tag(name, tag, generation.descriptor)
             return profiles.generation(name, generation.number)
 
-    def untag(self, name: str, tag: str) -> None:  # noqa: D102
+    @override
+    def untag(self, name: str, tag: str) -> None:
         with self._naming() as profiles:
             profiles.untag(name, tag)
 
-    def pin(self, name: str, number: int, *, pinned: bool = True) -> Generation:  # noqa: D102
+    @override
+    def pin(self, name: str, number: int, *, pinned: bool = True) -> Generation:
         with self._naming() as profiles:
             return profiles.pin(name, number, pinned=pinned)
 
-    def forget(self, name: str, numbers: Iterable[int]) -> None:  # noqa: D102
+    @override
+    def forget(self, name: str, numbers: Iterable[int]) -> None:
         with self._naming() as profiles:
             profiles.forget(name, numbers)
 
-    def resolve(self, reference: str) -> Descriptor:  # noqa: D102
+    @override
+    def resolve(self, reference: str) -> Descriptor:
         found = super().resolve(reference)
         # What was found may be gone by the time that it is in the lease; then there is less.
         while self._spare((found.digest,)):
             found = super().resolve(reference)
         return found
 
-    def references(self) -> dict[str, Descriptor]:  # noqa: D102
+    @override
+    def references(self) -> dict[str, Descriptor]:
         result: dict[str, Descriptor] = {}
         # What we named ourselves can be had without a whole index.json.
         with suppress(ImageError):
@@ -365,10 +385,12 @@ class Store(AbstractStore):
             ours = Profiles(connection).references()
         return result | {name: bare(descriptor) for name, descriptor in ours.items()}
 
-    def lease(self) -> AbstractContextManager[None]:  # noqa: D102
+    @override
+    def lease(self) -> AbstractContextManager[None]:
         return nullcontext() if self._leases is None else self._leases.held()
 
-    def sweep(  # noqa: D102
+    @override
+    def sweep(
         self,
         *,
         caches: bool = True,
@@ -389,7 +411,8 @@ class Store(AbstractStore):
             reserve.keep(self.root)
         return swept
 
-    def info(self) -> StoreInfo:  # noqa: D102
+    @override
+    def info(self) -> StoreInfo:
         sizes = [size for _, size in self._layout.blobs()]
         with self._database.read() as connection:
             images, generations, realisations, chunks, sources = (

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import BinaryIO, cast
 
 from attrs import define, evolve, field
+from typing_extensions import override
 
 from immutable.errors import BlobMissing, ImageNotFound
 from immutable.oci.digest import Digest
@@ -101,39 +102,43 @@ class MemoryStore(AbstractStore):
 
     # Blobs
 
-    def has_blob(self, digest: Digest) -> bool:  # noqa: D102
+    @override
+    def has_blob(self, digest: Digest) -> bool:
         with self._lock:
             self._spare(digest)
             return digest in self._blobs
 
-    def blob_size(self, digest: Digest) -> int:  # noqa: D102
+    @override
+    def blob_size(self, digest: Digest) -> int:
         return len(self._blob(digest))
 
-    def open_blob(self, digest: Digest) -> BinaryIO:  # noqa: D102
+    @override
+    def open_blob(self, digest: Digest) -> BinaryIO:
         return io.BytesIO(self._blob(digest))
 
-    def verified(  # noqa: D102
-        self, digest: Digest, size: int | None = None
-    ) -> AbstractContextManager[BinaryIO]:
+    @override
+    def verified(self, digest: Digest, size: int | None = None) -> AbstractContextManager[BinaryIO]:
         return verifying(self.open_blob(digest), f"blob {digest}", digest, size)
 
-    def read_blob(self, digest: Digest, limit: int = MAX_DOCUMENT) -> bytes:  # noqa: D102
+    @override
+    def read_blob(self, digest: Digest, limit: int = MAX_DOCUMENT) -> bytes:
         return read_verified(self.open_blob(digest), f"blob {digest}", digest, limit)
 
+    @override
     @contextmanager
-    def ingest(self) -> Iterator[Ingest]:  # noqa: D102
+    def ingest(self) -> Iterator[Ingest]:
         yield _MemoryIngest(self._put)
 
+    @override
     @contextmanager
-    def scratch(self) -> Iterator[BinaryIO]:  # noqa: D102
+    def scratch(self) -> Iterator[BinaryIO]:
         with tempfile.TemporaryFile() as file:
             yield cast("BinaryIO", file)
 
     # What is known about blobs
 
-    def find_realisation(  # noqa: D102
-        self, derivation: Digest, encoder: str
-    ) -> Realisation | None:
+    @override
+    def find_realisation(self, derivation: Digest, encoder: str) -> Realisation | None:
         with self._lock:
             found = self._realisations.get((derivation, encoder))
             if found is None or not self.has_blob(found.blob.digest):
@@ -141,20 +146,23 @@ class MemoryStore(AbstractStore):
             self._use(found.blob.digest)
             return found
 
-    def record_realisation(self, realisation: Realisation) -> None:  # noqa: D102
+    @override
+    def record_realisation(self, realisation: Realisation) -> None:
         key = (realisation.derivation, realisation.encoder)
         with self._lock:
             self._expect_blob(realisation.blob)
             self._realisations[key] = evolve(realisation, blob=bare(realisation.blob))
             self._use(realisation.blob.digest)
 
-    def record_sources(self, digests: Iterable[Digest]) -> None:  # noqa: D102
+    @override
+    def record_sources(self, digests: Iterable[Digest]) -> None:
         with self._lock:
             for digest in filter(self.has_blob, digests):
                 self._sources.add(digest)
                 self._use(digest)
 
-    def find_chunks(self, digests: Iterable[Digest], encoder: str) -> dict[Digest, Chunk]:  # noqa: D102
+    @override
+    def find_chunks(self, digests: Iterable[Digest], encoder: str) -> dict[Digest, Chunk]:
         result = {}
         with self._lock:
             for digest in digests:
@@ -165,18 +173,22 @@ class MemoryStore(AbstractStore):
                     result[digest] = chunk
         return result
 
-    def record_chunks(self, encoder: str, chunks: Mapping[Digest, Chunk]) -> None:  # noqa: D102
+    @override
+    def record_chunks(self, encoder: str, chunks: Mapping[Digest, Chunk]) -> None:
         self._chunks.update({(digest, encoder): chunk for digest, chunk in chunks.items()})
 
-    def load_stats(self, root: bytes) -> dict[bytes, tuple[Signature, Digest]]:  # noqa: D102
+    @override
+    def load_stats(self, root: bytes) -> dict[bytes, tuple[Signature, Digest]]:
         return dict(self._stats.get(root, {}))
 
-    def save_stats(self, root: bytes, rows: Stats) -> None:  # noqa: D102
+    @override
+    def save_stats(self, root: bytes, rows: Stats) -> None:
         self._stats[root] = {path: row for path, row in rows.items() if storable(row[0])}
 
     # Images
 
-    def commit_generation(  # noqa: D102
+    @override
+    def commit_generation(
         self,
         name: str,
         descriptor: Descriptor,
@@ -197,23 +209,25 @@ class MemoryStore(AbstractStore):
             image.tags.update(dict.fromkeys(tags, descriptor))
             return image.at(image.current)
 
-    def generations(self, name: str) -> tuple[Generation, ...]:  # noqa: D102
+    @override
+    def generations(self, name: str) -> tuple[Generation, ...]:
         with self._lock:
             return self._image(name).generations
 
-    def images(self) -> tuple[Generation, ...]:  # noqa: D102
+    @override
+    def images(self) -> tuple[Generation, ...]:
         with self._lock:
             return tuple(image.at(image.current) for _, image in sorted(self._images.items()))
 
-    def set_current(self, name: str, number: int) -> Generation:  # noqa: D102
+    @override
+    def set_current(self, name: str, number: int) -> Generation:
         with self._lock:
             image = self._image(name)
             image.current = image.at(number).number
             return image.at(number)
 
-    def tag(  # noqa: D102
-        self, name: str, tag: str, digest: Digest, *, replace: bool = True
-    ) -> Generation:
+    @override
+    def tag(self, name: str, tag: str, digest: Digest, *, replace: bool = True) -> Generation:
         check_tag(tag)
         with self._lock:
             image = self._image(name)
@@ -225,24 +239,28 @@ class MemoryStore(AbstractStore):
                     return image.at(generation.number)
         raise ImageNotFound(f"{name}@{digest}: in no generation of {name}")
 
-    def untag(self, name: str, tag: str) -> None:  # noqa: D102
+    @override
+    def untag(self, name: str, tag: str) -> None:
         with self._lock:
             image = self._image(name)
             if tag not in image.tags:
                 raise no_such_tag(name, tag, image.tags)
             del image.tags[tag]
 
-    def pin(self, name: str, number: int, *, pinned: bool = True) -> Generation:  # noqa: D102
+    @override
+    def pin(self, name: str, number: int, *, pinned: bool = True) -> Generation:
         with self._lock:
             image = self._image(name)
             image.by_number[number] = evolve(image.at(number), pinned=pinned)
             return image.at(number)
 
-    def forget(self, name: str, numbers: Iterable[int]) -> None:  # noqa: D102
+    @override
+    def forget(self, name: str, numbers: Iterable[int]) -> None:
         with self._lock:
             self._image(name).forget(numbers)
 
-    def references(self) -> dict[str, Descriptor]:  # noqa: D102
+    @override
+    def references(self) -> dict[str, Descriptor]:
         result: dict[str, Descriptor] = {}
         with self._lock:
             for name, image in self._images.items():
@@ -253,8 +271,9 @@ class MemoryStore(AbstractStore):
                     result[str(Reference(name, tag=tag))] = descriptor
         return result
 
+    @override
     @contextmanager
-    def lease(self) -> Iterator[None]:  # noqa: D102
+    def lease(self) -> Iterator[None]:
         with self._lock:
             self._holders += 1
         try:
@@ -265,13 +284,15 @@ class MemoryStore(AbstractStore):
                 if not self._holders:
                     self._spared.clear()
 
-    def resolve(self, reference: str) -> Descriptor:  # noqa: D102
+    @override
+    def resolve(self, reference: str) -> Descriptor:
         with self._lock:
             found = super().resolve(reference)
             self._spare(found.digest)
         return found
 
-    def sweep(  # noqa: D102
+    @override
+    def sweep(
         self,
         *,
         caches: bool = True,
@@ -324,7 +345,8 @@ class MemoryStore(AbstractStore):
         if self._used.get(digest, 0) <= now - USE:
             self._used[digest] = now
 
-    def info(self) -> StoreInfo:  # noqa: D102
+    @override
+    def info(self) -> StoreInfo:
         with self._lock:
             return StoreInfo(
                 root=None,

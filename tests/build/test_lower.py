@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 
 from immutable.build import lower
 from immutable.build.lower import LayersBelow
-from immutable.builders.image import AS_IS
 from immutable.content.entries import Entry, Kind
 from immutable.errors import ArchiveError, DigestMismatch, EntryError
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, ImageConfig, Manifest
-from immutable.spec.derivation import Realisation
+from immutable.spec.derivation import AS_IS, Realisation
 from immutable.store import MemoryStore
 from immutable.transports import copy
 from tests.support import needs

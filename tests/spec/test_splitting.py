@@ -14,13 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import immutable
+from immutable.build.instantiate import divide
 from immutable.build.plan import load_lock
 from immutable.build.schedule import BuiltPlatform, Image
 from immutable.config import Config
 from immutable.content.entries import Arrangement, Entry, Kind, arrange, directory, file
 from immutable.errors import LockError, LockStale, SpecError
 from immutable.oci.digest import Digest
-from immutable.spec.derivation import Derivation, Part, divide
+from immutable.spec.derivation import Derivation, Part
 from immutable.spec.lock import Lock, LockedLayer, Pin, dumps, parse
 from immutable.spec.splitting import Package, assign, divided
 from immutable.store import AbstractStore, Store

@@ -9,13 +9,14 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
-from immutable.builders.base import Inputs
+from immutable.builders.base import Facts, Inputs
 from immutable.builders.debian import DebianBuilder, DebianOptions
+from immutable.builders.registry import builders
 from immutable.config import Config
 from immutable.content.entries import Arrangement, Entry, Inline, Kind, arrange
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
-from immutable.spec.derivation import Derivation, Facts
+from immutable.spec.derivation import Derivation
 from immutable.spec.document import Image, Layer, Spec
 from immutable.spec.lock import Pin
 from immutable.spec.types import ImageName, LayerName, PackageRequest, SpecVersion
@@ -134,7 +135,9 @@ def build(
     layer = Layer(LayerName("runtime"), builder.kind, chosen)
     spec = Spec(SpecVersion(1), Image(ImageName("test")))
     beneath = (below.derivation,) if below else ()
-    (derivation,) = builder.derive(Facts(layer, spec, platform, mtime, pins, below=beneath))
+    (derivation,) = builder.derive(
+        Facts(layer, spec, platform, mtime, pins, below=beneath, kinds=builders())
+    )
     with ExitStack() as stack:
         inputs = Inputs(
             store=store,

@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,13 +14,12 @@ from typing import Any, ClassVar
 import pytest
 from attrs import frozen
 
-from immutable.build.plan import builders
-from immutable.builders.base import Inputs, LockScope, Scope
+from immutable.builders.base import Builder, Facts, Inputs, LockScope, Read
+from immutable.builders.registry import builders
 from immutable.content.entries import Entry, Kind, file
 from immutable.errors import SourceError
-from immutable.net.fetch import Wanted
 from immutable.oci.digest import Digest
-from immutable.spec.derivation import Derivation, Facts, Read, Snapshot
+from immutable.spec.derivation import Derivation
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer, Pin
 
@@ -32,31 +31,16 @@ class Options:
     text: str = ""
 
 
-class Plain:
+class Plain(Builder):
     """A layer of one file; the others differ from it in `entries`."""
 
     kind: ClassVar[str] = "test-plain"
     version: ClassVar[int] = 1
     options: ClassVar[type[Any]] = Options
 
-    def request(self, options: Any, read: Read) -> Mapping[str, Any] | None:
-        return None
-
-    def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
-        raise NotImplementedError
-
-    def paths(self, options: Any) -> tuple[str, ...]:
-        return ()
-
-    def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:
-        return None
-
     def derive(self, facts: Facts) -> tuple[Derivation, ...]:
         text = facts.layer.options.text
         return (Derivation(self.kind, 1, facts.mtime, {"text": text}, name=facts.layer.name),)
-
-    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:
-        return ()
 
     def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         return [[file(b"file", derivation.options["text"].encode())]]

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from attrs import evolve, field, frozen
 
-from immutable.builders.base import Inputs
+from immutable.builders.base import Facts, Inputs
+from immutable.builders.registry import builders
 from immutable.builders.wheels import WheelsBuilder, WheelsOptions
 from immutable.config import Config
 from immutable.content.entries import Arrangement, Entry, Inline, Kind, arrange
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
-from immutable.spec.derivation import Derivation, Facts
+from immutable.spec.derivation import Derivation
 from immutable.spec.document import Image, Layer, Spec, User
 from immutable.spec.lock import Pin
 from immutable.spec.types import AccountID, AccountName, ImageName, LayerName, SpecVersion
@@ -149,7 +150,7 @@ def derive(*wheels: Made, below: tuple[Derivation, ...] = (), **options: Any) ->
     layer = Layer(LayerName("dependencies"), "wheels", chosen)
     user = User(AccountName("web"), AccountID(1001))
     spec = Spec(SpecVersion(1), Image(ImageName("test")), user=(user,))
-    facts = Facts(layer, spec, AMD64, 7, tuple(map(pin, wheels)), below=below)
+    facts = Facts(layer, spec, AMD64, 7, tuple(map(pin, wheels)), below=below, kinds=builders())
     (derivation,) = WheelsBuilder().derive(facts)
     return derivation
 

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from attrs import frozen
+from typing_extensions import override
 
-from immutable.builders.base import Inputs, LockScope, Scope
+from immutable.builders.base import Builder, Facts, Inputs, LockScope, Read, Scope
 from immutable.builders.debian import alternatives, database, java, scripts, system
 from immutable.builders.debian.overlaps import settle
 from immutable.builders.debian.package import Package, Wanted, unpack_all
@@ -22,7 +23,7 @@ from immutable.content.entries import Entry, Kind, file
 from immutable.content.globs import compile_globs
 from immutable.net.fetch import Wanted as WantedBlob
 from immutable.oci.platforms import Platform
-from immutable.spec.derivation import Derivation, Facts, Read, Snapshot
+from immutable.spec.derivation import Derivation
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer, Pin
 from immutable.spec.toml import FaultError
@@ -63,15 +64,17 @@ class DebianOptions:
             raise FaultError("expected a package, or essential = true", key="packages")
 
 
-class DebianBuilder:
+class DebianBuilder(Builder):
     """Makes a layer of Debian packages."""
 
     kind: ClassVar[str] = "debian"
     version: ClassVar[int] = 1
     options: ClassVar[type[Any]] = DebianOptions
+    divisible: ClassVar[bool] = True
     loose: ClassVar[bool] = True
 
-    def request(self, options: DebianOptions, read: Read) -> Mapping[str, Any] | None:  # noqa: ARG002
+    @override
+    def request(self, options: DebianOptions, read: Read) -> Mapping[str, Any] | None:
         """Return everything that decides which packages there are."""
         return {
             "suite": options.suite,
@@ -83,6 +86,7 @@ class DebianBuilder:
             **({"keyring": options.keyring} if options.keyring else {}),
         }
 
+    @override
     def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
         """Resolve the packages and pin them; those that layers below hold count as there."""
         from immutable.sources import debian
@@ -111,22 +115,25 @@ class DebianBuilder:
         asked = self.request(options, given.read) or {}
         return LockedLayer(layer.name, self.kind, asked, given.platforms, index, pins)
 
+    @override
     def origin(self, pin: Pin) -> str:
         """Return the folder of the source package: mirrors keep its packages in one."""
         return pin.path.rpartition("/")[0]
 
+    @override
     def paths(self, options: DebianOptions) -> tuple[str, ...]:
         """Return the keyring, if the spec names one."""
         return (options.keyring,) if options.keyring else ()
 
-    def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:  # noqa: ARG002
-        """Return None: nothing comes from this machine."""
-        return None
-
+    @override
     def derive(self, facts: Facts) -> tuple[Derivation, ...]:
         """Return the one derivation; it reads those layers below that may hold packages."""
         options: DebianOptions = facts.layer.options
-        below = (one.digest for one in facts.below if one.kind in ("debian", "image"))
+        below = (
+            one.digest
+            for one in facts.below
+            if one.kind == self.kind or facts.kinds[one.kind].as_is
+        )
         return (
             Derivation(
                 kind=self.kind,
@@ -150,12 +157,14 @@ class DebianBuilder:
             ),
         )
 
+    @override
     def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[WantedBlob]:
         """Return the packages, each with its place on this machine's mirrors and snapshots."""
         from immutable.sources import debian
 
         return [debian.wanted(pin, derivation.index, scope.config) for pin in derivation.pins]
 
+    @override
     def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return each package's entries, then what belongs to no single one."""
         options = derivation.options

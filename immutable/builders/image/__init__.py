@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import field, frozen
+from typing_extensions import override
 
-from immutable.builders.base import BaseImage, Foundation, Inputs, LockScope, Scope
+from immutable.builders.base import (
+    BaseImage,
+    Builder,
+    Facts,
+    Foundation,
+    Inputs,
+    LockScope,
+    Read,
+    Scope,
+)
 from immutable.builders.image.pinned import Layer as PinnedLayer
 from immutable.builders.image.pinned import Pinned, PlatformBase, documents, read
 from immutable.builders.image.places import InRegistry, OnDisk, OtherSpec, Place, parse
-from immutable.content.entries import Entry
 from immutable.errors import BlobMissing, ImageError, RegistryError, SpecError, TransportError
 from immutable.net.wanted import Wanted
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
 from immutable.oci.platforms import Platform
-from immutable.spec.derivation import Derivation, Facts, Read, Realisation, Snapshot
+from immutable.spec.derivation import AS_IS, Derivation, Realisation, Snapshot
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer, Pin
 from immutable.spec.toml import parsed_by
 
 if TYPE_CHECKING:
     from immutable.transports import DiskTransport, Source
-
-AS_IS: Final = "as-is"  # what stands for the encoder in the record of an adopted layer
 
 
 @frozen
@@ -37,30 +44,31 @@ class ImageOptions:
     from_: OtherSpec | OnDisk | InRegistry = field(metadata=parsed_by(parse))
 
 
-class ImageBuilder:
+class ImageBuilder(Builder):
     """Takes over the layers of a spec's image, or of one in a registry, a layout or an archive."""
 
     kind: ClassVar[str] = "image"
     version: ClassVar[int] = 1
     options: ClassVar[type[Any]] = ImageOptions
+    as_is: ClassVar[bool] = True
 
-    def request(self, options: ImageOptions, read: Read) -> Mapping[str, Any] | None:  # noqa: ARG002
+    @override
+    def request(self, options: ImageOptions, read: Read) -> Mapping[str, Any] | None:
         """Return the reference, without a host; a spec has a lock of its own."""
         return None if isinstance(options.from_, OtherSpec) else {"from": options.from_.asked}
 
-    def paths(self, options: ImageOptions) -> tuple[str, ...]:  # noqa: ARG002
-        """Return nothing: an image is pinned, and a spec has inputs of its own."""
-        return ()
-
+    @override
     def beneath(self, options: ImageOptions) -> str | None:
         """Return the path of the spec to build upon; None for anything else."""
         return options.from_.path if isinstance(options.from_, OtherSpec) else None
 
+    @override
     def on_disk(self, options: ImageOptions) -> DiskTransport | None:
         """Return the layout or archive that `from` writes."""
         place = options.from_
         return place.transport if isinstance(place, OnDisk) else None
 
+    @override
     def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
         """Pin the digest of what the reference means now.
 
@@ -76,6 +84,7 @@ class ImageBuilder:
                 return _locked(layer, place, given, _root(previous))
         return _locked(layer, place, given, None)
 
+    @override
     def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:
         """Read the pinned manifests and configs, or plan the other spec."""
         place = layer.options.from_
@@ -92,11 +101,13 @@ class ImageBuilder:
         digests = [layer.digest for found in foundations.values() for layer in found.layers]
         return Snapshot(Digest.of(" ".join(map(str, digests)).encode()), foundations)
 
+    @override
     def foundation(self, snapshot: Snapshot, platform: Platform) -> Foundation:
         """Return what the layer brings for `platform`."""
         foundation: Foundation = snapshot.data[platform]
         return foundation
 
+    @override
     def derive(self, facts: Facts) -> tuple[Derivation, ...]:
         """Return the other image's layers."""
         if facts.below or facts.snapshot is None:
@@ -106,17 +117,15 @@ class ImageBuilder:
             )
         return self.foundation(facts.snapshot, facts.platform).layers
 
-    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:  # noqa: ARG002
+    @override
+    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:
         """Return the layer's blob."""
         pinned, blob = _pinned(derivation), _layer(derivation).blob
         name = f"{pinned.place.base_name} layer {blob.digest.short}"
         local = pinned.place.local
         return [Wanted(name, blob.digest, blob.size, (), through=pinned, local=local)]
 
-    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
-        """Never called: layers are adopted."""
-        raise NotImplementedError
-
+    @override
     def adopt(self, derivation: Derivation, inputs: Inputs) -> Realisation:
         """Check the layer's blob, which is in the store, against its digest and diffID."""
         layer = _layer(derivation)

@@ -5,17 +5,27 @@ The image's platform alone decides which packages those are. No script of a pack
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from immutable.builders import parents
-from immutable.builders.base import Inputs, LockScope, Scope, owner_of
+from immutable.builders.base import (
+    Attributes,
+    Builder,
+    Facts,
+    Inputs,
+    LockScope,
+    Read,
+    Scope,
+    owner_of,
+)
 from immutable.builders.npm.layout import Command, Layout, Place, commands, relative
 from immutable.builders.npm.options import NpmOptions
 from immutable.builders.npm.package import Wanted as WantedPackage
 from immutable.builders.npm.package import unpack_all
 from immutable.builders.npm.project import Key, Project, pins_of, read_file, read_project
-from immutable.builders.parents import Attributes
 from immutable.content.entries import Entry, above, directory, parent, safe_path
 from immutable.errors import LockStale
 from immutable.net.fetch import Wanted
@@ -23,21 +33,23 @@ from immutable.oci.digest import Digest
 from immutable.sources.npm import hidden
 from immutable.sources.npm.registry import Registry
 from immutable.sources.npm.selection import Selection
-from immutable.spec.derivation import Derivation, Facts, Read, Snapshot
+from immutable.spec.derivation import Derivation, Snapshot
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer, Pin
 
 __all__ = ["NpmBuilder", "NpmOptions"]
 
 
-class NpmBuilder:
+class NpmBuilder(Builder):
     """Makes a layer of a ``node_modules``."""
 
     kind: ClassVar[str] = "npm"
     version: ClassVar[int] = 1
     options: ClassVar[type[Any]] = NpmOptions
+    divisible: ClassVar[bool] = True
     loose: ClassVar[bool] = True
 
+    @override
     def request(self, options: NpmOptions, read: Read) -> Mapping[str, Any] | None:
         """Return what chooses packages, and all of the lockfile that may be chosen.
 
@@ -50,27 +62,32 @@ class NpmBuilder:
             "packages": project.words(options.omit),
         }
 
+    @override
     def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
         """Choose packages for each platform and pin them; fetch those that no pin fits."""
         request = self.request(layer.options, given.read) or {}
         pins = pins_of(layer.options, given)
         return LockedLayer(layer.name, self.kind, request, given.platforms, (), pins)
 
+    @override
     def origin(self, pin: Pin) -> str:
         """Return the scope, whose packages mostly come from one repository, else the package."""
         return pin.name.split("/")[0]
 
+    @override
     def paths(self, options: NpmOptions) -> tuple[str, ...]:
         """Return the language's lock."""
         return (options.lockfile,)
 
-    def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:  # noqa: ARG002
+    @override
+    def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:
         """Return what the lockfile says of where packages go."""
         options: NpmOptions = layer.options
         data = read_file(scope.folder / options.lockfile)
         project = read_project(data, options.lockfile, scope.folder)
         return Snapshot(project.digest, project)
 
+    @override
     def derive(self, facts: Facts) -> tuple[Derivation, ...]:
         """Return the one derivation; what is chosen alone differs between platforms."""
         options: NpmOptions = facts.layer.options
@@ -105,6 +122,7 @@ class NpmBuilder:
             ),
         )
 
+    @override
     def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:
         """Return the packages, which come from npm's registry."""
         project = _project(derivation.snapshot)
@@ -114,6 +132,15 @@ class NpmBuilder:
             for pin in derivation.pins
         ]
 
+    @override
+    def directories(self, derivation: Derivation) -> Iterator[tuple[bytes, Attributes]]:
+        options = derivation.options
+        top = _top(options["target"])
+        for path in filter(None, (top, top + b"/node_modules" if top else b"node_modules")):
+            yield path, Attributes(parents.usual_mode(path), *options["owner"])
+        yield from parents.again(options)
+
+    @override
     def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return each package's files, then the folders, commands and links."""
         options, project = derivation.options, _project(derivation.snapshot)

@@ -11,9 +11,19 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final
 
+from typing_extensions import override
+
 from immutable.builders import parents
-from immutable.builders.base import Inputs, LockScope, Scope, owner_of
-from immutable.builders.parents import Attributes
+from immutable.builders.base import (
+    Attributes,
+    Builder,
+    Facts,
+    Inputs,
+    LockScope,
+    Read,
+    Scope,
+    owner_of,
+)
 from immutable.builders.wheels.locking import pins_of
 from immutable.builders.wheels.options import WheelsOptions
 from immutable.content.entries import Entry, above, directory, safe_path, show
@@ -22,7 +32,7 @@ from immutable.net.fetch import Wanted
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
 from immutable.sources import pypi
-from immutable.spec.derivation import Derivation, Facts, Read, Snapshot
+from immutable.spec.derivation import Derivation
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer, Pin
 from immutable.store import AbstractStore
@@ -41,14 +51,15 @@ _PLATFORMS: Final = tuple(
 )
 
 
-class WheelsBuilder:
+class WheelsBuilder(Builder):
     """Makes a layer of installed wheels."""
 
     kind: ClassVar[str] = "wheels"
     version: ClassVar[int] = 1
     options: ClassVar[type[Any]] = WheelsOptions
-    loose: ClassVar[bool] = False
+    divisible: ClassVar[bool] = True
 
+    @override
     def request(self, options: WheelsOptions, read: Read) -> Mapping[str, Any] | None:
         """Return what chooses wheels, and all of the lock file that may be chosen."""
         locked = pypi.read(read(options.lockfile), options.lockfile)
@@ -61,6 +72,7 @@ class WheelsBuilder:
             "packages": locked.named(environments, options.extras, options.groups),
         }
 
+    @override
     def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
         """Choose wheels for each platform and pin them; fetch those not known to the last byte."""
         options: WheelsOptions = layer.options
@@ -68,18 +80,12 @@ class WheelsBuilder:
         request = self.request(options, given.read) or {}
         return LockedLayer(layer.name, self.kind, request, given.platforms, (), pins)
 
-    def origin(self, pin: Pin) -> str:
-        """Return the package itself: wheels do not say what they are made from."""
-        return pin.name
-
+    @override
     def paths(self, options: WheelsOptions) -> tuple[str, ...]:
         """Return the language's lock."""
         return (options.lockfile,)
 
-    def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:  # noqa: ARG002
-        """Return None: nothing comes from this machine."""
-        return None
-
+    @override
     def derive(self, facts: Facts) -> tuple[Derivation, ...]:
         """Return the one derivation; the wheels alone make a difference between platforms."""
         options: WheelsOptions = facts.layer.options
@@ -111,7 +117,8 @@ class WheelsBuilder:
             ),
         )
 
-    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:  # noqa: ARG002
+    @override
+    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:
         """Return the wheels, which pip fetches."""
         options, pins = derivation.options, derivation.pins
         environment = pypi.Environment(options["python"], options["libc"], _platform(pins))
@@ -121,6 +128,14 @@ class WheelsBuilder:
             for pin in pins
         ]
 
+    @override
+    def directories(self, derivation: Derivation) -> Iterator[tuple[bytes, Attributes]]:
+        options = derivation.options
+        top = _path(options["target"])
+        yield top, Attributes(parents.usual_mode(top), *options["owner"])
+        yield from parents.again(options)
+
+    @override
     def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return what installing each wheel makes, then the folders that they share."""
         from immutable.builders.wheels import bytecode
