@@ -31,7 +31,7 @@ _SOURCES = """
 import sys
 from pathlib import Path
 import immutable
-from immutable.build.plan import load_lock
+from immutable.build.loading import load_lock
 
 spec, fetched, store = sys.argv[1:]
 lock = load_lock(immutable.load(spec))

@@ -14,7 +14,7 @@ from pathlib import Path
 from attrs import evolve
 
 import immutable
-from immutable.build.schedule import BuiltPlatform
+from immutable.build.results import BuiltPlatform
 from immutable.spec.lock import Lock, LockedLayer, Pin, dumps
 from immutable.store import AbstractStore, Store
 

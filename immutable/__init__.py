@@ -16,10 +16,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from immutable.build.build import build
     from immutable.build.copy import copy
+    from immutable.build.loading import load
     from immutable.build.lock import Locked, check, lock
-    from immutable.build.plan import load
-    from immutable.build.schedule import BuiltLayer, BuiltPlatform, Image, build
+    from immutable.build.results import BuiltLayer, BuiltPlatform, Image
     from immutable.build.verify import Difference, verify
     from immutable.config import Config
     from immutable.errors import ImmutableError
@@ -67,7 +68,7 @@ __all__ = [
 
 # All of it takes longer to import than an unchanged image takes to push.
 _HOMES: Final = {
-    **dict.fromkeys(("BuiltLayer", "BuiltPlatform", "Image", "build"), "build.schedule"),
+    **dict.fromkeys(("BuiltLayer", "BuiltPlatform", "Image"), "build.results"),
     **dict.fromkeys(("Descriptor", "ImageConfig", "Index", "Manifest"), "oci.documents"),
     **dict.fromkeys(("Locked", "check", "lock"), "build.lock"),
     **dict.fromkeys(("Version", "generations", "rollback"), "lifecycle.generations"),
@@ -81,7 +82,8 @@ _HOMES: Final = {
     "Platform": "oci.platforms",
     "Spec": "spec.document",
     "copy": "build.copy",
-    "load": "build.plan",
+    "build": "build.build",
+    "load": "build.loading",
 }
 
 

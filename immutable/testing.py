@@ -11,8 +11,9 @@ from pathlib import Path
 
 from attrs import evolve
 
-from immutable.build.plan import load
-from immutable.build.schedule import Image, build
+from immutable.build.build import build
+from immutable.build.loading import load
+from immutable.build.results import Image
 from immutable.build.verify import differences
 from immutable.config import Config
 from immutable.spec.document import Spec, placed

@@ -37,9 +37,9 @@ import immutable
 from immutable import Config, MemoryStore, Store
 from immutable.builders import archive, files
 from immutable.content.compat import zstd
-from immutable.build.plan import builders
+from immutable.builders.registry import builders
 specs, stores, jobs, user, shift = Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:])
-builders()["files"], builders()["archive"], builders()["image"]
+immutable.build, [builders()[kind] for kind in ("files", "archive", "image", "users")]
 config = Config(stores, stores, jobs=jobs, machine="x86_64", source_date_epoch=abs(shift) or None)
 if user >= 0:
     os.setgroups([])

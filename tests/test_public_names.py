@@ -46,7 +46,7 @@ try:
     cli.main(["copy", "oci:nowhere", "oci:elsewhere:1"])
 finally:
     heavy = ("requests", "docker", "rich", "cryptography")
-    heavy += ("immutable.build.schedule", "immutable.content.tar")
+    heavy += ("immutable.build.build", "immutable.content.tar")
     print([name for name in heavy if name in sys.modules])
 """
     assert "[]\n" == in_a_new_process(code)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from immutable.build import plan
+from immutable.build import loading
 from immutable.builders.npm import project
 from immutable.config import Keyring, _read_user_file
 from immutable.config.apt import read_apt_sources
@@ -24,10 +24,10 @@ from tests.support.hanging import at_once
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 READERS: dict[str, Callable[[Path], object]] = {
-    "a spec": plan.load,
+    "a spec": loading.load,
     "a policy": read_policy,
     "an npm lockfile": project.read_file,
-    "a requirements file": lambda path: plan.reader(path.parent)(path.name),
+    "a requirements file": lambda path: loading.reader(path.parent)(path.name),
     "a user file": _read_user_file,
     "a key": lambda path: read_keys({"IMMUTABLE_SECRET_KEY_FILE": str(path)}, path.parent)._own(),
     "trusted keys": lambda path: list(
@@ -58,7 +58,7 @@ def test_a_fifo_in_the_place_of_a_lock_is_refused_at_once(tmp_path: Path) -> Non
     os.mkfifo(tmp_path / "web.lock.toml")
 
     with at_once(), pytest.raises(ImmutableError, match=r"web\.lock\.toml: " + WORDS):
-        plan.load_lock(plan.load(spec))
+        loading.load_lock(loading.load(spec))
 
 
 def test_a_fifo_in_the_place_of_logins_is_their_fault(fifo: Path) -> None:
@@ -102,6 +102,6 @@ def test_a_spec_may_come_through_a_pipe_of_the_shell() -> None:
     os.close(writing)
     try:
         with at_once():
-            assert "web" == plan.load(f"/dev/fd/{reading}").image.name
+            assert "web" == loading.load(f"/dev/fd/{reading}").image.name
     finally:
         os.close(reading)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from immutable.build import plan
+from immutable.build import loading, locked
 from immutable.build import remote_cache as cache
 from immutable.builders.npm import project
 from immutable.builders.wheels import wheel
@@ -50,7 +50,7 @@ def test_each_named_test_is_there(module: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("subject", "budget"),
     [
-        ("a spec or lock", f"{plan._MAX_SPEC // _MIB} MiB, {structure._MAX_DEPTH} levels"),
+        ("a spec or lock", f"{loading._MAX_SPEC // _MIB} MiB, {structure._MAX_DEPTH} levels"),
         (
             "an archive",
             (
@@ -89,7 +89,7 @@ def test_each_named_test_is_there(module: str, name: str) -> None:
             f"{session._MOST_REDIRECTS}; {ATTEMPTS}, {auth.MOST_ATTEMPTS}; {LONGEST_DELAY:.0f} s",
         ),
         ("signatures of a cache's entry", f"{cache._MOST_SIGNATURES}"),
-        ("specs upon specs", f"{plan._MOST_BENEATH}"),
+        ("specs upon specs", f"{locked._MOST_BENEATH}"),
         (
             "what git says of a commit, for a spec that names it",
             (

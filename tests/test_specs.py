@@ -293,7 +293,7 @@ def test_dpkg_sees_the_packages(images: dict[str, immutable.Image]) -> None:
 
 
 def locked(name: str, layer_name: str = "") -> set[str]:
-    from immutable.build.plan import load_lock
+    from immutable.build.loading import load_lock
 
     lock = load_lock(immutable.load(SPECS / f"{name}.toml"))
     assert lock is not None

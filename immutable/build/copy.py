@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from immutable import transports
-from immutable.build.schedule import Image
+from immutable.build.results import Image
 from immutable.config import Registries
 from immutable.oci.documents import Descriptor
 from immutable.oci.platforms import Platform

@@ -12,15 +12,8 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from immutable.build.instantiate import parts_of
-from immutable.build.plan import (
-    load,
-    load_lock,
-    lock_path,
-    locked_beneath,
-    platforms_of,
-    reader,
-    requests_of,
-)
+from immutable.build.loading import load, load_lock, lock_path, reader
+from immutable.build.locked import locked_beneath, platforms_of, requests_of
 from immutable.builders.base import Foundation, LockScope, Scope
 from immutable.builders.registry import builders
 from immutable.config import Config

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from immutable.build.plan import load, lock_path
+from immutable.build.loading import load, lock_path
 from immutable.builders.registry import builders
 from immutable.errors import TransportError
 from immutable.spec.document import Layer, Spec

@@ -5,35 +5,29 @@ from __future__ import annotations
 import datetime
 import functools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
 from immutable.build import assemble as image
 from immutable.build.assemble import PlatformImage
-from immutable.build.instantiate import instantiate, requests
-from immutable.builders.base import BaseImage, Builder, Foundation, Read, Scope
-from immutable.builders.registry import builders, options
+from immutable.build.instantiate import instantiate
+from immutable.build.loading import load, lock_path
+from immutable.build.locked import checked_above, platforms_of, usable_lock
+from immutable.builders.base import BaseImage, Builder, Foundation, Scope
+from immutable.builders.registry import builders
 from immutable.config import Config
-from immutable.errors import LockMissing, LockStale, SpecError
-from immutable.oci import canonical
-from immutable.oci.digest import Digest
+from immutable.errors import SpecError
 from immutable.oci.platforms import Platform
 from immutable.progress import Progress
-from immutable.reading import read_file
 from immutable.sources import git
 from immutable.sources.tree import StatCache, Tree
 from immutable.spec import document as specs
 from immutable.spec.derivation import Graph, Realisation, Snapshot
 from immutable.spec.document import Spec, Tag
-from immutable.spec.lock import Lock, LockedLayer, stale
-from immutable.spec.lock import parse as parse_lock
+from immutable.spec.lock import Lock
 from immutable.store import AbstractStore
-
-_MAX_SPEC: Final = 16 << 20
-_MOST_BENEATH: Final = 32  # specs that build on each other
 
 
 @frozen
@@ -127,60 +121,6 @@ class Draft:
         return Plan(self.spec, self.platforms, self.created, graph, foundations, self.inputs)
 
 
-def load(path: str | Path) -> Spec:
-    """Return the spec in the file at `path`.
-
-    Raises SpecError with every fault, or if the file cannot be read.
-    """
-    where = str(path)
-    data = read_small(Path(path), where, given=True)
-    return specs.parse(data, options(), where)
-
-
-def lock_path(spec: Spec) -> Path:
-    """Return where the spec's lock stands: ``web.lock.toml`` beside ``web.toml``."""
-    return Path(spec.where).with_suffix(".lock.toml")
-
-
-def load_lock(spec: Spec) -> Lock | None:
-    """Return the spec's lock; None if there is none. Raises LockError for a damaged one."""
-    path = lock_path(spec)
-    if not path.exists():
-        return None
-    return parse_lock(read_small(path, str(path)), str(path))
-
-
-def read_small(path: Path, where: str, *, given: bool = False) -> bytes:
-    """Return the content of a file that a person or `lock` wrote; SpecError if it cannot be.
-
-    `given` is one that was named in the call, which may be a pipe (`reading.read_file`).
-    """
-    try:
-        return read_file(path, _MAX_SPEC, given=given)
-    except OSError as error:
-        raise SpecError(where, [f"{error.strerror}"]) from None
-
-
-def reader(folder: Path) -> Read:
-    """Return what reads, for layer kinds, files that stand beside a spec in `folder`."""
-
-    def read(path: str) -> bytes:
-        place = folder / path
-        return read_small(place, str(place))
-
-    return read
-
-
-def platforms_of(spec: Spec, config: Config) -> tuple[Platform, ...]:
-    """Return the spec's platforms, or this machine's where it names none."""
-    if spec.image.platforms:
-        return spec.image.platforms
-    try:
-        return (Platform.of_machine(config.machine),)
-    except ValueError as error:
-        raise SpecError(spec.where, [f"image.platforms: is required here: {error}"]) from None
-
-
 def plan(
     spec: Spec,
     store: AbstractStore,
@@ -220,7 +160,7 @@ def draft(
     inputs: list[Input] = []
 
     def foundation(path: Path) -> Mapping[Platform, Foundation]:
-        above = _checked_above(spec, path, _above)
+        above = checked_above(spec, path, _above)
         below = draft(
             load(path),
             store,
@@ -237,7 +177,7 @@ def draft(
     folder = Path(spec.where).parent
     own = (Path(spec.where), lock_path(spec))
     scope = Scope(folder, chosen, config, store, progress, foundation, sources, offline, own)
-    locked = _usable_lock(spec, chosen)
+    locked = usable_lock(spec, chosen)
     spec = evolve_tags(spec, tags)
     snapshots = _snapshots(spec, locked, builders(), scope)
     inputs += _inputs(spec, folder, snapshots)
@@ -245,17 +185,6 @@ def draft(
     created = _created(spec, facts, config, progress)
     filled = specs.substitute(spec, facts)
     return Draft(filled, chosen, created, tuple(inputs), locked, snapshots)
-
-
-def _checked_above(spec: Spec, path: Path, above: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Return the specs that stand on the one at `path`, topmost first."""
-    chain = (*above, Path(spec.where).resolve())
-    names = " → ".join(one.name for one in (*chain, path))
-    if path.resolve() in chain:
-        raise SpecError(spec.where, [f"specs build on each other in a circle: {names}"])
-    if len(chain) > _MOST_BENEATH:
-        raise SpecError(spec.where, [f"more than {_MOST_BENEATH} specs on each other: {names}"])
-    return chain
 
 
 def evolve_tags(spec: Spec, tags: Sequence[str]) -> Spec:
@@ -296,75 +225,6 @@ def _platforms(spec: Spec, wanted: Sequence[Platform], config: Config) -> tuple[
         known = ", ".join(map(str, there))
         raise SpecError(spec.where, [f"image.platforms: {', '.join(unknown)} is not among {known}"])
     return tuple(wanted)
-
-
-def _usable_lock(spec: Spec, platforms: Sequence[Platform]) -> Lock:
-    asked = requests_of(spec)
-    locked = load_lock(spec)
-    if locked is None:
-        return _no_lock(spec, asked)
-    reasons = stale(locked, asked, platforms)
-    if reasons:
-        where = lock_path(spec)
-        lines = "\n".join(f"{where}: stale: {reason}" for reason in reasons)
-        raise LockStale(f"{lines}; run `immutable lock {spec.where}`")
-    return locked
-
-
-def _no_lock(spec: Spec, requests: Iterable[str]) -> Lock:
-    """Return an empty lock; raise LockMissing if there are `requests`, by layer, to answer."""
-    if names := ", ".join(sorted(requests)):
-        raise LockMissing(
-            f"{lock_path(spec)}: there is no lock, and {spec.where} takes "
-            f"{names} from outside; run `immutable lock {spec.where}`"
-        )
-    return Lock()
-
-
-def requests_of(spec: Spec) -> dict[str, tuple[str, Mapping[str, Any]]]:
-    """Return what `spec` asks of its lock: layer name → (kind, request).
-
-    Layers of a kind that specs beneath have too are resolved upon those: the digest of what
-    these are locked to is then in the request, as ``beneath``. Raises LockMissing when a spec
-    beneath has no lock, and SpecError for specs that build on each other in a circle.
-    """
-    asked = requests(spec, builders(), reader(Path(spec.where).parent))
-    grounds: dict[str, list[LockedLayer]] = {}
-    for one in locked_beneath(spec) if asked else ():
-        grounds.setdefault(one.kind, []).append(one)
-    return {
-        name: (kind, {**request, "beneath": _digest(grounds[kind])})
-        if kind in grounds
-        else (kind, request)
-        for name, (kind, request) in asked.items()
-    }
-
-
-def _digest(ground: Iterable[LockedLayer]) -> str:
-    """Return the digest of what is pinned in `ground`; not of why, or of where it was found."""
-    pins: list[canonical.JSON] = [
-        [pin.name, pin.version, pin.architecture, pin.sha256.hex, list(map(str, pin.platforms))]
-        for one in ground
-        for pin in one.pin
-    ]
-    return Digest.of(canonical.encode(pins)).hex
-
-
-def locked_beneath(spec: Spec, _above: tuple[Path, ...] = ()) -> tuple[LockedLayer, ...]:
-    """Return what the specs that `spec` builds upon are locked to, bottom first."""
-    for layer in spec.layer[:1]:
-        kind = builders()[layer.kind]
-        place = kind.beneath(layer.options)
-        if place is None:
-            continue
-        path = Path(spec.where).parent / place
-        above = _checked_above(spec, path, _above)
-        base = load(path)
-        lower = locked_beneath(base, above)
-        asked = requests(base, builders(), reader(Path(base.where).parent))
-        locked = load_lock(base) or _no_lock(base, asked)
-        return (*lower, *(one for one in locked.layer if one.name in asked))
-    return ()
 
 
 def _inputs(spec: Spec, folder: Path, snapshots: Mapping[str, Snapshot]) -> Iterator[Input]:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from attrs import frozen
 
-from immutable.build.plan import load
-from immutable.build.schedule import BuiltPlatform, Image, build
+from immutable.build.build import build
+from immutable.build.loading import load
+from immutable.build.results import BuiltPlatform, Image
 from immutable.config import Config
 from immutable.progress import SILENT, Progress
 from immutable.spec.document import Spec

@@ -22,7 +22,7 @@ from immutable.transports import destinations
 
 if TYPE_CHECKING:
     from immutable.build.remote_cache import RemoteCache
-    from immutable.build.schedule import Image
+    from immutable.build.results import Image
     from immutable.config import Config
     from immutable.progress import Progress
     from immutable.store import AbstractStore
@@ -94,7 +94,7 @@ def build(
     With --json the document is an object for one SPEC, and an array of such for several. With
     --quiet only the digests are printed, one a line.
     """
-    from immutable.build.schedule import build as build_image
+    from immutable.build.build import build as build_image
 
     if offline and (cache_from or cache_to):
         raise click.UsageError("--offline fetches nothing, and a cache is elsewhere")
@@ -244,8 +244,8 @@ def lock(
 
 
 def _check_lock(shell: Shell, spec: Spec) -> int:
+    from immutable.build.loading import load_lock, lock_path
     from immutable.build.lock import check as check_lock
-    from immutable.build.plan import load_lock, lock_path
 
     path = str(lock_path(spec))
     reasons = check_lock(spec, config=shell.config())

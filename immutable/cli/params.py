@@ -119,7 +119,7 @@ def _parsed(
 
 def load_spec(path: str) -> Spec:
     """Return the spec in the file `path`; raise SpecError, with what may be meant instead."""
-    from immutable.build.plan import load
+    from immutable.build.loading import load
 
     place = Path(path)
     if place.is_dir():

@@ -8,7 +8,7 @@ from typing import Any
 
 from immutable import transports
 from immutable.build.lock import Change, Locked
-from immutable.build.schedule import BuiltPlatform, Image
+from immutable.build.results import BuiltPlatform, Image
 from immutable.build.verify import Difference
 from immutable.cli import output
 from immutable.oci.documents import Descriptor

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from immutable.build.plan import load, load_lock, lock_path, plan
+from immutable.build.loading import load, load_lock, lock_path
+from immutable.build.plan import plan
 from immutable.builders.registry import builders
 from immutable.config import Config
 from immutable.errors import LockError, LockMissing, LockStale, SpecError

@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 import immutable
 from immutable.attest.signing import sign
 from immutable.build.remote_cache import RECORD, SIGNATURES, RemoteCache, _tag
-from immutable.build.schedule import Image
+from immutable.build.results import Image
 from immutable.build.verify import verify
 from immutable.config import Config, Keys, Registries
 from immutable.errors import SpecError, TransportError

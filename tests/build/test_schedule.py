@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from immutable.build.schedule import Image
+from immutable.build.results import Image
 from immutable.builders import files
 from immutable.errors import ImmutableError, SourceError
 from immutable.oci import documents as oci

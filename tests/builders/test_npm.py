@@ -11,7 +11,7 @@ import pytest
 from attrs import evolve
 
 import immutable
-from immutable.build.plan import load_lock
+from immutable.build.loading import load_lock
 from immutable.content.entries import Kind
 from immutable.errors import (
     ArchiveError,

@@ -10,7 +10,7 @@ import pytest
 from attrs import evolve
 
 import immutable
-from immutable.build.plan import load_lock
+from immutable.build.loading import load_lock
 from immutable.config import Config
 from immutable.content.entries import Kind
 from immutable.errors import (

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from immutable.build.schedule import build
+from immutable.build.build import build
 from immutable.config import Registries
 from immutable.errors import TransportError
 from immutable.lifecycle.prune import prune

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 import immutable
 from immutable.build.instantiate import divide
-from immutable.build.plan import load_lock
-from immutable.build.schedule import BuiltPlatform, Image
+from immutable.build.loading import load_lock
+from immutable.build.results import BuiltPlatform, Image
 from immutable.config import Config
 from immutable.content.entries import Arrangement, Entry, Kind, arrange, directory, file
 from immutable.errors import LockError, LockStale, SpecError

@@ -13,7 +13,7 @@ from attrs import define, evolve, field
 
 import immutable
 from immutable.build.lock import Locked
-from immutable.build.schedule import Image
+from immutable.build.results import Image
 from immutable.config import Config
 from immutable.content.entries import Entry, Kind
 from immutable.store import AbstractStore

@@ -13,7 +13,7 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 
 import immutable
-from immutable.build.schedule import BuiltLayer, Image
+from immutable.build.results import BuiltLayer, Image
 from immutable.config import Config
 from immutable.content import tar
 from immutable.content.archives.decompress import open_stream

@@ -1,0 +1,77 @@
+"""Packing layers whose files nobody has read yet, so that they are read only once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import evolve, frozen
+
+from immutable.build.kinds import builder_of, encoder_of, scope_of
+from immutable.build.plan import Draft, Plan
+from immutable.build.realise import make
+from immutable.build.schedule import pool
+from immutable.config import Config
+from immutable.oci.digest import Digest
+from immutable.progress import Progress
+from immutable.spec.derivation import Derivation, Graph, Realisation
+from immutable.store import AbstractStore
+
+
+@frozen
+class _Ahead:
+    """Layers that were made before the digests of their files were known.
+
+    `graph` is the draft's; `made` has their realisations by its derivations' digests.
+    """
+
+    graph: Graph
+    made: Mapping[Digest, Realisation]
+
+
+def make_ahead(
+    drafted: Draft, store: AbstractStore, config: Config, progress: Progress
+) -> _Ahead | None:
+    """Make the layers whose files nobody has read yet, so that they are read only once.
+
+    Which derivations they realise is known afterwards, so nothing is recorded yet. One layer
+    comes after the other: two may be of one tree.
+    """
+    if drafted.settled:
+        return None
+    graph = drafted.graph()
+    scope = scope_of(drafted, config, store, progress)
+    made = {}
+    # Not in this thread: an interrupt has to find it waiting, as in `_in_parallel`.
+    with pool(1) as layers, pool(config.jobs) as frames:
+        for derivation in filter(_is_unread, graph):
+            chosen = encoder_of(derivation, drafted.spec.image.compression)
+            builder = builder_of(derivation)
+            work = layers.submit(make, [derivation], builder, chosen, (), scope, frames)
+            (made[derivation.digest],) = work.result()
+    return _Ahead(graph, made)
+
+
+def _is_unread(derivation: Derivation) -> bool:
+    """Whether a layer takes files that have yet to be read, and nothing else."""
+    snapshot = derivation.snapshot
+    return (
+        snapshot is not None
+        and snapshot.settle is not None
+        and not derivation.sources
+        and not derivation.inputs
+    )
+
+
+def record_ahead(ahead: _Ahead | None, made: Plan, store: AbstractStore) -> frozenset[Digest]:
+    """Record what was made ahead under the plan's derivations; return those that were missing."""
+    if ahead is None:
+        return frozenset()
+    new = set()
+    for (_, drafted), (_, settled) in zip(ahead.graph.platforms, made.graph.platforms, strict=True):
+        for before, after in zip(drafted, settled, strict=True):
+            realisation = ahead.made.get(before.digest)
+            if realisation is None or store.find_realisation(after.digest, realisation.encoder):
+                continue
+            store.record_realisation(evolve(realisation, derivation=after.digest))
+            new.add(after.digest)
+    return frozenset(new)

@@ -1,0 +1,50 @@
+"""Config, manifest and index of what was realised, under a name in the store."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+
+from immutable.build import assemble as images
+from immutable.build.plan import Plan
+from immutable.build.results import BuiltLayer, BuiltPlatform, Image
+from immutable.build.schedule import Record
+from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor, Index
+from immutable.spec.derivation import Derivation
+from immutable.store import AbstractStore
+
+
+def publish(made: Plan, records: Mapping[Digest, Record], store: AbstractStore) -> Image:
+    """Store the documents of the realised plan, and commit a generation; return the image."""
+    platforms = []
+    for platform, layers in made.graph.platforms:
+        found = [records[layer.digest] for layer in layers]
+        image = made.assemble(platform, [record.realisation for record in found])
+        for document in image.documents():
+            store.put_blob(document)
+        platforms.append(
+            BuiltPlatform(image, tuple(map(_built_layer, layers, found)))
+        )  # fmt: skip
+    root = platforms[0].image.descriptor
+    if len(platforms) > 1:
+        index = images.index(made.spec, [built.image for built in platforms])
+        root = _put_index(index, store)
+    name, tags = str(made.spec.image.name), tuple(map(str, made.spec.image.tags))
+    generation = store.commit_generation(
+        name, root, tags=tags, created=datetime.datetime.now(datetime.UTC)
+    )
+    return Image(name, root, tags, tuple(platforms), generation, store)
+
+
+def _put_index(index: Index, store: AbstractStore) -> Descriptor:
+    data = index.encode()
+    return Descriptor(index.media_type, store.put_blob(data), len(data))
+
+
+def _built_layer(layer: Derivation, record: Record) -> BuiltLayer:
+    made = record.realisation
+    part = "" if layer.part is None else str(layer.part)
+    return BuiltLayer(
+        layer.name, layer.kind, layer.digest, made.diff_id, made.blob, record.cached, part
+    )
