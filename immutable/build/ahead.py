@@ -13,7 +13,7 @@ from immutable.build.schedule import pool
 from immutable.config import Config
 from immutable.oci.digest import Digest
 from immutable.progress import Progress
-from immutable.spec.derivation import Derivation, Graph, Realisation
+from immutable.spec.derivation import Graph, Job, Realisation
 from immutable.store import AbstractStore
 
 
@@ -43,22 +43,22 @@ def make_ahead(
     made = {}
     # Not in this thread: an interrupt has to find it waiting, as in `_in_parallel`.
     with pool(1) as layers, pool(config.jobs) as frames:
-        for derivation in filter(_is_unread, graph):
-            chosen = encoder_of(derivation, drafted.spec.image.compression)
-            builder = builder_of(derivation)
-            work = layers.submit(make, [derivation], builder, chosen, (), scope, frames)
-            (made[derivation.digest],) = work.result()
+        for job in filter(_is_unread, graph):
+            chosen = encoder_of(job, drafted.spec.image.compression)
+            builder = builder_of(job)
+            work = layers.submit(make, [job], builder, chosen, (), scope, frames)
+            (made[job.digest],) = work.result()
     return _Ahead(graph, made)
 
 
-def _is_unread(derivation: Derivation) -> bool:
+def _is_unread(job: Job) -> bool:
     """Whether a layer takes files that have yet to be read, and nothing else."""
-    snapshot = derivation.snapshot
+    snapshot = job.snapshot
     return (
         snapshot is not None
-        and snapshot.settle is not None
-        and not derivation.sources
-        and not derivation.inputs
+        and snapshot.unread
+        and not job.derivation.sources
+        and not job.derivation.inputs
     )
 
 

@@ -66,7 +66,7 @@ def build(
         )
         # What a cache has need not be made; only digests of files tell what it has.
         ahead = None if cache_from else make_ahead(drafted, store, config, progress)
-        made = drafted.settle()
+        made = drafted.settle(config)
         new = record_ahead(ahead, made, store)
         if sources is not None:
             _take_sources(made, sources, store)
@@ -97,7 +97,7 @@ def _offer(
 
 
 def _take_sources(made: Plan, sources: AbstractStore, store: AbstractStore) -> None:
-    for digest in sorted({digest for layer in made.graph for digest in layer.sources}):
+    for digest in sorted({digest for layer in made.graph for digest in layer.derivation.sources}):
         if sources.has_blob(digest) and not store.has_blob(digest):
             with sources.verified(digest) as blob, store.ingest() as copy:
                 while piece := blob.read(_PIECE):

@@ -9,25 +9,29 @@ from attrs import evolve
 
 from immutable.builders.base import Builder, Facts, Read
 from immutable.oci.platforms import Platform
-from immutable.spec.derivation import Derivation, Graph, Part, Snapshot
+from immutable.spec.derivation import Graph, Job, Part, Snapshot
 from immutable.spec.document import Layer, LayerName, Spec
 from immutable.spec.lock import Lock
 
 _USERS: Final = "users"  # the kind, and the name, of the layer that adds accounts
 
 
-def divide(whole: Derivation, *, loose: bool) -> tuple[Derivation, ...]:
+def divide(whole: Job, *, loose: bool) -> tuple[Job, ...]:
     """Return the parts of a layer, bottom first, as its pins say; itself if they say nothing.
 
     Parts that have none of its pins are left out; with `loose` there is one more on top.
     """
     given = [pin.part for pin in whole.pins if pin.part is not None]
-    if not given or len(given) < len(whole.sources):
+    if not given or len(given) < len(whole.derivation.sources):
         return (whole,)
     numbers = sorted(set(given))
     of = tuple(map(numbers.index, given))
     count = len(numbers) + loose
-    return tuple(evolve(whole, part=Part(number, count, of)) for number in range(count))
+    return tuple(_part(whole, Part(number, count, of)) for number in range(count))
+
+
+def _part(whole: Job, part: Part) -> Job:
+    return evolve(whole, derivation=evolve(whole.derivation, part=part))
 
 
 def requests(
@@ -71,7 +75,7 @@ def instantiate(
     """
     columns = []
     for platform in platforms:
-        below: tuple[Derivation, ...] = ()
+        below: tuple[Job, ...] = ()
         for layer in spec.layer:
             locked = lock.find(layer.name)
             pins = locked.pins_for(platform) if locked else ()

@@ -12,20 +12,20 @@ from immutable.config import Config
 from immutable.content.compression import Encoder, encoder
 from immutable.oci.platforms import Platform
 from immutable.progress import Progress
-from immutable.spec.derivation import AS_IS, Derivation
+from immutable.spec.derivation import AS_IS, Job
 from immutable.store import AbstractStore
 
 
-def builder_of(derivation: Derivation) -> Builder:
+def builder_of(job: Job) -> Builder:
     """Return what makes the derivation's layer."""
-    return builders()[derivation.kind]
+    return builders()[job.kind]
 
 
-def encoder_of(derivation: Derivation, compression: str) -> Encoder | None:
+def encoder_of(job: Job, compression: str) -> Encoder | None:
     """Return the derivation's encoder; None for layers that are taken as they are."""
-    if builder_of(derivation).as_is:
+    if builder_of(job).as_is:
         return None
-    return encoder(derivation.compression or compression)
+    return encoder(job.compression or compression)
 
 
 def key_of(chosen: Encoder | None) -> str:

@@ -75,7 +75,8 @@ class Plan:
         foundation = self.foundations.get(platform)
         if foundation is not None:
             base = foundation.finish(realisations[: len(foundation.layers)])
-        layers = tuple(zip(self.graph.layers(platform), realisations, strict=True))
+        derivations = (job.derivation for job in self.graph.layers(platform))
+        layers = tuple(zip(derivations, realisations, strict=True))
         return image.assemble(self.spec, platform, self.created, layers, base)
 
 
@@ -97,7 +98,7 @@ class Draft:
     @property
     def settled(self) -> bool:
         """Whether everything is known."""
-        return all(snapshot.settle is None for snapshot in self._snapshots.values())
+        return not any(snapshot.unread for snapshot in self._snapshots.values())
 
     def graph(self) -> Graph:
         """Return the graph as far as it is known."""
@@ -110,12 +111,13 @@ class Draft:
             snapshots=self._snapshots,
         )
 
-    def settle(self) -> Plan:
+    def settle(self, config: Config) -> Plan:
         """Read what has to be read yet, and return the plan."""
-        known = {
-            name: snapshot if snapshot.settle is None else snapshot.settle()
-            for name, snapshot in self._snapshots.items()
-        }
+        known = dict(self._snapshots)
+        for layer in self.spec.layer:
+            snapshot = known.get(layer.name)
+            if snapshot is not None and snapshot.unread:
+                known[layer.name] = builders()[layer.kind].settle(snapshot, config)
         graph = evolve(self, snapshots=known).graph()
         foundations = _foundations(self.spec, builders(), known, self.platforms)
         return Plan(self.spec, self.platforms, self.created, graph, foundations, self.inputs)
@@ -136,7 +138,7 @@ def plan(
     run; SpecError for specs that build on each other in a circle; and what builders raise for
     local files.
     """
-    return draft(spec, store, config, progress, platforms=platforms, tags=tags).settle()
+    return draft(spec, store, config, progress, platforms=platforms, tags=tags).settle(config)
 
 
 def draft(
@@ -172,7 +174,7 @@ def draft(
             _above=above,
         )
         inputs.extend(below.inputs)
-        return below_foundations(below.settle())
+        return below_foundations(below.settle(config))
 
     folder = Path(spec.where).parent
     own = (Path(spec.where), lock_path(spec))

@@ -11,7 +11,7 @@ from immutable.build.results import BuiltLayer, BuiltPlatform, Image
 from immutable.build.schedule import Record
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, Index
-from immutable.spec.derivation import Derivation
+from immutable.spec.derivation import Job
 from immutable.store import AbstractStore
 
 
@@ -42,9 +42,9 @@ def _put_index(index: Index, store: AbstractStore) -> Descriptor:
     return Descriptor(index.media_type, store.put_blob(data), len(data))
 
 
-def _built_layer(layer: Derivation, record: Record) -> BuiltLayer:
+def _built_layer(layer: Job, record: Record) -> BuiltLayer:
     made = record.realisation
-    part = "" if layer.part is None else str(layer.part)
+    part = "" if layer.derivation.part is None else str(layer.derivation.part)
     return BuiltLayer(
         layer.name, layer.kind, layer.digest, made.diff_id, made.blob, record.cached, part
     )

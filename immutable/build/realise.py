@@ -23,7 +23,7 @@ from immutable.content.entries import Arrangement, arrange
 from immutable.errors import EntryError, StoreError
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
-from immutable.spec.derivation import Derivation, Part, Realisation
+from immutable.spec.derivation import Job, Part, Realisation
 from immutable.store import AbstractStore, Chunk
 
 # Chunks made while the first of them is still being framed. Their lengths vary as chance has
@@ -41,7 +41,7 @@ class _Framed:
 
 
 def realise(
-    parts: Sequence[Derivation],
+    parts: Sequence[Job],
     builder: Builder,
     encoder: Encoder | None,
     below: tuple[Realisation, ...],
@@ -60,7 +60,7 @@ def realise(
 
 
 def make(
-    parts: Sequence[Derivation],
+    parts: Sequence[Job],
     builder: Builder,
     encoder: Encoder | None,
     below: tuple[Realisation, ...],
@@ -68,9 +68,9 @@ def make(
     pool: Executor,
 ) -> tuple[Realisation, ...]:
     """Do what `realise` does, but leave the records to the caller."""
-    derivation = parts[0]
+    job = parts[0]
     with ExitStack() as stack:
-        advance = stack.enter_context(scope.progress.task(f"building {derivation.name}"))
+        advance = stack.enter_context(scope.progress.task(f"building {job.name}"))
 
         def scratch() -> BinaryIO:
             return stack.enter_context(scope.store.scratch())
@@ -80,21 +80,21 @@ def make(
         if builder.as_is:
             return tuple(builder.adopt(one, inputs) for one in parts)
         assert encoder is not None  # noqa: S101 - only layers taken as they are have none
-        arrangement = _arranged(derivation, builder, inputs)
+        arrangement = _arranged(job, builder, inputs)
         jobs = scope.config.jobs
         made = []
         for one in parts:
-            layer = _part(arrangement, one.part)
+            layer = _part(arrangement, one.derivation.part)
             diff_id, blob = pack(layer, encoder, scope.store, pool, jobs=jobs, advance=advance)
             made.append(Realisation(one.digest, encoder.key, diff_id, blob))
         return tuple(made)
 
 
-def _arranged(derivation: Derivation, builder: Builder, inputs: Inputs) -> Arrangement:
+def _arranged(job: Job, builder: Builder, inputs: Inputs) -> Arrangement:
     try:
-        return arrange(builder.entries(derivation, inputs), mtime=derivation.mtime)
+        return arrange(builder.entries(job, inputs), mtime=job.derivation.mtime)
     except EntryError as error:
-        raise EntryError(f'layer "{derivation.name}": {error}') from None
+        raise EntryError(f'layer "{job.name}": {error}') from None
 
 
 def _part(whole: Arrangement, part: Part | None) -> Arrangement:

@@ -19,7 +19,7 @@ from immutable.errors import SourceError
 from immutable.net.fetch import Fetcher, Wanted
 from immutable.oci.digest import Digest
 from immutable.progress import Progress
-from immutable.spec.derivation import Derivation, Realisation
+from immutable.spec.derivation import Job, Realisation
 from immutable.store import AbstractStore
 
 if TYPE_CHECKING:
@@ -48,34 +48,31 @@ def realise_all(
 
     Those in `new` have one that this build made. What `caches` have is not built.
     """
-    encoders = {
-        derivation.digest: encoder_of(derivation, made.spec.image.compression)
-        for derivation in made.graph
-    }
+    encoders = {job.digest: encoder_of(job, made.spec.image.compression) for job in made.graph}
     records: dict[Digest, Record] = {}
-    for derivation in made.graph:
-        known = store.find_realisation(derivation.digest, key_of(encoders[derivation.digest]))
+    for job in made.graph:
+        known = store.find_realisation(job.digest, key_of(encoders[job.digest]))
         if known is not None:
-            records[derivation.digest] = Record(known, cached=derivation.digest not in new)
+            records[job.digest] = Record(known, cached=job.digest not in new)
     if caches:
         wanted = {d: chosen.key for d, chosen in encoders.items() if chosen and d not in records}
         from immutable.build import remote_cache as cache
 
         taken = cache.take_all(wanted, caches, store, config, progress)
         records |= {digest: Record(one, cached=True) for digest, one in taken.items()}
-    missing = [derivation for derivation in made.graph if derivation.digest not in records]
+    missing = [job for job in made.graph if job.digest not in records]
     scope = scope_of(made, config, store, progress)
     _fetch(missing, scope, offline=offline)
-    store.record_sources({digest for derivation in missing for digest in derivation.sources})
+    store.record_sources({digest for job in missing for digest in job.derivation.sources})
     with pool(config.jobs) as layers, pool(config.jobs) as frames:
         _in_parallel(missing, encoders, records, scope, layers, frames)
     return records
 
 
-def _fetch(missing: Sequence[Derivation], scope: Scope, *, offline: bool) -> None:
+def _fetch(missing: Sequence[Job], scope: Scope, *, offline: bool) -> None:
     wanted: dict[Digest, Wanted] = {}
-    for derivation in missing:
-        for one in builder_of(derivation).wanted(derivation, scope):
+    for job in missing:
+        for one in builder_of(job).wanted(job, scope):
             if not scope.store.has_blob(one.digest):
                 wanted[one.digest] = one
     if not wanted:
@@ -89,7 +86,7 @@ def _fetch(missing: Sequence[Derivation], scope: Scope, *, offline: bool) -> Non
 
 
 def _in_parallel(
-    missing: Sequence[Derivation],
+    missing: Sequence[Job],
     encoders: Mapping[Digest, Encoder | None],
     records: dict[Digest, Record],
     scope: Scope,
@@ -101,13 +98,13 @@ def _in_parallel(
     Parts of one layer are realised together. The first failure is raised. The pool of frames
     closes first, so that the layers under way end at their next chunk and leave nothing.
     """
-    waiting = _jobs(missing)
-    running: dict[Future[tuple[Realisation, ...]], Sequence[Derivation]] = {}
+    waiting = _together(missing)
+    running: dict[Future[tuple[Realisation, ...]], Sequence[Job]] = {}
     try:
         while waiting or running:
-            for parts in [job for job in waiting if all(i in records for i in job[0].inputs)]:
+            for parts in [one for one in waiting if _is_ready(one, records)]:
                 waiting.remove(parts)
-                below = tuple(records[digest].realisation for digest in parts[0].inputs)
+                below = tuple(records[digest].realisation for digest in parts[0].derivation.inputs)
                 chosen = encoders[parts[0].digest]
                 work = layers.submit(
                     realise, parts, builder_of(parts[0]), chosen, below, scope, frames
@@ -117,19 +114,24 @@ def _in_parallel(
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 ended = running.pop(future)
-                for derivation, made in zip(ended, future.result(), strict=True):
-                    records[derivation.digest] = Record(made, cached=False)
+                for job, made in zip(ended, future.result(), strict=True):
+                    records[job.digest] = Record(made, cached=False)
     finally:
         for future in running:
             future.cancel()
 
 
-def _jobs(missing: Iterable[Derivation]) -> list[list[Derivation]]:
-    """Return the derivations in groups that are realised at once: the parts of each layer."""
-    jobs: dict[tuple[Digest, str], list[Derivation]] = {}
-    for derivation in missing:
-        jobs.setdefault((derivation.whole, derivation.compression), []).append(derivation)
-    return list(jobs.values())
+def _is_ready(parts: Sequence[Job], records: Mapping[Digest, Record]) -> bool:
+    """Whether all layers that `parts` read are there."""
+    return all(digest in records for digest in parts[0].derivation.inputs)
+
+
+def _together(missing: Iterable[Job]) -> list[list[Job]]:
+    """Return the jobs in groups that are done at once: the parts of each layer."""
+    together: dict[tuple[Digest, str], list[Job]] = {}
+    for job in missing:
+        together.setdefault((job.derivation.whole, job.compression), []).append(job)
+    return list(together.values())
 
 
 @contextmanager

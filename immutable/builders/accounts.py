@@ -12,7 +12,7 @@ from immutable.builders.base import Attributes, Builder, Facts, Inputs
 from immutable.builders.parents import HOME_MODE, NO_HOME, home_path
 from immutable.content.entries import Entry, Kind, above, directory, file, show
 from immutable.errors import EntryError
-from immutable.spec.derivation import Derivation
+from immutable.spec.derivation import Derivation, Job
 from immutable.spec.document import accounts
 
 _PASSWD, _GROUP = b"etc/passwd", b"etc/group"
@@ -30,47 +30,49 @@ class AccountsBuilder(Builder):
     options: ClassVar[type[Any]] = type(None)
 
     @override
-    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
+    def derive(self, facts: Facts) -> tuple[Job, ...]:
         """Return the one derivation, which reads all layers below."""
         users, groups = accounts(facts.spec)
         return (
-            Derivation(
-                kind=self.kind,
-                version=self.version,
-                mtime=facts.mtime,
-                options={
-                    "users": [
-                        {
-                            "name": user.name,
-                            "uid": user.uid,
-                            "gid": gid,
-                            "groups": list(user.groups),
-                            "home": user.home,
-                            "shell": None if user.shell == _SHELL else user.shell,
-                            "comment": user.comment or None,
-                        }
-                        for user, gid in users
-                    ],
-                    "groups": [{"name": group.name, "gid": group.gid} for group in groups],
-                },
-                inputs=tuple(dict.fromkeys(derivation.digest for derivation in facts.below)),
+            Job(
+                Derivation(
+                    kind=self.kind,
+                    version=self.version,
+                    mtime=facts.mtime,
+                    options={
+                        "users": [
+                            {
+                                "name": user.name,
+                                "uid": user.uid,
+                                "gid": gid,
+                                "groups": list(user.groups),
+                                "home": user.home,
+                                "shell": None if user.shell == _SHELL else user.shell,
+                                "comment": user.comment or None,
+                            }
+                            for user, gid in users
+                        ],
+                        "groups": [{"name": group.name, "gid": group.gid} for group in groups],
+                    },
+                    inputs=tuple(dict.fromkeys(one.digest for one in facts.below)),
+                ),
                 name=facts.layer.name,
             ),
         )
 
     @override
-    def directories(self, derivation: Derivation) -> Iterator[tuple[bytes, Attributes]]:
-        for user in derivation.options["users"]:
+    def directories(self, job: Job) -> Iterator[tuple[bytes, Attributes]]:
+        for user in job.options["users"]:
             yield from parents.home(user["name"], user["home"], user["uid"], user["gid"])
 
     @override
-    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+    def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return the account files, extended, and the home directories that are not there.
 
         A user or group that is there with the same ids stays as it is. Raises EntryError for
         one that is there otherwise.
         """
-        users, groups = derivation.options["users"], derivation.options["groups"]
+        users, groups = job.options["users"], job.options["groups"]
         homes = [home_path(user["name"], user["home"]) for user in users]
         # All in one look: each is a pass over the layers.
         files = (_PASSWD, _GROUP, _SHADOW, _GSHADOW)

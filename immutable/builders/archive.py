@@ -37,7 +37,7 @@ from immutable.net.fetch import Wanted
 from immutable.oci.digest import Digest
 from immutable.progress import Progress
 from immutable.redact import quoted
-from immutable.spec.derivation import Derivation, Snapshot
+from immutable.spec.derivation import Derivation, Job, Snapshot
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer, Pin
 from immutable.spec.toml import FaultError, parsed_by
@@ -147,40 +147,42 @@ class ArchiveBuilder(Builder):
         return Snapshot(options.sha256, _Archive(wanted, path))
 
     @override
-    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
+    def derive(self, facts: Facts) -> tuple[Job, ...]:
         """Return the one derivation, the same for all platforms."""
         options: ArchiveOptions = facts.layer.options
         assert facts.snapshot is not None  # noqa: S101 - scan always returns one
         return (
-            Derivation(
-                kind=self.kind,
-                version=self.version,
-                mtime=facts.mtime,
-                options={
-                    "strip": options.strip,
-                    "include": list(options.include),
-                    "exclude": list(options.exclude),
-                    "target": options.target,
-                    "owner": owner_of(facts.spec, facts.layer, options.owner),
-                    "setuid": options.setuid,
-                    "special": options.special,
-                    **parents.option(_parents(options, facts)),
-                },
-                sources=(facts.snapshot.digest,),
+            Job(
+                Derivation(
+                    kind=self.kind,
+                    version=self.version,
+                    mtime=facts.mtime,
+                    options={
+                        "strip": options.strip,
+                        "include": list(options.include),
+                        "exclude": list(options.exclude),
+                        "target": options.target,
+                        "owner": owner_of(facts.spec, facts.layer, options.owner),
+                        "setuid": options.setuid,
+                        "special": options.special,
+                        **parents.option(_parents(options, facts)),
+                    },
+                    sources=(facts.snapshot.digest,),
+                ),
                 name=facts.layer.name,
                 snapshot=facts.snapshot,
             ),
         )
 
     @override
-    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:
+    def wanted(self, job: Job, scope: Scope) -> Sequence[Wanted]:
         """Return the archive, unless it is read where it lies.
 
         What lies on this machine's disk is not copied into the store: one that is refused
         would stay there. Raises SourceError if it neither is there nor in the store.
         """
-        assert derivation.snapshot is not None  # noqa: S101 - derive sets it
-        archive: _Archive = derivation.snapshot.data
+        assert job.snapshot is not None  # noqa: S101 - derive sets it
+        archive: _Archive = job.snapshot.data
         if archive.path is None:
             return (archive.wanted,)
         if not archive.path.exists() and not scope.store.has_blob(archive.wanted.digest):
@@ -188,26 +190,26 @@ class ArchiveBuilder(Builder):
         return ()
 
     @override
-    def directories(self, derivation: Derivation) -> Iterator[tuple[bytes, Attributes]]:
-        options = derivation.options
+    def directories(self, job: Job) -> Iterator[tuple[bytes, Attributes]]:
+        options = job.options
         if top := _top(options["target"]):
             yield top, Attributes(parents.usual_mode(top), *options["owner"])
         yield from parents.again(options)
 
     @override
-    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+    def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return what the archive holds and the globs choose, below the target."""
-        assert derivation.snapshot is not None  # noqa: S101 - derive sets it
-        archive: _Archive = derivation.snapshot.data
+        assert job.snapshot is not None  # noqa: S101 - derive sets it
+        archive: _Archive = job.snapshot.data
         name = archive.wanted.name
         with (
             _opened(archive, inputs) as file,
             inputs.progress.task(f"unpacking {name}") as advance,
         ):
             unpacked = _unpacked(file, name, inputs.scratch(), advance)
-        chosen = _chosen(unpacked, name, derivation.options)
-        _check(chosen.values(), name, derivation.options)
-        yield _placed(chosen, derivation.options)
+        chosen = _chosen(unpacked, name, job.options)
+        _check(chosen.values(), name, job.options)
+        yield _placed(chosen, job.options)
 
 
 def _name(options: ArchiveOptions) -> str:

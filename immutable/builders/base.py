@@ -22,7 +22,7 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import ImageConfig
 from immutable.oci.platforms import Platform
 from immutable.progress import Progress
-from immutable.spec.derivation import Derivation, Realisation, Snapshot
+from immutable.spec.derivation import Job, Realisation, Snapshot
 from immutable.spec.document import Layer, Spec, owner_ids
 from immutable.spec.lock import IndexPin, LockedLayer, Pin
 from immutable.store import AbstractStore
@@ -43,7 +43,7 @@ class Facts:
     pins: tuple[Pin, ...] = ()
     index: tuple[IndexPin, ...] = ()
     snapshot: Snapshot | None = None
-    below: tuple[Derivation, ...] = ()
+    below: tuple[Job, ...] = ()
     kinds: Mapping[str, Builder] = field(factory=dict, repr=False)
 
 
@@ -69,7 +69,7 @@ class Foundation:
     of its manifest, and its config.
     """
 
-    layers: tuple[Derivation, ...]
+    layers: tuple[Job, ...]
     finish: Callable[[Sequence[Realisation]], BaseImage]
 
 
@@ -134,7 +134,7 @@ class Attributes:
 
 @frozen
 class Inputs:
-    """What a builder realises a derivation from.
+    """What a builder does a job with.
 
     `scratch` gives a temporary binary file that lives until the layer is done; `below` reads
     the layers that the derivation names as its inputs.
@@ -204,22 +204,26 @@ class Builder(ABC):
         """Look at what `layer` takes from this machine's disk; None if it takes nothing."""
         return None
 
-    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:  # noqa: ARG002
+    def settle(self, snapshot: Snapshot, config: Config) -> Snapshot:  # noqa: ARG002
+        """Return an unread snapshot once its files are read, for kinds whose `scan` gives such."""
+        return snapshot
+
+    def wanted(self, job: Job, scope: Scope) -> Sequence[Wanted]:  # noqa: ARG002
         """Return the derivation's sources, each with where to fetch it from."""
         return ()
 
     # What it makes
 
     @abstractmethod
-    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
-        """Return the derivations of a layer, bottom first; pure."""
+    def derive(self, facts: Facts) -> tuple[Job, ...]:
+        """Return the jobs of a layer, bottom first; pure."""
 
-    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+    def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return the layer's entries, one iterable for each of its sources in order."""
         raise NotImplementedError(f"{self.kind}: a kind makes entries, or takes layers as they are")
 
-    def directories(self, derivation: Derivation) -> Iterator[tuple[bytes, Attributes]]:  # noqa: ARG002
-        """Yield, by path, what the layer says of directories, as far as its derivation tells."""
+    def directories(self, job: Job) -> Iterator[tuple[bytes, Attributes]]:  # noqa: ARG002
+        """Yield, by path, what the layer says of directories, as far as its job tells."""
         yield from ()
 
     # Another image's layers, for kinds that are `as_is`
@@ -239,7 +243,7 @@ class Builder(ABC):
         """Return what the layer brings for `platform`."""
         raise NotImplementedError(f"{self.kind}: no kind whose layers are taken as they are")
 
-    def adopt(self, derivation: Derivation, inputs: Inputs) -> Realisation:
+    def adopt(self, job: Job, inputs: Inputs) -> Realisation:
         """Verify the layer's blob, put it into the store, and return its record."""
         raise NotImplementedError(f"{self.kind}: no kind whose layers are taken as they are")
 

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from immutable.builders import parents
 from immutable.builders.base import Attributes, Builder, Facts, Inputs, Scope, owner_of
+from immutable.config import Config
 from immutable.content.entries import (
     MAX_PATH,
     Entry,
@@ -28,7 +29,7 @@ from immutable.errors import SourceError
 from immutable.oci.digest import Digest
 from immutable.sources.ignoring import IgnoreFile
 from immutable.sources.tree import Choice, Tree
-from immutable.spec.derivation import Derivation, Snapshot
+from immutable.spec.derivation import Derivation, Job, Snapshot
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer
 from immutable.spec.toml import FaultError, parsed_by
@@ -163,15 +164,16 @@ class FilesBuilder(Builder):
                 f'target = "/{Path(options.source).name}"'
             )
 
-        def settle() -> Snapshot:
-            return Snapshot(tree.read(scope.config.jobs), tree)
-
-        if tree.unseen < _AHEAD:
-            return settle()
-        return Snapshot(Digest.of(b"unread " + layer.name.encode()), tree, settle)
+        snapshot = Snapshot(Digest.of(b"unread " + layer.name.encode()), tree, unread=True)
+        return self.settle(snapshot, scope.config) if tree.unseen < _AHEAD else snapshot
 
     @override
-    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
+    def settle(self, snapshot: Snapshot, config: Config) -> Snapshot:
+        tree: Tree = snapshot.data
+        return Snapshot(tree.read(config.jobs), tree)
+
+    @override
+    def derive(self, facts: Facts) -> tuple[Job, ...]:
         """Return the one derivation, the same for all platforms."""
         options: FilesOptions = facts.layer.options
         inline = [
@@ -179,29 +181,31 @@ class FilesBuilder(Builder):
             for number, entry in enumerate(options.entries)
         ]
         return (
-            Derivation(
-                kind=self.kind,
-                version=self.version,
-                mtime=facts.mtime,
-                options={
-                    "tree": str(facts.snapshot.digest) if facts.snapshot else None,
-                    "target": options.target,
-                    "owner": owner_of(facts.spec, facts.layer, options.owner),
-                    "mode": options.mode,
-                    "directory-mode": options.directory_mode,
-                    "entries": inline,
-                    **parents.option(_parents(options, facts)),
-                },
+            Job(
+                Derivation(
+                    kind=self.kind,
+                    version=self.version,
+                    mtime=facts.mtime,
+                    options={
+                        "tree": str(facts.snapshot.digest) if facts.snapshot else None,
+                        "target": options.target,
+                        "owner": owner_of(facts.spec, facts.layer, options.owner),
+                        "mode": options.mode,
+                        "directory-mode": options.directory_mode,
+                        "entries": inline,
+                        **parents.option(_parents(options, facts)),
+                    },
+                ),
                 name=facts.layer.name,
                 snapshot=facts.snapshot,
             ),
         )
 
     @override
-    def directories(self, derivation: Derivation) -> Iterator[tuple[bytes, Attributes]]:
-        options = derivation.options
-        if derivation.snapshot is not None:
-            yield from _folders(derivation.snapshot.data, options)
+    def directories(self, job: Job) -> Iterator[tuple[bytes, Attributes]]:
+        options = job.options
+        if job.snapshot is not None:
+            yield from _folders(job.snapshot.data, options)
         yield from parents.again(options)
         for one in options["entries"]:
             if one["directory"]:
@@ -209,13 +213,13 @@ class FilesBuilder(Builder):
                 yield place, Attributes(_or(one["mode"], parents.usual_mode(place)), *one["owner"])
 
     @override
-    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+    def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return the tree's entries, then those of the spec."""
-        options = derivation.options
+        options = job.options
         above = parents.entries(options)
         yield above.values()
-        if derivation.snapshot is not None:
-            yield _placed(derivation.snapshot.data, options, above)
+        if job.snapshot is not None:
+            yield _placed(job.snapshot.data, options, above)
         yield [_entry(plain) for plain in options["entries"]]
 
 

@@ -27,8 +27,8 @@ _SYSTEM: Final = frozenset(b"bin boot dev etc lib lib64 proc run sbin sys usr".s
 def known(facts: Facts) -> dict[bytes, Attributes]:
     """Return what is said of directories before the layer of `facts` comes: path → attributes."""
     found = dict(_homes(facts.spec))
-    for derivation in facts.below:
-        found.update(facts.kinds[derivation.kind].directories(derivation))
+    for job in facts.below:
+        found.update(facts.kinds[job.kind].directories(job))
     return found
 
 

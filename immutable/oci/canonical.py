@@ -6,9 +6,10 @@ import codecs
 import json
 import math
 import re
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
+
+from typing_extensions import override
 
 from immutable.redact import quoted
 
@@ -117,10 +118,35 @@ _DECODER: Final = json.JSONDecoder(
 )
 
 
+class Frozen(Mapping[str, Any]):
+    """A mapping that nobody changes; unlike the standard library's, it can be pickled."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Mapping[str, Any]) -> None:
+        self._items = dict(items)
+
+    @override
+    def __getitem__(self, key: str) -> Any:
+        return self._items[key]
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    @override
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @override
+    def __repr__(self) -> str:
+        return repr(self._items)
+
+
 def freeze(value: Any) -> Any:
     """Return `value` with its lists as tuples and its mappings as read-only, sorted ones."""
     if isinstance(value, Mapping):
-        return MappingProxyType({key: freeze(value[key]) for key in sorted(value)})
+        return Frozen({key: freeze(value[key]) for key in sorted(value)})
     if isinstance(value, list | tuple):
         return tuple(freeze(item) for item in value)
     return value

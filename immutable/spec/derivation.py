@@ -1,13 +1,13 @@
 """Derivations: one layer's build with every input pinned, and the graph they form.
 
 A derivation's identity is the digest of its canonical JSON. Names for people, and places on
-this machine, are no part of it.
+this machine, are no part of it: those are in its job.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from attrs import evolve, field, frozen
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 class Snapshot:
     """What a layer takes from this machine's disk, as it was when the build began.
 
-    `digest` covers everything that can get into the layer; `data` is the builder's own. Where
-    files have yet to be read, `digest` stands in for the right one, unlike any other layer's,
-    and `settle` reads those that nobody has read meanwhile and returns the settled snapshot.
+    `digest` covers everything that can get into the layer; `data` is the builder's own. While a
+    snapshot is `unread`, its files have been listed and not read: then `digest` stands in for
+    the right one, unlike any other layer's.
     """
 
     digest: Digest
     data: Any = field(default=None, eq=False, repr=False)
-    settle: Callable[[], Snapshot] | None = field(default=None, eq=False, repr=False)
+    unread: bool = field(default=False, eq=False)
 
 
 @frozen
@@ -60,17 +60,13 @@ class Part:
 
 @frozen(eq=False)
 class Derivation:
-    """How one layer is made.
+    """How one layer is made: a plain value, which is its own identity.
 
     `kind` and `version` say which builder, `options` what it was told (plain JSON values),
     `sources` the fixed-output inputs in the order in which it takes them, `inputs` the
     derivations of layers below that it reads. `platform` is set only where the output depends
     on it; `mtime` is every entry's time. `part` is set where the layer is one of several that
     are made together.
-
-    What follows is no part of the identity: `name` for people; `pins` and `index`, which say
-    how to fetch the sources; `snapshot` of this machine's files; and `compression`, the name
-    of the layer's encoder where it is not for the image to choose.
     """
 
     kind: str
@@ -80,17 +76,43 @@ class Derivation:
     sources: tuple[Digest, ...] = ()
     inputs: tuple[Digest, ...] = ()
     platform: Platform | None = None
-    name: str = ""
-    pins: tuple[Pin, ...] = field(default=(), repr=False)
-    index: tuple[IndexPin, ...] = field(default=(), repr=False)
-    snapshot: Snapshot | None = field(default=None, repr=False)
-    compression: str = ""
     part: Part | None = None
     digest: Digest = field(init=False)
 
     @digest.default
     def _identity(self) -> Digest:
-        return Digest.of(canonical.encode(self.plain()))
+        return Digest.of(self.encode())
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Return the derivation whose canonical JSON is `data`; raise ValueError for no such."""
+        try:
+            found = cls.from_plain(canonical.decode(data))
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"no derivation: {error!r}") from None
+        if found.encode() != data:
+            raise ValueError("no derivation in canonical JSON")
+        return found
+
+    @classmethod
+    def from_plain(cls, plain: Any) -> Self:
+        """Return the derivation that `plain` returned as the JSON object `plain`."""
+        part = plain.get("part")
+        platform = plain["platform"]
+        return cls(
+            plain["kind"],
+            plain["version"],
+            plain["mtime"],
+            plain["options"],
+            tuple(map(Digest.parse, plain["sources"])),
+            tuple(map(Digest.parse, plain["inputs"])),
+            None if platform is None else Platform.parse(platform),
+            None if part is None else Part(part["number"], part["count"], tuple(part["of"])),
+        )
+
+    def encode(self) -> bytes:
+        """Return the canonical JSON, whose digest is the identity."""
+        return canonical.encode(self.plain())
 
     def plain(self) -> dict[str, Any]:
         """Return the JSON object whose canonical bytes are the identity."""
@@ -118,6 +140,38 @@ class Derivation:
         return hash(self.digest)
 
 
+@frozen
+class Job:
+    """A derivation, and what it takes to realise it here, none of which is in its identity.
+
+    `name` is for people; `pins` and `index` say how to fetch the sources; `snapshot` is of this
+    machine's files; `compression` names the layer's encoder where it is not for the image to
+    choose. Jobs are equal when their derivations are.
+    """
+
+    derivation: Derivation
+    name: str = field(default="", eq=False)
+    pins: tuple[Pin, ...] = field(default=(), eq=False, repr=False)
+    index: tuple[IndexPin, ...] = field(default=(), eq=False, repr=False)
+    snapshot: Snapshot | None = field(default=None, eq=False, repr=False)
+    compression: str = field(default="", eq=False)
+
+    @property
+    def digest(self) -> Digest:
+        """The derivation's identity."""
+        return self.derivation.digest
+
+    @property
+    def kind(self) -> str:
+        """The derivation's kind."""
+        return self.derivation.kind
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What the derivation tells its builder."""
+        return self.derivation.options
+
+
 AS_IS: Final = "as-is"  # what stands for the encoder in the record of another image's layer
 
 
@@ -137,19 +191,19 @@ class Realisation:
 
 @frozen
 class Graph:
-    """All derivations of an image: the layers of each platform, bottom first."""
+    """All derivations of an image, each with its job: the layers of each platform, bottom first."""
 
-    platforms: tuple[tuple[Platform, tuple[Derivation, ...]], ...]
+    platforms: tuple[tuple[Platform, tuple[Job, ...]], ...]
 
-    def layers(self, platform: Platform) -> tuple[Derivation, ...]:
+    def layers(self, platform: Platform) -> tuple[Job, ...]:
         """Return the layers of `platform`, bottom first."""
         return dict(self.platforms)[platform]
 
-    def __iter__(self) -> Iterator[Derivation]:
+    def __iter__(self) -> Iterator[Job]:
         """Yield each derivation once, those that others read first."""
         seen: set[Digest] = set()
         for _, layers in self.platforms:
-            for derivation in layers:
-                if derivation.digest not in seen:
-                    seen.add(derivation.digest)
-                    yield derivation
+            for job in layers:
+                if job.digest not in seen:
+                    seen.add(job.digest)
+                    yield job

@@ -12,7 +12,7 @@ from immutable.builders.base import Builder, Facts, Read
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
 from immutable.spec import document as specs
-from immutable.spec.derivation import Derivation, Graph, Snapshot
+from immutable.spec.derivation import Derivation, Graph, Job, Snapshot
 from immutable.spec.document import Layer, Spec
 from immutable.spec.lock import Lock, LockedLayer, Pin
 
@@ -23,14 +23,15 @@ PIN = Pin("a", "1", "amd64", "pool/a.deb", 3, Digest.of(b"a"))
 class Plain(Builder):
     """A kind whose output is the same for all platforms."""
 
-    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
+    def derive(self, facts: Facts) -> tuple[Job, ...]:
         digest = "" if facts.snapshot is None else str(facts.snapshot.digest)
         return (
-            Derivation(
-                "plain", 1, facts.mtime, {"tree": digest}, name=facts.layer.name,
+            Job(
+                Derivation("plain", 1, facts.mtime, {"tree": digest}),
+                facts.layer.name,
                 snapshot=facts.snapshot,
             ),
-        )  # fmt: skip
+        )
 
 
 class Packages(Builder):
@@ -39,16 +40,18 @@ class Packages(Builder):
     def request(self, options: Any, read: Read) -> Mapping[str, Any] | None:
         return {"packages": options}
 
-    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
+    def derive(self, facts: Facts) -> tuple[Job, ...]:
         return (
-            Derivation(
-                "packages",
-                1,
-                facts.mtime,
-                {},
-                tuple(pin.sha256 for pin in facts.pins),
-                tuple(below.digest for below in facts.below),
-                facts.platform,
+            Job(
+                Derivation(
+                    "packages",
+                    1,
+                    facts.mtime,
+                    {},
+                    tuple(pin.sha256 for pin in facts.pins),
+                    tuple(below.digest for below in facts.below),
+                    facts.platform,
+                ),
                 facts.layer.name,
                 facts.pins,
                 facts.index,
@@ -59,14 +62,14 @@ class Packages(Builder):
 class Several(Builder):
     """A kind that becomes several layers, as an image does."""
 
-    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
-        return tuple(Derivation("several", 1, 0, {"number": number}) for number in range(2))
+    def derive(self, facts: Facts) -> tuple[Job, ...]:
+        return tuple(Job(Derivation("several", 1, 0, {"number": n})) for n in range(2))
 
 
 class Accounts(Builder):
-    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
+    def derive(self, facts: Facts) -> tuple[Job, ...]:
         below = tuple(layer.digest for layer in facts.below)
-        return (Derivation("users", 1, facts.mtime, {}, (), below, name=facts.layer.name),)
+        return (Job(Derivation("users", 1, facts.mtime, {}, (), below), facts.layer.name),)
 
 
 KINDS: dict[str, Builder] = {
@@ -114,7 +117,7 @@ def test_a_layer_that_no_platform_changes_is_there_once() -> None:
     assert [(AMD64, 1), (ARM64, 1)] == [(p, len(layers)) for p, layers in made.platforms]
     assert made.layers(AMD64) == made.layers(ARM64)
     (only,) = made
-    assert ("app", 7) == (only.name, only.mtime)
+    assert ("app", 7) == (only.name, only.derivation.mtime)
 
 
 def test_pins_are_those_of_the_platform_in_the_lock_s_order() -> None:
@@ -139,10 +142,10 @@ def test_each_derivation_comes_once_and_after_what_it_reads() -> None:
     order = list(made)
     assert ["", "", "app", "run", "users", "run", "users"] == [one.name for one in order]
     seen: set[Digest] = set()
-    for derivation in order:
-        assert seen >= set(derivation.inputs)
-        assert derivation.digest not in seen
-        seen.add(derivation.digest)
+    for job in order:
+        assert seen >= set(job.derivation.inputs)
+        assert job.digest not in seen
+        seen.add(job.digest)
     assert 5 == len(made.layers(ARM64))
 
 

@@ -65,7 +65,7 @@ def test_a_rolling_suite_has_no_pockets_unless_asked_for(suite: str) -> None:
 
 def test_the_derivation_names_its_packages_platform_and_order() -> None:
     one, two = package("one"), package("two", arch="amd64")
-    derivation = build(one, two, exclude=("/a",), include=("/a/b",)).derivation
+    derivation = build(one, two, exclude=("/a",), include=("/a/b",)).job.derivation
     assert {
         "packages": (
             {"name": "one", "version": "1.0", "architecture": "all"},
@@ -77,14 +77,14 @@ def test_the_derivation_names_its_packages_platform_and_order() -> None:
     } == derivation.options
     assert AMD64 == derivation.platform
     assert derivation.inputs == ()
-    assert derivation.digest != build(two, one, exclude=("/a",)).derivation.digest
+    assert derivation.digest != build(two, one, exclude=("/a",)).job.digest
     other = build(one, two, exclude=("/a",), include=("/a/b",), platform=Platform("linux", "arm64"))
-    assert derivation.digest != other.derivation.digest
+    assert derivation.digest != other.job.digest
 
 
 def test_a_layer_upon_debian_layers_reads_them() -> None:
     first = build(package("one"))
-    assert (first.derivation.digest,) == build(package("two"), below=first).derivation.inputs
+    assert (first.job.digest,) == build(package("two"), below=first).job.derivation.inputs
 
 
 def test_each_package_is_a_source_of_its_own_and_the_rest_comes_last() -> None:
@@ -271,11 +271,11 @@ def test_what_a_spec_may_ask_for_can_be_resolved(text: str) -> None:
 
 
 def test_sources_are_wanted_from_the_mirror() -> None:
-    derivation = build(package("one")).derivation
+    job = build(package("one")).job
     config = Config(Path("s"), Path("c"), mirrors={"debian": ["http://mirror.test/debian"]})
-    (wanted,) = DebianBuilder().wanted(derivation, lock_scope(config, Fetcher(config), ()).scope)
+    (wanted,) = DebianBuilder().wanted(job, lock_scope(config, Fetcher(config), ()).scope)
     assert wanted.urls == ("http://mirror.test/debian/pool/one.deb",)
-    assert (wanted.digest,) == derivation.sources
+    assert (wanted.digest,) == job.derivation.sources
 
 
 def lock_scope(config: Config, fetcher: Fetcher, below: tuple[LockedLayer, ...]) -> LockScope:

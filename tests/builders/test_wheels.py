@@ -147,7 +147,7 @@ def test_an_owner_has_the_target_but_not_what_stands_around_it() -> None:
 
 
 def test_folders_that_a_layer_below_described_stay_as_they_are() -> None:
-    from immutable.spec.derivation import Derivation
+    from immutable.spec.derivation import Derivation, Job
 
     inline = {
         "path": "/app",
@@ -159,8 +159,8 @@ def test_folders_that_a_layer_below_described_stay_as_they_are() -> None:
         "owner": [5, 6],
     }
     files = Derivation("files", 1, 0, {"target": "/", "owner": [0, 0], "entries": [inline]})
-    derivation = derive(wheel(), target="/app/lib", below=(files,))
-    assert (("app", 0o750, 5, 6),) == derivation.options["parents"]
+    job = derive(wheel(), target="/app/lib", below=(Job(files),))
+    assert (("app", 0o750, 5, 6),) == job.options["parents"]
 
 
 def test_a_wheel_s_own_leftovers_are_left_out() -> None:
@@ -175,8 +175,8 @@ def test_a_wheel_s_own_leftovers_are_left_out() -> None:
 
 def test_the_derivation_holds_what_decides_the_layer_and_no_platform() -> None:
     first = derive(wheel())
-    assert first.platform is None
-    assert (wheel().digest,) == first.sources
+    assert first.derivation.platform is None
+    assert (wheel().digest,) == first.derivation.sources
     others = [
         derive(wheel(version="1.1")),
         derive(wheel(), target="/app"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -51,7 +50,7 @@ def test_frozen_is_deeply_frozen() -> None:
     given: dict[str, Any] = {"a": [{"b": []}]}
     frozen = canonical.freeze(given)
     given["a"].append({})
-    assert isinstance(frozen, MappingProxyType)
+    assert isinstance(frozen, canonical.Frozen)
     assert {"a": ({"b": ()},)} == dict(frozen)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import pickle
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
-from immutable.spec.derivation import Derivation, Snapshot
+from immutable.spec.derivation import Derivation, Job, Part, Snapshot
 from immutable.spec.lock import IndexPin, Pin
 from tests.support import strategies
 
@@ -26,8 +27,8 @@ ONE = Derivation(
     sources=(Digest.of(b"one"), Digest.of(b"two")),
     inputs=(Digest.of(b"below"),),
     platform=AMD64,
-    name="runtime",
 )
+JOB = Job(ONE, "runtime")
 
 
 def test_the_exact_identity() -> None:
@@ -54,13 +55,41 @@ def test_the_exact_identity() -> None:
         {"index": (IndexPin("bookworm", datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)),)},
         {"snapshot": Snapshot(Digest.of(b"x"), object())},
         {"compression": "zstd"},
-        {"options": {"merged-usr": True, "exclude": ("/usr/share/doc/**",)}},
     ],
 )
 def test_what_is_no_part_of_an_identity(changes: dict[str, Any]) -> None:
-    other = evolve(ONE, **changes)
+    other = evolve(JOB, **changes)
+    assert JOB == other
+    assert (JOB.digest, hash(JOB)) == (other.digest, hash(other))
+
+
+def test_the_order_of_options_is_no_part_of_an_identity() -> None:
+    other = evolve(ONE, options={"merged-usr": True, "exclude": ("/usr/share/doc/**",)})
     assert ONE == other
     assert (ONE.digest, hash(ONE)) == (other.digest, hash(other))
+
+
+@pytest.mark.parametrize("made", [ONE, evolve(ONE, platform=None, part=Part(1, 2, (0, 1)))])
+def test_a_derivation_goes_as_json_and_pickled(made: Derivation) -> None:
+    for there in (Derivation.decode(made.encode()), pickle.loads(pickle.dumps(made))):
+        assert made == there
+        assert made.plain() == there.plain()
+        assert made.whole == there.whole
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{}", b"null", ONE.encode() + b" ", ONE.encode().replace(b"sha", b"shb")]
+)
+def test_what_is_no_derivation(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Derivation.decode(data)
+
+
+def test_a_job_goes_pickled_with_what_it_takes() -> None:
+    made = Job(ONE, "runtime", (PIN,), snapshot=Snapshot(Digest.of(b"x"), b"data"))
+    there = pickle.loads(pickle.dumps(made))
+    assert made == there
+    assert (made.name, made.pins, b"data") == (there.name, there.pins, there.snapshot.data)
 
 
 @pytest.mark.parametrize(

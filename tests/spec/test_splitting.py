@@ -21,7 +21,7 @@ from immutable.config import Config
 from immutable.content.entries import Arrangement, Entry, Kind, arrange, directory, file
 from immutable.errors import LockError, LockStale, SpecError
 from immutable.oci.digest import Digest
-from immutable.spec.derivation import Derivation, Part
+from immutable.spec.derivation import Derivation, Job, Part
 from immutable.spec.lock import Lock, LockedLayer, Pin, dumps, parse
 from immutable.spec.splitting import Package, assign, divided
 from immutable.store import AbstractStore, Store
@@ -139,29 +139,32 @@ def test_a_name_has_one_part_for_all_platforms_and_versions() -> None:
 # In the graph
 
 
-def derivation(*given: int | None) -> Derivation:
+def job(*given: int | None) -> Job:
     pins = tuple(pin(str(number), part=part) for number, part in enumerate(given))
-    return Derivation("wheels", 1, 0, {}, tuple(one.sha256 for one in pins), pins=pins)
+    derivation = Derivation("wheels", 1, 0, {}, tuple(one.sha256 for one in pins))
+    return Job(derivation, pins=pins)
 
 
 def test_parts_without_packages_are_left_out() -> None:
-    whole = derivation(5, 2, 5)
+    whole = job(5, 2, 5)
     assert [Part(0, 2, (1, 0, 1)), Part(1, 2, (1, 0, 1))] == [
-        one.part for one in divide(whole, loose=False)
+        one.derivation.part for one in divide(whole, loose=False)
     ]
-    assert [0, 1, 2] == [one.part.number for one in divide(whole, loose=True) if one.part]
+    assert [0, 1, 2] == [
+        one.derivation.part.number for one in divide(whole, loose=True) if one.derivation.part
+    ]
 
 
 def test_a_layer_that_is_not_spread_stays_what_it_was() -> None:
-    for whole in (derivation(None, None), derivation(), derivation(None, 1)):
+    for whole in (job(None, None), job(), job(None, 1)):
         assert (whole,) == divide(whole, loose=True)
 
 
 def test_parts_have_identities_of_their_own_and_one_whole() -> None:
-    whole = derivation(0, 1, 2)
+    whole = job(0, 1, 2)
     made = divide(whole, loose=True)
     assert 5 == len({whole.digest, *(one.digest for one in made)})
-    assert {whole.digest} == {one.whole for one in (whole, *made)}
+    assert {whole.digest} == {one.derivation.whole for one in (whole, *made)}
 
 
 # In the layer

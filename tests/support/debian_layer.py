@@ -16,7 +16,7 @@ from immutable.config import Config
 from immutable.content.entries import Arrangement, Entry, Inline, Kind, arrange
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
-from immutable.spec.derivation import Derivation
+from immutable.spec.derivation import Job
 from immutable.spec.document import Image, Layer, Spec
 from immutable.spec.lock import Pin
 from immutable.spec.types import ImageName, LayerName, PackageRequest, SpecVersion
@@ -73,7 +73,7 @@ class Beneath:
 class Built:
     """A layer that was built: its arrangement, its entries by path, and what was told."""
 
-    derivation: Derivation
+    job: Job
     arrangement: Arrangement
     entries: Mapping[bytes, Entry]
     notes: Sequence[str]
@@ -134,8 +134,8 @@ def build(
     )
     layer = Layer(LayerName("runtime"), builder.kind, chosen)
     spec = Spec(SpecVersion(1), Image(ImageName("test")))
-    beneath = (below.derivation,) if below else ()
-    (derivation,) = builder.derive(
+    beneath = (below.job,) if below else ()
+    (job,) = builder.derive(
         Facts(layer, spec, platform, mtime, pins, below=beneath, kinds=builders())
     )
     with ExitStack() as stack:
@@ -146,13 +146,13 @@ def build(
             progress=notes,
             config=Config(Path("store"), Path("cache"), jobs=jobs),
         )
-        spooled = arrange(builder.entries(derivation, inputs), mtime=mtime)
+        spooled = arrange(builder.entries(job, inputs), mtime=mtime)
         arrangement = Arrangement(
             spooled.directories, tuple(tuple(map(_in_memory, one)) for one in spooled.sources)
         )
     entries = {entry.path: entry for entry in arrangement}
     merged = {**(below.entries if below else {}), **entries}
-    return Built(derivation, arrangement, merged if below else entries, notes.notes)
+    return Built(job, arrangement, merged if below else entries, notes.notes)
 
 
 def _pin(made: Made, store: MemoryStore) -> Pin:

@@ -19,7 +19,7 @@ from immutable.builders.registry import builders
 from immutable.content.entries import Entry, Kind, file
 from immutable.errors import SourceError
 from immutable.oci.digest import Digest
-from immutable.spec.derivation import Derivation
+from immutable.spec.derivation import Derivation, Job
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer, Pin
 
@@ -38,12 +38,13 @@ class Plain(Builder):
     version: ClassVar[int] = 1
     options: ClassVar[type[Any]] = Options
 
-    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
+    def derive(self, facts: Facts) -> tuple[Job, ...]:
         text = facts.layer.options.text
-        return (Derivation(self.kind, 1, facts.mtime, {"text": text}, name=facts.layer.name),)
+        derivation = Derivation(self.kind, 1, facts.mtime, {"text": text})
+        return (Job(derivation, facts.layer.name),)
 
-    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
-        return [[file(b"file", derivation.options["text"].encode())]]
+    def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+        return [[file(b"file", job.options["text"].encode())]]
 
 
 class Asking(Plain):
@@ -67,7 +68,7 @@ class Random(Plain):
 
     kind: ClassVar[str] = "test-random"
 
-    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+    def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         return [[file(b"file", secrets.token_bytes())]]
 
 
@@ -91,7 +92,7 @@ class Endless(Plain):
 
     kind: ClassVar[str] = "test-endless"
 
-    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+    def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         return [[Entry(b"file", Kind.FILE, content=_Endless())]]
 
 
@@ -100,7 +101,7 @@ class Interrupted(Plain):
 
     kind: ClassVar[str] = "test-interrupted"
 
-    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+    def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         begun.wait(30)
         os.kill(os.getpid(), signal.SIGINT)
         return [[Entry(b"file", Kind.FILE, content=_Endless())]]
@@ -111,7 +112,7 @@ class Failing(Plain):
 
     kind: ClassVar[str] = "test-failing"
 
-    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+    def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         begun.wait(30)
         raise SourceError("the disk is on fire")
 

@@ -19,7 +19,7 @@ from immutable.config import Config
 from immutable.content.entries import Arrangement, Entry, Inline, Kind, arrange
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
-from immutable.spec.derivation import Derivation
+from immutable.spec.derivation import Job
 from immutable.spec.document import Image, Layer, Spec, User
 from immutable.spec.lock import Pin
 from immutable.spec.types import AccountID, AccountName, ImageName, LayerName, SpecVersion
@@ -116,7 +116,7 @@ def _member(path: str, data: bytes, mode: int) -> Zipped:
 class Built:
     """A layer that was built."""
 
-    derivation: Derivation
+    job: Job
     arrangement: Arrangement
     entries: Mapping[str, Entry]
 
@@ -144,15 +144,15 @@ def pin(made: Made, platforms: tuple[Platform, ...] = ()) -> Pin:
     )
 
 
-def derive(*wheels: Made, below: tuple[Derivation, ...] = (), **options: Any) -> Derivation:
-    """Return the derivation of a layer of `wheels`."""
+def derive(*wheels: Made, below: tuple[Job, ...] = (), **options: Any) -> Job:
+    """Return the job of a layer of `wheels`."""
     chosen = WheelsOptions(**{"lockfile": "pylock.toml", "python": "3.11", **options})
     layer = Layer(LayerName("dependencies"), "wheels", chosen)
     user = User(AccountName("web"), AccountID(1001))
     spec = Spec(SpecVersion(1), Image(ImageName("test")), user=(user,))
     facts = Facts(layer, spec, AMD64, 7, tuple(map(pin, wheels)), below=below, kinds=builders())
-    (derivation,) = WheelsBuilder().derive(facts)
-    return derivation
+    (job,) = WheelsBuilder().derive(facts)
+    return job
 
 
 def build(
@@ -167,7 +167,7 @@ def build(
         store = MemoryStore()
         for one in wheels:
             store.put_blob(one.data)
-    derivation = derive(*wheels, **options)
+    job = derive(*wheels, **options)
     with ExitStack() as stack:
         inputs = Inputs(
             store=store,
@@ -176,12 +176,12 @@ def build(
             progress=Notes(),
             config=Config(Path("store"), Path("cache"), jobs=jobs),
         )
-        spooled = arrange(builder.entries(derivation, inputs), mtime=derivation.mtime)
+        spooled = arrange(builder.entries(job, inputs), mtime=job.derivation.mtime)
         arrangement = Arrangement(
             spooled.directories, tuple(tuple(map(_in_memory, one)) for one in spooled.sources)
         )
     entries = {"/" + entry.path.decode(): entry for entry in arrangement}
-    return Built(derivation, arrangement, entries)
+    return Built(job, arrangement, entries)
 
 
 def _in_memory(entry: Entry) -> Entry:

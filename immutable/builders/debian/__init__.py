@@ -23,7 +23,7 @@ from immutable.content.entries import Entry, Kind, file
 from immutable.content.globs import compile_globs
 from immutable.net.fetch import Wanted as WantedBlob
 from immutable.oci.platforms import Platform
-from immutable.spec.derivation import Derivation
+from immutable.spec.derivation import Derivation, Job
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer, Pin
 from immutable.spec.toml import FaultError
@@ -126,7 +126,7 @@ class DebianBuilder(Builder):
         return (options.keyring,) if options.keyring else ()
 
     @override
-    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
+    def derive(self, facts: Facts) -> tuple[Job, ...]:
         """Return the one derivation; it reads those layers below that may hold packages."""
         options: DebianOptions = facts.layer.options
         below = (
@@ -135,22 +135,24 @@ class DebianBuilder(Builder):
             if one.kind == self.kind or facts.kinds[one.kind].as_is
         )
         return (
-            Derivation(
-                kind=self.kind,
-                version=self.version,
-                mtime=facts.mtime,
-                options={
-                    "packages": [
-                        {"name": p.name, "version": p.version, "architecture": p.architecture}
-                        for p in facts.pins
-                    ],
-                    "exclude": list(options.exclude),
-                    "include": list(options.include),
-                    "merged-usr": is_merged(options.suite),
-                },
-                sources=tuple(pin.sha256 for pin in facts.pins),
-                inputs=tuple(dict.fromkeys(below)),
-                platform=facts.platform,
+            Job(
+                Derivation(
+                    kind=self.kind,
+                    version=self.version,
+                    mtime=facts.mtime,
+                    options={
+                        "packages": [
+                            {"name": p.name, "version": p.version, "architecture": p.architecture}
+                            for p in facts.pins
+                        ],
+                        "exclude": list(options.exclude),
+                        "include": list(options.include),
+                        "merged-usr": is_merged(options.suite),
+                    },
+                    sources=tuple(pin.sha256 for pin in facts.pins),
+                    inputs=tuple(dict.fromkeys(below)),
+                    platform=facts.platform,
+                ),
                 name=facts.layer.name,
                 pins=facts.pins,
                 index=facts.index,
@@ -158,26 +160,26 @@ class DebianBuilder(Builder):
         )
 
     @override
-    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[WantedBlob]:
+    def wanted(self, job: Job, scope: Scope) -> Sequence[WantedBlob]:
         """Return the packages, each with its place on this machine's mirrors and snapshots."""
         from immutable.sources import debian
 
-        return [debian.wanted(pin, derivation.index, scope.config) for pin in derivation.pins]
+        return [debian.wanted(pin, job.index, scope.config) for pin in job.pins]
 
     @override
-    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+    def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return each package's entries, then what belongs to no single one."""
-        options = derivation.options
+        options = job.options
         places = Places.of(merged=options["merged-usr"])
         wanted = [
             Wanted(package["name"], package["version"], package["architecture"], digest)
-            for package, digest in zip(options["packages"], derivation.sources, strict=True)
+            for package, digest in zip(options["packages"], job.derivation.sources, strict=True)
         ]
         left_out = _left_out(options)
         settled = settle(unpack_all(wanted, inputs, places, left_out))
-        _tell_of_scripts(derivation, settled.packages, inputs)
+        _tell_of_scripts(job, settled.packages, inputs)
         tree = Tree(itertools.chain(*settled.entries), places, left_out)
-        _complete(settled.packages, tree, places, inputs, first=not derivation.inputs)
+        _complete(settled.packages, tree, places, inputs, first=not job.derivation.inputs)
         return (*settled.entries, tree.added)
 
 
@@ -231,10 +233,10 @@ def _add_records(packages: Sequence[Package], tree: Tree, inputs: Inputs, *, fir
     tree.add(*database.entries(packages, tree, below))
 
 
-def _tell_of_scripts(derivation: Derivation, packages: Sequence[Package], inputs: Inputs) -> None:
+def _tell_of_scripts(job: Job, packages: Sequence[Package], inputs: Inputs) -> None:
     names = [package.name for package in packages if scripts.not_run(package)]
     if names:
         inputs.progress.note(
-            f"{derivation.name}: scripts of {len(names)} package{'s' * (len(names) > 1)} "
+            f"{job.name}: scripts of {len(names)} package{'s' * (len(names) > 1)} "
             f"were not run: {', '.join(names)}"
         )

@@ -28,7 +28,7 @@ from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
 from immutable.oci.platforms import Platform
-from immutable.spec.derivation import AS_IS, Derivation, Realisation, Snapshot
+from immutable.spec.derivation import AS_IS, Derivation, Job, Realisation, Snapshot
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer, Pin
 from immutable.spec.toml import parsed_by
@@ -108,7 +108,7 @@ class ImageBuilder(Builder):
         return foundation
 
     @override
-    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
+    def derive(self, facts: Facts) -> tuple[Job, ...]:
         """Return the other image's layers."""
         if facts.below or facts.snapshot is None:
             raise SpecError(
@@ -118,19 +118,19 @@ class ImageBuilder(Builder):
         return self.foundation(facts.snapshot, facts.platform).layers
 
     @override
-    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:
+    def wanted(self, job: Job, scope: Scope) -> Sequence[Wanted]:
         """Return the layer's blob."""
-        pinned, blob = _pinned(derivation), _layer(derivation).blob
+        pinned, blob = _pinned(job), _layer(job).blob
         name = f"{pinned.place.base_name} layer {blob.digest.short}"
         local = pinned.place.local
         return [Wanted(name, blob.digest, blob.size, (), through=pinned, local=local)]
 
     @override
-    def adopt(self, derivation: Derivation, inputs: Inputs) -> Realisation:
+    def adopt(self, job: Job, inputs: Inputs) -> Realisation:
         """Check the layer's blob, which is in the store, against its digest and diffID."""
-        layer = _layer(derivation)
-        _pinned(derivation).expect(layer, inputs.store)
-        return Realisation(derivation.digest, AS_IS, layer.diff_id, layer.blob)
+        layer = _layer(job)
+        _pinned(job).expect(layer, inputs.store)
+        return Realisation(job.digest, AS_IS, layer.diff_id, layer.blob)
 
 
 def _root(locked: LockedLayer) -> Descriptor:
@@ -171,33 +171,35 @@ def _offers(source: Source, platform: Platform, given: LockScope) -> bool:
 
 def _foundation(base: PlatformBase, pinned: Pinned, name: str) -> Foundation:
     found = BaseImage(pinned.place.base_name, base.manifest, base.config)
-    derivations = tuple(_derivation(layer, pinned, name) for layer in base.layers)
-    return Foundation(derivations, lambda _: found)
+    jobs = tuple(_job(layer, pinned, name) for layer in base.layers)
+    return Foundation(jobs, lambda _: found)
 
 
-def _derivation(layer: PinnedLayer, pinned: Pinned, name: str) -> Derivation:
-    return Derivation(
-        kind=ImageBuilder.kind,
-        version=ImageBuilder.version,
-        mtime=0,
-        options={
-            "media-type": oci.family(layer.blob.media_type),
-            "size": layer.blob.size,
-            "diff-id": str(layer.diff_id),
-        },
-        sources=(layer.blob.digest,),
+def _job(layer: PinnedLayer, pinned: Pinned, name: str) -> Job:
+    return Job(
+        Derivation(
+            kind=ImageBuilder.kind,
+            version=ImageBuilder.version,
+            mtime=0,
+            options={
+                "media-type": oci.family(layer.blob.media_type),
+                "size": layer.blob.size,
+                "diff-id": str(layer.diff_id),
+            },
+            sources=(layer.blob.digest,),
+        ),
         name=name,
         snapshot=Snapshot(layer.blob.digest, pinned),
     )
 
 
-def _layer(derivation: Derivation) -> PinnedLayer:
-    options = derivation.options
-    blob = Descriptor(options["media-type"], derivation.sources[0], options["size"])
+def _layer(job: Job) -> PinnedLayer:
+    options = job.options
+    blob = Descriptor(options["media-type"], job.derivation.sources[0], options["size"])
     return PinnedLayer(blob, Digest.parse(options["diff-id"]))
 
 
-def _pinned(derivation: Derivation) -> Pinned:
-    assert derivation.snapshot is not None  # noqa: S101 - set by _derivation
-    pinned: Pinned = derivation.snapshot.data
+def _pinned(job: Job) -> Pinned:
+    assert job.snapshot is not None  # noqa: S101 - set by _job
+    pinned: Pinned = job.snapshot.data
     return pinned

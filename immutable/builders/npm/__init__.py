@@ -33,7 +33,7 @@ from immutable.oci.digest import Digest
 from immutable.sources.npm import hidden
 from immutable.sources.npm.registry import Registry
 from immutable.sources.npm.selection import Selection
-from immutable.spec.derivation import Derivation, Snapshot
+from immutable.spec.derivation import Derivation, Job, Snapshot
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer, Pin
 
@@ -88,7 +88,7 @@ class NpmBuilder(Builder):
         return Snapshot(project.digest, project)
 
     @override
-    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
+    def derive(self, facts: Facts) -> tuple[Job, ...]:
         """Return the one derivation; what is chosen alone differs between platforms."""
         options: NpmOptions = facts.layer.options
         project = _project(facts.snapshot)
@@ -103,19 +103,21 @@ class NpmBuilder(Builder):
         used = [key for key in pins if key in needed]
         order = {key: number for number, key in enumerate(used)}
         return (
-            Derivation(
-                kind=self.kind,
-                version=self.version,
-                mtime=facts.mtime,
-                options={
-                    "packages": [[key.name, key.version] for key in used],
-                    "places": [[p.location, order[Key.of(p)]] for p in selection.packages],
-                    **_extras(project, selection),
-                    "target": options.target,
-                    "owner": owner_of(facts.spec, facts.layer, options.owner),
-                    **parents.option(_parents(options, facts)),
-                },
-                sources=tuple(pins[key].sha256 for key in used),
+            Job(
+                Derivation(
+                    kind=self.kind,
+                    version=self.version,
+                    mtime=facts.mtime,
+                    options={
+                        "packages": [[key.name, key.version] for key in used],
+                        "places": [[p.location, order[Key.of(p)]] for p in selection.packages],
+                        **_extras(project, selection),
+                        "target": options.target,
+                        "owner": owner_of(facts.spec, facts.layer, options.owner),
+                        **parents.option(_parents(options, facts)),
+                    },
+                    sources=tuple(pins[key].sha256 for key in used),
+                ),
                 name=facts.layer.name,
                 pins=tuple(pins[key] for key in used),
                 snapshot=Snapshot(project.digest, project.of(selection)),
@@ -123,31 +125,33 @@ class NpmBuilder(Builder):
         )
 
     @override
-    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:
+    def wanted(self, job: Job, scope: Scope) -> Sequence[Wanted]:
         """Return the packages, which come from npm's registry."""
-        project = _project(derivation.snapshot)
-        registry = Registry(scope.config, project.folder, project.by_digest(derivation.pins))
+        project = _project(job.snapshot)
+        registry = Registry(scope.config, project.folder, project.by_digest(job.pins))
         return [
             Wanted(f"{pin.name} {pin.version}", pin.sha256, pin.size, (), through=registry)
-            for pin in derivation.pins
+            for pin in job.pins
         ]
 
     @override
-    def directories(self, derivation: Derivation) -> Iterator[tuple[bytes, Attributes]]:
-        options = derivation.options
+    def directories(self, job: Job) -> Iterator[tuple[bytes, Attributes]]:
+        options = job.options
         top = _top(options["target"])
         for path in filter(None, (top, top + b"/node_modules" if top else b"node_modules")):
             yield path, Attributes(parents.usual_mode(path), *options["owner"])
         yield from parents.again(options)
 
     @override
-    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+    def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return each package's files, then the folders, commands and links."""
-        options, project = derivation.options, _project(derivation.snapshot)
-        _tell_of_scripts(derivation, project, inputs)
+        options, project = job.options, _project(job.snapshot)
+        _tell_of_scripts(job, project, inputs)
         wanted = [
             WantedPackage(f"{name} {version}", digest)
-            for (name, version), digest in zip(options["packages"], derivation.sources, strict=True)
+            for (name, version), digest in zip(
+                options["packages"], job.derivation.sources, strict=True
+            )
         ]
         target = _top(options["target"])
         layout = Layout(target, *options["owner"])
@@ -206,10 +210,10 @@ def _top(target: str) -> bytes:
     return safe_path(target.encode(), reroot=True)
 
 
-def _tell_of_scripts(derivation: Derivation, project: Project, inputs: Inputs) -> None:
+def _tell_of_scripts(job: Job, project: Project, inputs: Inputs) -> None:
     names = project.with_scripts
     if names:
         inputs.progress.note(
-            f"{derivation.name}: install scripts of {len(names)} "
+            f"{job.name}: install scripts of {len(names)} "
             f"package{'s' * (len(names) > 1)} were not run: {', '.join(names)}"
         )

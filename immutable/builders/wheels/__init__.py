@@ -32,7 +32,7 @@ from immutable.net.fetch import Wanted
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
 from immutable.sources import pypi
-from immutable.spec.derivation import Derivation
+from immutable.spec.derivation import Derivation, Job
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer, Pin
 from immutable.store import AbstractStore
@@ -86,41 +86,43 @@ class WheelsBuilder(Builder):
         return (options.lockfile,)
 
     @override
-    def derive(self, facts: Facts) -> tuple[Derivation, ...]:
+    def derive(self, facts: Facts) -> tuple[Job, ...]:
         """Return the one derivation; the wheels alone make a difference between platforms."""
         options: WheelsOptions = facts.layer.options
         places = options.places
         return (
-            Derivation(
-                kind=self.kind,
-                version=self.version,
-                mtime=facts.mtime,
-                options={
-                    "packages": [
-                        {"name": pin.name, "version": pin.version, "file": pin.path}
-                        for pin in facts.pins
-                    ],
-                    "python": options.python,
-                    "libc": options.libc,
-                    "target": places.library,
-                    "scripts": places.scripts,
-                    "headers": places.headers,
-                    "data": places.data,
-                    "interpreter": places.interpreter,
-                    "owner": owner_of(facts.spec, facts.layer, options.owner),
-                    "bytecode": options.bytecode,
-                    **parents.option(_parents(options, places, facts)),
-                },
-                sources=tuple(pin.sha256 for pin in facts.pins),
+            Job(
+                Derivation(
+                    kind=self.kind,
+                    version=self.version,
+                    mtime=facts.mtime,
+                    options={
+                        "packages": [
+                            {"name": pin.name, "version": pin.version, "file": pin.path}
+                            for pin in facts.pins
+                        ],
+                        "python": options.python,
+                        "libc": options.libc,
+                        "target": places.library,
+                        "scripts": places.scripts,
+                        "headers": places.headers,
+                        "data": places.data,
+                        "interpreter": places.interpreter,
+                        "owner": owner_of(facts.spec, facts.layer, options.owner),
+                        "bytecode": options.bytecode,
+                        **parents.option(_parents(options, places, facts)),
+                    },
+                    sources=tuple(pin.sha256 for pin in facts.pins),
+                ),
                 name=facts.layer.name,
                 pins=facts.pins,
             ),
         )
 
     @override
-    def wanted(self, derivation: Derivation, scope: Scope) -> Sequence[Wanted]:
+    def wanted(self, job: Job, scope: Scope) -> Sequence[Wanted]:
         """Return the wheels, which pip fetches."""
-        options, pins = derivation.options, derivation.pins
+        options, pins = job.options, job.pins
         environment = pypi.Environment(options["python"], options["libc"], _platform(pins))
         pip = pypi.Pip(environment, {pin.sha256: (pin.name, pin.version) for pin in pins})
         return [
@@ -129,26 +131,26 @@ class WheelsBuilder(Builder):
         ]
 
     @override
-    def directories(self, derivation: Derivation) -> Iterator[tuple[bytes, Attributes]]:
-        options = derivation.options
+    def directories(self, job: Job) -> Iterator[tuple[bytes, Attributes]]:
+        options = job.options
         top = _path(options["target"])
         yield top, Attributes(parents.usual_mode(top), *options["owner"])
         yield from parents.again(options)
 
     @override
-    def entries(self, derivation: Derivation, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+    def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return what installing each wheel makes, then the folders that they share."""
         from immutable.builders.wheels import bytecode
 
         compiled = bytecode.nothing
-        if derivation.options["bytecode"]:
-            bytecode.check_compiler(derivation.options["python"], derivation.name)
+        if job.options["bytecode"]:
+            bytecode.check_compiler(job.options["python"], job.name)
             compiled = bytecode.compiled
-        installed = _install_all(derivation, inputs, compiled)
+        installed = _install_all(job, inputs, compiled)
         _check_overlaps(installed)
         for one in installed:
             yield [entry for entry, _ in one.files.values()]
-        yield _folders(derivation.options, (path for one in installed for path in one.files))
+        yield _folders(job.options, (path for one in installed for path in one.files))
 
 
 def _platform(pins: Iterable[Pin]) -> Platform:
@@ -171,17 +173,17 @@ def _parents(options: WheelsOptions, places: Places, facts: Facts) -> dict[bytes
     }
 
 
-def _install_all(derivation: Derivation, inputs: Inputs, compiled: Compile) -> list[Installed]:
+def _install_all(job: Job, inputs: Inputs, compiled: Compile) -> list[Installed]:
     """Return what each wheel becomes, in the lock's order; several are unpacked at a time."""
     from immutable.builders.wheels.install import Places, install
 
-    options = derivation.options
+    options = job.options
     places = Places(
         library=options["target"],
         **{name: options[name] for name in ("scripts", "headers", "data", "interpreter")},
     )
     uid, gid = options["owner"]
-    jobs = max(1, min(inputs.config.jobs, len(derivation.sources)))
+    jobs = max(1, min(inputs.config.jobs, len(job.derivation.sources)))
     scratches: SimpleQueue[BinaryIO] = SimpleQueue()
     for _ in range(jobs):
         scratches.put(inputs.scratch())
@@ -197,14 +199,14 @@ def _install_all(derivation: Derivation, inputs: Inputs, compiled: Compile) -> l
         advance(1)
         return made
 
-    label = f"installing {derivation.name}"
+    label = f"installing {job.name}"
     with (
-        inputs.progress.task(label, len(derivation.sources), unit="wheels") as advance,
+        inputs.progress.task(label, len(job.derivation.sources), unit="wheels") as advance,
         ThreadPoolExecutor(jobs, "wheels") as pool,
     ):
         futures = [
             pool.submit(work, package, digest)
-            for package, digest in zip(options["packages"], derivation.sources, strict=True)
+            for package, digest in zip(options["packages"], job.derivation.sources, strict=True)
         ]
         try:
             return [future.result() for future in futures]
