@@ -20,8 +20,9 @@ from immutable.cli.params import (
 from immutable.cli.shell import Command, Shell, pass_shell
 from immutable.errors import TransportError
 from immutable.oci.tags import LATEST, NO_VERSION, is_tag
+from immutable.reference.grammar import is_repository
+from immutable.reference.store import Reference
 from immutable.store import AbstractStore
-from immutable.store.names import Reference, is_name
 
 if TYPE_CHECKING:
     from immutable import transports
@@ -155,7 +156,7 @@ def _names(held: Held, under: Reference | None, progress: Progress) -> dict[str,
             f"{where}: the image has no name; give it one: immutable load SRC NAME[:TAG]"
         )
     for name, own in tags.items():
-        if not is_name(name) or not all(map(is_tag, own)):
+        if not is_repository(name) or not all(map(is_tag, own)):
             raise TransportError(
                 f"{where}: called {name!r}, which no image can be called in a store; give it "
                 "another name: immutable load SRC NAME[:TAG]"

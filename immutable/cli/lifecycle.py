@@ -133,7 +133,7 @@ def _current(store: AbstractStore, name: str) -> Generation:
 
 def _named(store: AbstractStore, reference: str) -> Generation:
     """Return the newest generation that `reference` means."""
-    from immutable.store.names import Reference
+    from immutable.reference.store import Reference
 
     root = store.resolve(reference)
     parsed = Reference.parse(reference)

@@ -18,8 +18,8 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
 from immutable.oci.platforms import Platform
 from immutable.oci.tags import LATEST
+from immutable.reference.store import Reference
 from immutable.store import AbstractStore, Generation
-from immutable.store.names import Reference
 from immutable.transports import destinations
 
 if TYPE_CHECKING:

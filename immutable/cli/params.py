@@ -14,7 +14,7 @@ from click.shell_completion import CompletionItem
 from immutable.errors import ImmutableError, SpecError
 from immutable.oci.platforms import Platform
 from immutable.oci.tags import checked_version
-from immutable.store.names import Reference
+from immutable.reference.store import Reference
 
 if TYPE_CHECKING:
     from immutable.spec.document import Spec

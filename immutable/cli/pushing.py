@@ -29,8 +29,9 @@ from immutable.cli.shell import RegistryCommand, Shell, pass_shell
 from immutable.errors import TransportError
 from immutable.oci.platforms import Platform
 from immutable.oci.tags import LATEST, NO_VERSION
+from immutable.reference.grammar import is_repository
+from immutable.reference.store import Reference
 from immutable.store import AbstractStore
-from immutable.store.names import Reference, is_name
 from immutable.transports import destinations
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def _source(source: str, store: AbstractStore, shell: Shell) -> Transport:
 def _name_for(taken: Transport, under: Reference | None, progress: Progress) -> Reference:
     """Return the name to keep an image under; raise UsageError if nothing says which."""
     called = taken.called()
-    if under is None and not is_name(called.name):
+    if under is None and not is_repository(called.name):
         raise click.UsageError(f"{taken} does not say what to call the image; write NAME behind it")
     name = Reference(called.name) if under is None else under
     if name.tag is not None or not called.tag:

@@ -12,8 +12,8 @@ from immutable.build.results import BuiltPlatform, Image
 from immutable.build.verify import Difference
 from immutable.cli import output
 from immutable.oci.documents import Descriptor
+from immutable.reference.grammar import is_repository
 from immutable.store import AbstractStore
-from immutable.store.names import is_name
 from immutable.transports.store import StoreSource
 from immutable.transports.tree import gather
 
@@ -56,7 +56,7 @@ def how_to_run(reference: str, image: Image) -> list[str]:
 
 def _podman_takes(transport: str, place: str) -> bool:
     """Whether podman can run it from there: of a layout's path it makes the image's name."""
-    return transport != "oci" or is_name(place.partition(":")[0].removeprefix("/"))
+    return transport != "oci" or is_repository(place.partition(":")[0].removeprefix("/"))
 
 
 def _platform(platform: BuiltPlatform) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def _expect_image(reference: str, store: AbstractStore) -> None:
 
 def _generation(reference: str, root: Descriptor, store: AbstractStore) -> Generation | None:
     """Return the newest generation that is the image `root`, by the reference's own name."""
-    from immutable.store.names import Reference
+    from immutable.reference.store import Reference
 
     parsed = Reference.parse(reference)
     if parsed is None or parsed.name not in {image.name for image in store.images()}:

@@ -17,6 +17,7 @@ from immutable.content.entries import safe_path
 from immutable.errors import EntryError
 from immutable.oci.tags import LATEST, NO_VERSION, is_tag
 from immutable.redact import cut, quoted
+from immutable.reference.grammar import LONGEST, is_repository
 from immutable.spec import toml as structure
 from immutable.spec.toml import FaultError, Pairs
 
@@ -60,9 +61,6 @@ PLACEHOLDER: Final = re.compile(r"\{git\.([a-z-]+)\}")
 PLACEHOLDERS: Final = ("sha", "short-sha", "tag", "branch", "time")
 
 
-# The distribution-spec's grammar for a repository's name.
-_PART: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_NAME: Final = re.compile(rf"{_PART}(?:/{_PART})*", re.ASCII)
 _LAYER_NAME: Final = re.compile(r"[\w][\w. -]{0,127}")
 _ACCOUNT: Final = re.compile(r"[a-z_][a-z0-9_-]{0,31}", re.ASCII)
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
@@ -211,7 +209,7 @@ def _is_id(text: str) -> bool:
 
 
 def _image_name(text: str) -> str:
-    if len(text) > 255 or not _NAME.fullmatch(text):
+    if len(text) > LONGEST or not is_repository(text):
         raise FaultError(f"expected a repository name like shop/web, found {quoted(text)}")
     return text
 

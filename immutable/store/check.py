@@ -22,6 +22,7 @@ from immutable.errors import ImageError, StoreError
 from immutable.oci.digest import Digest
 from immutable.oci.documents import REF_NAME, Descriptor, Index
 from immutable.progress import SILENT, Progress
+from immutable.reference.store import Reference
 from immutable.store import files
 from immutable.store.check_blobs import ChunkRow, Inspector
 from immutable.store.check_names import Walk, compare
@@ -29,7 +30,6 @@ from immutable.store.check_records import check_records, chunk_rows
 from immutable.store.database import Database
 from immutable.store.faults import Fault, Kind
 from immutable.store.layout import Layout
-from immutable.store.names import Reference
 from immutable.store.profiles import Profiles
 
 DATABASE: Final = "immutable.db"

@@ -17,6 +17,7 @@ from typing_extensions import override
 from immutable.errors import BlobMissing, ImageNotFound
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
+from immutable.reference.store import Reference
 from immutable.spec.derivation import Realisation
 from immutable.store.base import (
     NOTHING,
@@ -33,13 +34,7 @@ from immutable.store.base import (
     in_utc,
 )
 from immutable.store.marking import MAX_DOCUMENT, Caching, Marker, Need
-from immutable.store.names import (
-    Reference,
-    check_tag,
-    no_such_generation,
-    no_such_tag,
-    not_found,
-)
+from immutable.store.names import check_tag, no_such_generation, no_such_tag, not_found
 from immutable.store.preconditions import check_commit, check_forget, check_sweep, dropped_names
 from immutable.store.records import storable
 from immutable.store.streams import Ingest, read_verified, verifying

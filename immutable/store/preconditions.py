@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from immutable.errors import StoreError
+from immutable.reference.store import Reference
 from immutable.store.base import AbstractStore, Generation, in_utc
-from immutable.store.names import Reference, check_name, check_tag, no_such_generation
+from immutable.store.names import check_name, check_tag, no_such_generation
 
 
 def check_commit(name: str, tags: Sequence[str], created: datetime) -> None:

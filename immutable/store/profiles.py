@@ -16,8 +16,10 @@ from typing import Final
 from immutable.errors import ImageNotFound
 from immutable.oci.digest import Digest
 from immutable.oci.documents import REF_NAME, Descriptor, Index
+from immutable.reference.grammar import is_repository
+from immutable.reference.store import Reference
 from immutable.store.base import Generation, bare, in_utc
-from immutable.store.names import Reference, is_name, no_such_generation, no_such_tag, not_found
+from immutable.store.names import no_such_generation, no_such_tag, not_found
 from immutable.store.preconditions import check_forget
 from immutable.store.records import digest as parsed
 from immutable.store.records import raw
@@ -45,7 +47,9 @@ class Profiles:
 
     def generations(self, name: str) -> tuple[Generation, ...]:
         """Return the generations of `name`, oldest first; raise ImageNotFound."""
-        found = tuple(self._select("WHERE generation.name = ?", name)) if is_name(name) else ()
+        found = (
+            tuple(self._select("WHERE generation.name = ?", name)) if is_repository(name) else ()
+        )
         if not found:
             raise not_found(name, self.names())
         return found

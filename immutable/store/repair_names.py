@@ -11,9 +11,10 @@ from attrs import define, field
 
 from immutable.oci.digest import Digest
 from immutable.oci.documents import REF_NAME, Descriptor, Index
+from immutable.reference.grammar import is_repository
+from immutable.reference.store import Reference
 from immutable.store.base import Generation, in_utc
 from immutable.store.database import Database
-from immutable.store.names import Reference, is_name
 from immutable.store.profiles import Profiles
 from immutable.store.records import raw
 
@@ -162,7 +163,7 @@ def _time(created: Any) -> datetime | None:
 
 
 def _is_name(name: Any) -> bool:
-    return isinstance(name, str) and is_name(name)
+    return isinstance(name, str) and is_repository(name)
 
 
 def _is_number(number: Any) -> bool:

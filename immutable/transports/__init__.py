@@ -29,8 +29,8 @@ from immutable.errors import TransportError
 from immutable.oci.documents import Descriptor
 from immutable.oci.platforms import Platform
 from immutable.progress import SILENT, Progress
+from immutable.reference.store import Reference
 from immutable.store import AbstractStore
-from immutable.store.names import Reference
 from immutable.transports.base import Image, Scratch, Source, Transport, expect_version, temporary
 from immutable.transports.outputs import DiskTransport, expect_apart, same
 from immutable.transports.tree import expect_platform, gather
@@ -143,8 +143,8 @@ def _oci_archive(rest: str, around: _Around) -> Transport:
 
 
 def _docker_archive(rest: str, around: _Around) -> Transport:
+    from immutable.reference.docker import DockerName
     from immutable.transports.docker_archive import DockerArchive
-    from immutable.transports.docker_names import DockerName
 
     path, name = _path(rest)
     return DockerArchive(path, DockerName.parse(name) if name else None, around.scratch)
@@ -152,15 +152,15 @@ def _docker_archive(rest: str, around: _Around) -> Transport:
 
 def _docker_daemon(rest: str, around: _Around) -> Transport:
     # The Docker SDK takes a tenth of a second to import.
+    from immutable.reference.docker import DockerName
     from immutable.transports.docker_daemon import DockerDaemon
-    from immutable.transports.docker_names import DockerName
 
     return DockerDaemon(DockerName.parse(rest), scratch=around.scratch)
 
 
 def _docker(rest: str, around: _Around) -> Transport:
     # `requests` takes a tenth of a second to import.
-    from immutable.transports.registry.names import RegistryName
+    from immutable.reference.registry import RegistryName
     from immutable.transports.registry.transport import RegistryImage
 
     if not rest.startswith("//"):

@@ -14,10 +14,10 @@ from attrs import evolve
 
 from immutable.config import Registries
 from immutable.errors import TransportError
+from immutable.reference.registry import RegistryName
 from immutable.store import AbstractStore
 from immutable.transports import parse
 from immutable.transports.base import Transport, expect_version
-from immutable.transports.registry.names import RegistryName
 
 if TYPE_CHECKING:
     from immutable.transports.registry.transport import RegistryImage

@@ -25,10 +25,10 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, Index
 from immutable.oci.platforms import Platform
 from immutable.progress import Progress
+from immutable.reference.docker import DockerName
 from immutable.store.files import Draft
 from immutable.transports import docker_saved, members, outputs
 from immutable.transports.base import Called, Image, Scratch, pieces, temporary
-from immutable.transports.docker_names import DockerName
 from immutable.transports.docker_saved import SavedSource
 
 _COMPRESSION: Final = {oci.LAYER: "none", oci.LAYER_GZIP: "gzip", oci.LAYER_ZSTD: "zstd"}

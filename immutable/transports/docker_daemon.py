@@ -14,6 +14,7 @@ from immutable.content import tar
 from immutable.errors import TransportError
 from immutable.oci.platforms import Platform
 from immutable.progress import Progress
+from immutable.reference.docker import DockerName
 from immutable.transports import docker_saved, engine, members
 from immutable.transports.base import Called, Image, Scratch, pieces, temporary
 from immutable.transports.docker_archive import (
@@ -25,7 +26,6 @@ from immutable.transports.docker_archive import (
     layer_name,
     take_apart,
 )
-from immutable.transports.docker_names import DockerName
 from immutable.transports.docker_saved import SavedSource
 
 

@@ -21,8 +21,8 @@ from immutable.oci import canonical
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, Manifest
+from immutable.reference.docker import DockerName
 from immutable.transports.base import MAX_DOCUMENT, PIECE
-from immutable.transports.docker_names import DockerName
 from immutable.transports.members import Members
 
 # How the compressions that OCI has a media type for begin.

@@ -16,7 +16,7 @@ from attrs import frozen
 from immutable.errors import TransportError
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
-from immutable.transports.docker_names import DockerName
+from immutable.reference.docker import DockerName
 
 # Seconds that an engine may be silent; while it unpacks a large layer it is.
 _PATIENCE: Final = 600

@@ -13,8 +13,9 @@ from immutable.errors import ImageError, TransportError
 from immutable.oci.documents import Descriptor
 from immutable.oci.platforms import Platform
 from immutable.progress import Progress
+from immutable.reference.store import Reference
 from immutable.store import AbstractStore, Store
-from immutable.store.names import Reference, check_tag
+from immutable.store.names import check_tag
 from immutable.store.streams import Ingest
 from immutable.transports.base import Called, Image
 from immutable.transports.sending import send

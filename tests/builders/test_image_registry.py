@@ -28,9 +28,9 @@ from immutable.oci import canonical
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
+from immutable.reference.registry import RegistryName
 from immutable.store import MemoryStore, Store
 from immutable.transports import copy
-from immutable.transports.registry.names import RegistryName
 from immutable.transports.registry.transport import RegistryImage
 from immutable.transports.store import StoreImage
 from tests.support import distribution, needs

@@ -19,9 +19,9 @@ from immutable.lifecycle.prune import prune
 from immutable.lifecycle.retention import Policy
 from immutable.oci.canonical import decode
 from immutable.oci.documents import INDEX, MANIFEST
+from immutable.reference.registry import RegistryName
 from immutable.store import Store
 from immutable.transports import copy
-from immutable.transports.registry.names import RegistryName
 from immutable.transports.registry.transport import RegistryImage
 from tests.support import distribution, needs
 from tests.support.command import PATIENCE, Done, Shell

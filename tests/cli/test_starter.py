@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from immutable.cli.starter import image_name
-from immutable.store.names import is_name
+from immutable.reference.grammar import is_repository
 from tests.support.command import Shell
 
 
@@ -68,4 +68,4 @@ def test_the_name_comes_from_the_folder(folder: str, name: str) -> None:
 
 @given(st.text())
 def test_every_folder_gives_a_name_that_images_can_have(folder: str) -> None:
-    assert is_name(image_name(folder))
+    assert is_repository(image_name(folder))

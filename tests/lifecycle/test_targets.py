@@ -23,10 +23,10 @@ from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
 from immutable.progress import SILENT
+from immutable.reference.registry import RegistryName
 from immutable.transports import copy
 from immutable.transports.registry import lists
 from immutable.transports.registry.client import Client
-from immutable.transports.registry.names import RegistryName
 from immutable.transports.registry.transport import RegistryImage
 from tests.support import distribution, needs
 from tests.support.command import Shell

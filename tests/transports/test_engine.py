@@ -14,10 +14,10 @@ from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Manifest
 from immutable.oci.platforms import Platform
+from immutable.reference.docker import DockerName
 from immutable.store import MemoryStore
 from immutable.transports import copy
 from immutable.transports.docker_daemon import DockerDaemon
-from immutable.transports.docker_names import DockerName
 from tests.support import needs
 from tests.support.engine import FakeEngine
 from tests.support.images import MemoryTransport, fetched, image, index

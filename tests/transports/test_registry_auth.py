@@ -17,11 +17,11 @@ from immutable.config.registries import AuthFile
 from immutable.errors import ImmutableError, RegistryError
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
+from immutable.reference.registry import RegistryName
 from immutable.store import MemoryStore
 from immutable.transports import copy
 from immutable.transports.registry import lists
 from immutable.transports.registry.client import Client
-from immutable.transports.registry.names import RegistryName
 from immutable.transports.registry.transport import RegistryImage
 from tests.support.images import MemoryTransport, image, index
 from tests.support.registry import IDENTITY, PASSWORD, USER, Answer, Asked, FakeRegistry, Flood

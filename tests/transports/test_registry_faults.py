@@ -14,8 +14,8 @@ import pytest
 from immutable.config import Registries
 from immutable.errors import ImmutableError
 from immutable.oci import documents as oci
+from immutable.reference.registry import RegistryName
 from immutable.transports import copy
-from immutable.transports.registry.names import RegistryName
 from immutable.transports.registry.transport import RegistryImage
 from tests.support import distribution, needs
 from tests.support.distribution import Distribution

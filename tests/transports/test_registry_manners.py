@@ -16,11 +16,11 @@ from immutable.net.attempts import Run
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
+from immutable.reference.registry import RegistryName
 from immutable.spec.derivation import Realisation
 from immutable.spec.keys import SecretKey
 from immutable.store import MemoryStore
 from immutable.transports import copy
-from immutable.transports.registry.names import RegistryName
 from immutable.transports.registry.transport import RegistryImage
 from tests.support.images import MemoryTransport, image
 from tests.support.registry import Answer, Asked, FakeRegistry

@@ -18,9 +18,9 @@ from immutable.oci.canonical import encode
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, Index
 from immutable.progress import Progress
+from immutable.reference.registry import RegistryName
 from immutable.transports import copy
 from immutable.transports.base import Called, Image
-from immutable.transports.registry.names import RegistryName
 from immutable.transports.registry.transport import RegistryImage
 from tests.support.images import ARM64, MemoryTransport, image, index
 from tests.support.registry import Answer, Asked, FakeRegistry

@@ -16,11 +16,11 @@ from immutable.spec.toml import FaultError
 if TYPE_CHECKING:
     from immutable.builders.base import Scope
     from immutable.oci.documents import Descriptor
+    from immutable.reference.registry import RegistryName
     from immutable.transports import Source
     from immutable.transports.docker_archive import DockerArchive
     from immutable.transports.oci import LayoutDirectory
     from immutable.transports.oci_archive import OciArchive
-    from immutable.transports.registry.names import RegistryName
 
 _ON_DISK: Final = ("oci", "oci-archive", "docker-archive")
 _DOCKER: Final = "docker://"
@@ -164,7 +164,7 @@ def _on_disk(text: str) -> OnDisk:
 
 
 def _in_registry(text: str) -> InRegistry:
-    from immutable.transports.registry.names import RegistryName
+    from immutable.reference.registry import RegistryName
 
     try:
         name = RegistryName.parse(text)

@@ -11,11 +11,11 @@ from immutable.net.attempts import Run, in_threads
 from immutable.oci.digest import Digest
 from immutable.oci.documents import BASE_NAME, Descriptor
 from immutable.progress import Progress
+from immutable.reference.registry import RegistryName
 from immutable.transports.base import Document, Image, ending_with
 from immutable.transports.registry.client import Client
 from immutable.transports.registry.documents import subject
 from immutable.transports.registry.lists import put_referrer
-from immutable.transports.registry.names import RegistryName
 from immutable.transports.sending import WORKERS, Locked, largest_first, patiently
 
 _UNKNOWN = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"})

@@ -17,9 +17,9 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
 from immutable.oci.platforms import Platform
 from immutable.progress import Progress
+from immutable.reference.registry import RegistryName
 from immutable.transports.base import Called, Image
 from immutable.transports.registry.client import Client, Sleep
-from immutable.transports.registry.names import RegistryName
 from immutable.transports.registry.pushing import Push, siblings
 from immutable.transports.registry.tagging import Tagging
 from immutable.transports.registry.uploads import SMALL

@@ -8,10 +8,10 @@ from typing import Final, Self
 from attrs import frozen
 
 from immutable.oci.tags import is_tag
+from immutable.reference.grammar import REPOSITORY
 
 _HOST: Final = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?/)?"
-_PART: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REPOSITORY: Final = re.compile(rf"{_HOST}{_PART}(?:/{_PART})*", re.ASCII)
+_REPOSITORY: Final = re.compile(rf"{_HOST}{REPOSITORY}", re.ASCII)
 # What tells a host from the first part of a path: a dot, a port, or being this very machine.
 _PREFIX: Final = re.compile(r"(?:[^/]*[.:][^/]*|localhost)/(?:library/)?")
 

@@ -10,8 +10,8 @@ from immutable.config import Registries
 from immutable.errors import TransportError
 from immutable.net.attempts import FailedError
 from immutable.oci.digest import Digest
+from immutable.reference.registry import RegistryName
 from immutable.transports import parse
-from immutable.transports.registry.names import RegistryName
 from immutable.transports.registry.origins import Origin, Trust, is_link_local, is_loopback
 
 DIGEST = f"sha256:{'a' * 64}"

@@ -14,14 +14,12 @@ from attrs import frozen
 from immutable.oci.digest import Digest
 from immutable.oci.tags import is_tag
 from immutable.redact import quoted
+from immutable.reference.grammar import LONGEST, is_repository
 
 _HOST: Final = re.compile(
     r"(?:(?P<name>[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?",
     re.ASCII,
 )
-_PART: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REPOSITORY: Final = re.compile(rf"{_PART}(?:/{_PART})*", re.ASCII)
-_LONGEST: Final = 255  # of host and repository, as distribution/reference has it
 _SHAPE: Final = "HOST[:PORT]/NAME[:TAG][@DIGEST]"
 
 
@@ -54,8 +52,8 @@ class RegistryName:
         if colon and not is_tag(tag):
             raise ValueError(f"expected a tag of a-z A-Z 0-9 _ . -, found {quoted(tag, 140)}")
         check_repository(repository)
-        if len(host) + len(repository) >= _LONGEST:
-            raise ValueError(f"expected at most {_LONGEST} characters of host and name")
+        if len(host) + len(repository) >= LONGEST:
+            raise ValueError(f"expected at most {LONGEST} characters of host and name")
         return cls(host.lower(), repository, tag, Digest.parse(digits) if at else None)
 
     def __str__(self) -> str:
@@ -66,7 +64,7 @@ class RegistryName:
 
 def check_repository(text: str) -> None:
     """Raise ValueError unless `text` can name a repository."""
-    if not _REPOSITORY.fullmatch(text):
+    if not is_repository(text):
         raise ValueError(
             f"expected a name in lower case, its parts between /, found {quoted(text)}"
         )

@@ -1,0 +1,1 @@
+"""Names of images: one grammar that store, registry, archives and engine share. Pure."""
