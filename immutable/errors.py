@@ -34,6 +34,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from immutable.findings import Finding, Severity
 from immutable.redact import redact
 
 if TYPE_CHECKING:
@@ -61,6 +62,13 @@ class SpecError(ImmutableError):
         self.where = where = redact(where)
         self.faults = tuple(map(redact, faults))
         super().__init__("\n".join(f"{where}: {fault}" for fault in self.faults))
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The faults as findings; their code is ``spec``."""
+        return tuple(
+            Finding.of_line("spec", Severity.ERROR, self.where, fault) for fault in self.faults
+        )
 
 
 class LockError(ImmutableError):

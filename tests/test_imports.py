@@ -20,7 +20,7 @@ ROOT: Final = Path(immutable.__file__).parent
 # by side and import nothing of each other.
 ROOMS: Final = (
     ("redact",),
-    ("reading",),
+    ("reading", "findings"),
     ("errors",),
     ("progress",),
     ("oci",),
@@ -46,6 +46,7 @@ _FOR_TYPES: Final = frozenset({("errors", "oci")})
 # What is pure: rooms, and modules of others.
 _PURE: Final = (
     "redact",
+    "findings",
     "errors",
     "progress",
     "oci",

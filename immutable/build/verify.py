@@ -11,6 +11,7 @@ from immutable.build.build import build
 from immutable.build.loading import load
 from immutable.build.results import BuiltPlatform, Image
 from immutable.config import Config
+from immutable.findings import Finding, Severity
 from immutable.progress import SILENT, Progress
 from immutable.spec.document import Spec
 from immutable.store import AbstractStore, Store
@@ -24,8 +25,14 @@ class Difference:
     expected: str
     actual: str
 
+    @property
+    def finding(self) -> Finding:
+        """The difference as a finding; its code is ``verify``."""
+        words = f"expected {self.expected}, found {self.actual}"
+        return Finding("verify", Severity.ERROR, self.place, words)
+
     def __str__(self) -> str:
-        return f"{self.place}: expected {self.expected}, found {self.actual}"
+        return str(self.finding)
 
 
 def verify(

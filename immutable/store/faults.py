@@ -7,6 +7,8 @@ from typing import Any
 
 from attrs import field, frozen
 
+from immutable.findings import Finding, Severity
+
 
 class Kind(enum.StrEnum):
     """What a fault is about."""
@@ -43,5 +45,11 @@ class Fault:
     hint: str
     key: tuple[Any, ...] = field(default=(), eq=False, repr=False)
 
+    @property
+    def finding(self) -> Finding:
+        """The fault as a finding; its code is ``store.`` and the kind."""
+        words = f"expected {self.expected}, found {self.found}"
+        return Finding(f"store.{self.kind}", Severity.ERROR, self.place, words)
+
     def __str__(self) -> str:
-        return f"{self.place}: expected {self.expected}, found {self.found}"
+        return str(self.finding)
