@@ -9,7 +9,7 @@ from attrs import define, evolve, field
 
 from immutable.content import tar
 from immutable.content.archives.decompress import open_stream
-from immutable.content.entries import Entry, Inline, Kind, above, overlay_mark, parent, show
+from immutable.content.entries import Entry, EntryKind, Inline, above, overlay_mark, parent, show
 from immutable.content.tar import Member
 from immutable.errors import EntryError
 from immutable.spec.derivation import AS_IS, Realisation
@@ -42,7 +42,7 @@ class LayersBelow:
     def read(self, path: bytes) -> bytes | None:
         """Return the content of the file at `path`; None if there is no such file."""
         entry = self.find(path).get(path)
-        if entry is None or entry.kind is not Kind.FILE or entry.content is None:
+        if entry is None or entry.kind is not EntryKind.FILE or entry.content is None:
             return None
         return b"".join(entry.content.read())
 
@@ -129,7 +129,7 @@ class _Look:
         entry = member.entry
         number = self._count
         self._count += 1
-        if entry.kind is Kind.HARDLINK:
+        if entry.kind is EntryKind.HARDLINK:
             # The reader has seen to it that the target is in this layer, before the link.
             number = self._numbers[entry.target]
         self._numbers[entry.path] = number
@@ -142,7 +142,7 @@ class _Look:
             raise EntryError(f"{show(entry.path)}: a layer below has {mark} there")
         if entry.path in self.paths:
             self._take(entry, member, number)
-        if entry.kind is not Kind.DIRECTORY and entry.path in self._folders:
+        if entry.kind is not EntryKind.DIRECTORY and entry.path in self._folders:
             # A path that is no directory hides all that lay below it.
             below = entry.path + b"/"
             self._covered |= {path for path in self.paths if path.startswith(below)}
@@ -151,7 +151,7 @@ class _Look:
         """Let one of the paths be `entry`, in the place of what it was in this layer before."""
         path = entry.path
         self.links.pop(path, None)
-        if entry.kind is not Kind.HARDLINK:
+        if entry.kind is not EntryKind.HARDLINK:
             self.here[path] = _with_content(entry, member)
         elif entry.target in self.here and entry.target not in self.links:
             self.here[path] = _linked(path, self.here[entry.target])
@@ -179,7 +179,7 @@ def _whited_out(path: bytes, name: bytes, paths: set[bytes]) -> set[bytes]:
 
 
 def _with_content(entry: Entry, pieces: Iterable[bytes]) -> Entry:
-    if entry.kind is not Kind.FILE:
+    if entry.kind is not EntryKind.FILE:
         return entry
     data = bytearray()
     for piece in pieces:

@@ -10,7 +10,7 @@ from typing_extensions import override
 from immutable.builders import parents
 from immutable.builders.base import Attributes, Builder, Facts, Inputs
 from immutable.builders.parents import HOME_MODE, NO_HOME, home_path
-from immutable.content.entries import Entry, Kind, above, directory, file, show
+from immutable.content.entries import Entry, EntryKind, above, directory, file, show
 from immutable.errors import EntryError
 from immutable.spec.derivation import Derivation, Job
 from immutable.spec.document import accounts
@@ -130,7 +130,7 @@ def _above(paths: Iterable[bytes], below: Mapping[bytes, Entry]) -> Iterator[Ent
     """Yield the directories above `paths` as the layers below have them."""
     for path in sorted(above(paths)):
         present = below.get(path)
-        if present is not None and present.kind is not Kind.DIRECTORY:
+        if present is not None and present.kind is not EntryKind.DIRECTORY:
             raise EntryError(
                 f"{show(path)}: expected a directory to put homes and accounts into, a layer "
                 f"below has a {present.kind.name.lower()}; give the user another home"
@@ -158,7 +158,7 @@ class _Table:
         self._below = below.get(path)
         self._lines = [first] if first else []
         if self._below is not None:
-            if self._below.kind is not Kind.FILE or self._below.content is None:
+            if self._below.kind is not EntryKind.FILE or self._below.content is None:
                 kind = self._below.kind.name.lower()
                 raise EntryError(f"/{show(path)}: expected a file, a layer below has a {kind}")
             data = b"".join(self._below.content.read())

@@ -30,7 +30,7 @@ from immutable.content.archives import refuse_special
 from immutable.content.archives.decompress import open_stream
 from immutable.content.archives.spool import unpack
 from immutable.content.archives.zip import read_zip
-from immutable.content.entries import Entry, Kind, above, directory, safe_path, show
+from immutable.content.entries import Entry, EntryKind, above, directory, safe_path, show
 from immutable.content.globs import compile_globs
 from immutable.errors import ArchiveError, DigestMismatch, ImmutableError, SourceError
 from immutable.net.fetch import Wanted
@@ -335,13 +335,13 @@ def _chosen(entries: Sequence[Entry], name: str, options: Mapping[str, Any]) -> 
             continue
         if not options["include"] or included(path):
             chosen[entry.path] = evolve(entry, path=path)
-        elif entry.kind is Kind.DIRECTORY:
+        elif entry.kind is EntryKind.DIRECTORY:
             folders[path] = entry
     if entries and not chosen and (options["include"] or options["strip"]):
         raise ArchiveError(f"{name}: {_nothing(options)} of its {len(entries)} entries")
     if options["include"]:
         # Folders come along with what is in them, and only then.
-        needed = above(e.path for e in chosen.values() if e.kind is not Kind.DIRECTORY)
+        needed = above(e.path for e in chosen.values() if e.kind is not EntryKind.DIRECTORY)
         for path, entry in folders.items():
             if path in needed:
                 chosen[entry.path] = evolve(entry, path=path)
@@ -355,7 +355,7 @@ def _check(entries: Iterable[Entry], name: str, options: Mapping[str, Any]) -> N
             refuse_special(entry, name)
         if options["setuid"]:
             continue
-        if entry.mode & _SETUID and entry.kind is not Kind.DIRECTORY:
+        if entry.mode & _SETUID and entry.kind is not EntryKind.DIRECTORY:
             raise ArchiveError(
                 f"{name}: {show(entry.path)}: mode {entry.mode:04o} is setuid or setgid; "
                 "say setuid = true if it is to be so"
@@ -374,10 +374,10 @@ def _placed(chosen: Mapping[bytes, Entry], options: Mapping[str, Any]) -> Iterat
     paths = set()
     for entry in _relinked(chosen):
         path = _below(top, entry.path)
-        target = _below(top, entry.target) if entry.kind is Kind.HARDLINK else entry.target
+        target = _below(top, entry.target) if entry.kind is EntryKind.HARDLINK else entry.target
         paths.add(path)
         # A link's own mode is 0777 on Linux, whatever the archive was made on.
-        mode = 0o777 if entry.kind is Kind.SYMLINK else entry.mode
+        mode = 0o777 if entry.kind is EntryKind.SYMLINK else entry.mode
         yield evolve(entry, path=path, target=target, mode=mode, uid=uid, gid=gid)
     known = parents.entries(options)
     for path in sorted((above([*paths, top]) | {top}) - paths - {b""}):
@@ -394,14 +394,14 @@ def _relinked(chosen: Mapping[bytes, Entry]) -> Iterator[Entry]:
     """
     firsts: dict[bytes, bytes] = {}
     for entry in chosen.values():
-        if entry.kind is not Kind.HARDLINK:
+        if entry.kind is not EntryKind.HARDLINK:
             yield entry
             continue
         there = chosen.get(entry.target)
         target = there.path if there is not None else firsts.get(entry.target)
         if target is None:
             firsts[entry.target] = entry.path
-            yield evolve(entry, kind=Kind.FILE, target=b"")
+            yield evolve(entry, kind=EntryKind.FILE, target=b"")
         else:
             yield evolve(entry, target=target)
 

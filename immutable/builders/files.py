@@ -18,7 +18,7 @@ from immutable.config import Config
 from immutable.content.entries import (
     MAX_PATH,
     Entry,
-    Kind,
+    EntryKind,
     above,
     directory,
     file,
@@ -242,7 +242,7 @@ def _folders(tree: Tree, options: Mapping[str, Any]) -> Iterator[tuple[bytes, At
     if tree.is_folder and top:
         yield top, Attributes(_or(given, parents.usual_mode(top)), *options["owner"])
     for path, kind, mode, _, _ in tree.items():
-        if kind is Kind.DIRECTORY:
+        if kind is EntryKind.DIRECTORY:
             yield _below(top, path), Attributes(_or(given, mode), *options["owner"])
 
 
@@ -254,7 +254,9 @@ def _parents(options: FilesOptions, facts: Facts) -> dict[bytes, Attributes]:
     silent = options.owner is None and options.directory_mode is None
     if facts.snapshot is not None:
         tree: Tree = facts.snapshot.data
-        folders = {_below(top, path) for path, kind, *_ in tree.items() if kind is Kind.DIRECTORY}
+        folders = {
+            _below(top, path) for path, kind, *_ in tree.items() if kind is EntryKind.DIRECTORY
+        }
         passed -= folders
         passed |= above([top])
         if tree.is_folder:
@@ -274,9 +276,9 @@ def _placed(
     below = top + b"/" if top else b""
     for path, kind, given_mode, content, target in tree.items():
         place = below + path if path else top
-        if kind is Kind.DIRECTORY:
+        if kind is EntryKind.DIRECTORY:
             yield directory(place, _or(directory_mode, given_mode), uid, gid)
-        elif kind is Kind.SYMLINK:
+        elif kind is EntryKind.SYMLINK:
             yield symlink(place, target, uid, gid)
         else:
             yield Entry(place, kind, _or(mode, given_mode), uid, gid, content=content)

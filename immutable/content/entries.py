@@ -23,7 +23,7 @@ MAX_PATH = 4095  # PATH_MAX less its NUL
 CUSTOMARY_MODES = {b"root": 0o700, b"tmp": 0o1777, b"var/tmp": 0o1777}
 
 
-class Kind(enum.Enum):
+class EntryKind(enum.Enum):
     """What an entry is; the value is its ustar type flag (POSIX.1-2017 pax, "typeflag")."""
 
     FILE = b"0"
@@ -36,13 +36,13 @@ class Kind(enum.Enum):
 
 
 _NAMES = {
-    Kind.FILE: "file",
-    Kind.HARDLINK: "hard link",
-    Kind.SYMLINK: "symlink",
-    Kind.CHARACTER: "character device",
-    Kind.BLOCK: "block device",
-    Kind.DIRECTORY: "directory",
-    Kind.FIFO: "FIFO",
+    EntryKind.FILE: "file",
+    EntryKind.HARDLINK: "hard link",
+    EntryKind.SYMLINK: "symlink",
+    EntryKind.CHARACTER: "character device",
+    EntryKind.BLOCK: "block device",
+    EntryKind.DIRECTORY: "directory",
+    EntryKind.FIFO: "FIFO",
 }
 _SLASH = b"/"[0]
 # What overlay file systems, the kernel's and FUSE's, keep for themselves: marks that hide lower
@@ -98,7 +98,7 @@ class Entry:
     """
 
     path: bytes
-    kind: Kind
+    kind: EntryKind
     mode: int = 0o644
     uid: int = 0
     gid: int = 0
@@ -111,7 +111,7 @@ class Entry:
     @property
     def size(self) -> int:
         """The length of a file's content in bytes; 0 for everything else."""
-        if self.kind is Kind.FILE and self.content is not None:
+        if self.kind is EntryKind.FILE and self.content is not None:
             return self.content.size
         return 0
 
@@ -146,17 +146,17 @@ class Arrangement:
 
 def directory(path: bytes, mode: int = 0o755, uid: int = 0, gid: int = 0) -> Entry:
     """Return a directory entry."""
-    return Entry(path, Kind.DIRECTORY, mode, uid, gid)
+    return Entry(path, EntryKind.DIRECTORY, mode, uid, gid)
 
 
 def file(path: bytes, data: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> Entry:
     """Return a file entry with content in memory."""
-    return Entry(path, Kind.FILE, mode, uid, gid, content=Inline(data))
+    return Entry(path, EntryKind.FILE, mode, uid, gid, content=Inline(data))
 
 
 def symlink(path: bytes, target: bytes, uid: int = 0, gid: int = 0) -> Entry:
     """Return a symbolic link; its mode is 0777, as Linux has it."""
-    return Entry(path, Kind.SYMLINK, 0o777, uid, gid, target=target)
+    return Entry(path, EntryKind.SYMLINK, 0o777, uid, gid, target=target)
 
 
 def safe_path(raw: bytes, *, reroot: bool = False) -> bytes:
@@ -197,7 +197,7 @@ def overlay_mark(entry: Entry) -> str:
 
     The kernel's documentation, "Overlay Filesystem", whiteouts and opaque directories.
     """
-    if entry.kind is Kind.CHARACTER and entry.device == (0, 0):
+    if entry.kind is EntryKind.CHARACTER and entry.device == (0, 0):
         return "the character device 0:0"
     kept = next((name for name, _ in entry.xattrs if name.startswith(_KEPT)), b"")
     return f"the extended attribute {show(kept)}" if kept else ""
@@ -238,8 +238,8 @@ def arrange(sources: Iterable[Iterable[Entry]], *, mtime: int) -> Arrangement:
             kind = given.kind
             if (
                 not _is_plain(path)
-                or kind is Kind.SYMLINK
-                or kind is Kind.CHARACTER
+                or kind is EntryKind.SYMLINK
+                or kind is EntryKind.CHARACTER
                 or given.xattrs
             ):
                 _check(path, given)
@@ -250,12 +250,12 @@ def arrange(sources: Iterable[Iterable[Entry]], *, mtime: int) -> Arrangement:
                     raise EntryError(_collision(present, entry))
                 continue
             taken[path] = entry
-            if entry.kind is not Kind.DIRECTORY:
+            if entry.kind is not EntryKind.DIRECTORY:
                 others.append(entry)
         others.sort(key=_by_path)
         arranged.append(others)
     _imply_parents(taken, mtime)
-    directories = [entry for entry in taken.values() if entry.kind is Kind.DIRECTORY]
+    directories = [entry for entry in taken.values() if entry.kind is EntryKind.DIRECTORY]
     directories.sort(key=_by_path)
     return Arrangement(tuple(directories), tuple(map(tuple, arranged)))
 
@@ -300,7 +300,7 @@ def _check(path: bytes, entry: Entry) -> None:
         raise EntryError(f"{show(path)}: names that start with .wh. mean deletion in a layer")
     if mark := overlay_mark(entry):
         raise EntryError(f"{show(path)}: {mark}, which may mean deletion to an overlay file system")
-    if entry.kind is Kind.SYMLINK and (
+    if entry.kind is EntryKind.SYMLINK and (
         not 0 < len(entry.target) <= MAX_PATH or b"\0" in entry.target
     ):
         raise EntryError(
@@ -314,7 +314,7 @@ def _link_first_path(source: Iterable[Entry]) -> Iterable[Entry]:
     entries: list[Entry] = []
     links: list[Entry] = []
     for entry in source:
-        (links if entry.kind is Kind.HARDLINK else entries).append(entry)
+        (links if entry.kind is EntryKind.HARDLINK else entries).append(entry)
     return _with_links(entries, _by_file(links)) if links else entries
 
 
@@ -323,9 +323,9 @@ def _with_links(entries: Iterable[Entry], links: dict[bytes, list[Entry]]) -> It
         group = links.pop(entry.path, None)
         if group is None:
             yield entry
-        elif entry.kind is Kind.FILE:
+        elif entry.kind is EntryKind.FILE:
             yield from _link_group([entry, *group], entry)
-        elif entry.kind is Kind.DIRECTORY:
+        elif entry.kind is EntryKind.DIRECTORY:
             raise EntryError(
                 f"{show(group[0].path)}: a hard link to {show(entry.path)}, a directory"
             )
@@ -362,9 +362,9 @@ def _by_file(links: Iterable[Entry]) -> dict[bytes, list[Entry]]:
 def _link_group(group: Sequence[Entry], model: Entry) -> Iterator[Entry]:
     """Yield one file and links to it; all have `model`'s attributes, as one inode has."""
     first, *rest = _paths(group)
-    yield evolve(model, path=first, kind=Kind.FILE, target=b"")
+    yield evolve(model, path=first, kind=EntryKind.FILE, target=b"")
     for path in rest:
-        yield evolve(model, path=path, kind=Kind.HARDLINK, target=first)
+        yield evolve(model, path=path, kind=EntryKind.HARDLINK, target=first)
 
 
 def _paths(group: Iterable[Entry]) -> list[bytes]:
@@ -382,9 +382,9 @@ def _same(one: Entry, other: Entry) -> bool:
 
 def _alone(entry: Entry) -> Entry:
     """Return the file that a hard link is, whatever else links to it."""
-    if entry.kind is not Kind.HARDLINK:
+    if entry.kind is not EntryKind.HARDLINK:
         return entry
-    return evolve(entry, kind=Kind.FILE, target=b"")
+    return evolve(entry, kind=EntryKind.FILE, target=b"")
 
 
 def _same_bytes(one: Content, other: Content) -> bool:
@@ -424,9 +424,9 @@ def _collision(one: Entry, other: Entry) -> str:
 def _claim(entry: Entry) -> str:
     entry = _alone(entry)
     name = f"a {_NAMES[entry.kind]}"
-    if entry.kind is Kind.SYMLINK:
+    if entry.kind is EntryKind.SYMLINK:
         name += f" to {show(entry.target)}"
-    size = f", {entry.size} bytes" if entry.kind is Kind.FILE else ""
+    size = f", {entry.size} bytes" if entry.kind is EntryKind.FILE else ""
     return f"{name} (mode {entry.mode:04o}, owner {entry.uid}:{entry.gid}{size})"
 
 
@@ -439,10 +439,10 @@ def _imply_parents(taken: dict[bytes, Entry], mtime: int) -> None:
             present = taken.get(above)
             if present is None:
                 mode = CUSTOMARY_MODES.get(above, 0o755)
-                made = Entry(above, Kind.DIRECTORY, mode, mtime=mtime)
+                made = Entry(above, EntryKind.DIRECTORY, mode, mtime=mtime)
                 _check(above, made)
                 taken[above] = made
-            elif present.kind is not Kind.DIRECTORY:
+            elif present.kind is not EntryKind.DIRECTORY:
                 raise EntryError(
                     f"{show(path)}: goes through {show(above)}, which is a {_NAMES[present.kind]}"
                 )

@@ -18,7 +18,7 @@ from immutable.errors import AllVersionsExpired, ImageNotFound, SpecError, Trans
 from immutable.lifecycle import retention
 from immutable.lifecycle.deployed import find_deployed
 from immutable.lifecycle.retention import Decision, Deployed, Item, Policy, decide
-from immutable.lifecycle.targets.base import Freed, Place
+from immutable.lifecycle.targets.base import Freed, Target
 from immutable.progress import SILENT, Progress
 from immutable.reading import read_file
 from immutable.store import AbstractStore
@@ -53,7 +53,7 @@ class Pruned:
 class Plan:
     """A prune that was decided and not yet done; `outlook` says what it would free."""
 
-    place: Place
+    place: Target
     decisions: tuple[Decision, ...]
 
     def outlook(self) -> Pruned:
@@ -170,7 +170,7 @@ def _emptied(decisions: Sequence[Decision]) -> tuple[str, ...]:
     return tuple(sorted({decision.item.name for decision in images} - kept))
 
 
-def _place(place: AbstractStore | str, policy: Policy, config: Config, *, caches: bool) -> Place:
+def _place(place: AbstractStore | str, policy: Policy, config: Config, *, caches: bool) -> Target:
     if isinstance(place, AbstractStore):
         from immutable.lifecycle.targets.store import StorePlace
 

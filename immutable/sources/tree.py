@@ -15,7 +15,7 @@ from typing import Final, Protocol, Self
 
 from attrs import define, field, frozen
 
-from immutable.content.entries import MAX_PATH, Kind, safe_path, show
+from immutable.content.entries import MAX_PATH, EntryKind, safe_path, show
 from immutable.content.globs import compile_globs
 from immutable.errors import SourceError
 from immutable.oci.digest import Digest
@@ -107,7 +107,9 @@ class DiskFile:
             raise _changed(self.path)
 
 
-Item = tuple[bytes, Kind, int, DiskFile | None, bytes]  # path, kind, mode, content, link target
+Item = tuple[
+    bytes, EntryKind, int, DiskFile | None, bytes
+]  # path, kind, mode, content, link target
 
 
 @frozen
@@ -409,11 +411,11 @@ def _items(found: Iterable[_Found], known: Stats, began: int) -> list[Item]:
             digest = row[1] if row is not None and row[0] == signature else None
             mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
             content = DiskFile(place, signature, status.st_dev, racy, digest)
-            items.append((path, Kind.FILE, mode, content, b""))
+            items.append((path, EntryKind.FILE, mode, content, b""))
         elif kind == stat.S_IFDIR:
-            items.append((path, Kind.DIRECTORY, 0o755, None, b""))
+            items.append((path, EntryKind.DIRECTORY, 0o755, None, b""))
         elif kind == stat.S_IFLNK:
-            items.append((path, Kind.SYMLINK, 0o777, None, target))
+            items.append((path, EntryKind.SYMLINK, 0o777, None, target))
         else:
             what = "a socket" if kind == stat.S_IFSOCK else "a device or FIFO"
             raise SourceError(f"{show(place)}: {what}; exclude it, as images hold none")

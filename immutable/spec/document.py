@@ -72,8 +72,8 @@ __all__ = [
     "Glob",
     "Group",
     "Healthcheck",
-    "Image",
     "ImageName",
+    "ImageTable",
     "Layer",
     "LayerName",
     "Mode",
@@ -100,7 +100,7 @@ __all__ = [
 
 
 @frozen
-class Image:
+class ImageTable:
     """The ``[image]`` table."""
 
     name: ImageName
@@ -175,7 +175,7 @@ class Spec:
     """A whole spec. `where` names its file in messages and is no part of its value."""
 
     spec_version: SpecVersion
-    image: Image
+    image: ImageTable
     layer: tuple[Layer, ...] = ()
     user: tuple[User, ...] = ()
     group: tuple[Group, ...] = ()

@@ -19,7 +19,7 @@ Origin = Callable[[Pin], str]
 
 
 @frozen
-class Package:
+class SizedPackage:
     """A package to be assigned: its name, what it is made from with others, its size in bytes."""
 
     name: str
@@ -41,7 +41,9 @@ def divided(
     return evolve(locked, pin=tuple(evolve(pin, part=parts[pin.name]) for pin in locked.pin))
 
 
-def assign(packages: Sequence[Package], most: int, before: Mapping[str, int]) -> dict[str, int]:
+def assign(
+    packages: Sequence[SizedPackage], most: int, before: Mapping[str, int]
+) -> dict[str, int]:
     """Return the part, from 0 to below `most`, of each package by its name.
 
     What has a part in `before` keeps it. Of others, when there is no `before`, the largest stand
@@ -58,7 +60,7 @@ def assign(packages: Sequence[Package], most: int, before: Mapping[str, int]) ->
     return found | _spread(rest[alone:], range(alone, most))
 
 
-def _packages(locked: LockedLayer, origin: Origin) -> tuple[Package, ...]:
+def _packages(locked: LockedLayer, origin: Origin) -> tuple[SizedPackage, ...]:
     """Return what is pinned, by name; where platforms differ in size, the largest counts."""
     sizes: dict[str, int] = defaultdict(int)
     for platform in locked.platforms:
@@ -69,14 +71,14 @@ def _packages(locked: LockedLayer, origin: Origin) -> tuple[Package, ...]:
             sizes[name] = max(sizes[name], size)
     # The first pin of a name speaks for all.
     origins = {pin.name: origin(pin) for pin in reversed(locked.pin)}
-    return tuple(Package(name, origins[name], sizes[name]) for name in sorted(origins))
+    return tuple(SizedPackage(name, origins[name], sizes[name]) for name in sorted(origins))
 
 
-def _largest_first(package: Package) -> tuple[int, str]:
+def _largest_first(package: SizedPackage) -> tuple[int, str]:
     return -package.size, package.name
 
 
-def _alone(packages: Sequence[Package], most: int) -> int:
+def _alone(packages: Sequence[SizedPackage], most: int) -> int:
     """Return how many of `packages`, largest first, get a part of their own."""
     left = sum(one.size for one in packages)
     for count, package in enumerate(packages):
@@ -87,9 +89,9 @@ def _alone(packages: Sequence[Package], most: int) -> int:
     return len(packages)
 
 
-def _spread(packages: Iterable[Package], parts: Iterable[int]) -> dict[str, int]:
+def _spread(packages: Iterable[SizedPackage], parts: Iterable[int]) -> dict[str, int]:
     """Return a part for each package: origins whole, the largest first, onto the smallest part."""
-    origins: dict[str, list[Package]] = defaultdict(list)
+    origins: dict[str, list[SizedPackage]] = defaultdict(list)
     for one in packages:
         origins[one.origin].append(one)
     heap = [(0, part) for part in parts]
@@ -103,7 +105,10 @@ def _spread(packages: Iterable[Package], parts: Iterable[int]) -> dict[str, int]
 
 
 def _joined(
-    new: Iterable[Package], packages: Iterable[Package], known: Mapping[str, int], most: int
+    new: Iterable[SizedPackage],
+    packages: Iterable[SizedPackage],
+    known: Mapping[str, int],
+    most: int,
 ) -> dict[str, int]:
     """Return a part for each of the `new` among `packages`, the others of which are `known`."""
     sizes = dict.fromkeys(range(most), 0)
@@ -121,5 +126,5 @@ def _joined(
     return found
 
 
-def _bytes(packages: Iterable[Package]) -> int:
+def _bytes(packages: Iterable[SizedPackage]) -> int:
     return sum(one.size for one in packages)

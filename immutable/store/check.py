@@ -28,7 +28,7 @@ from immutable.store.check_blobs import ChunkRow, Inspector
 from immutable.store.check_names import Walk, compare
 from immutable.store.check_records import check_records, chunk_rows
 from immutable.store.database import Database
-from immutable.store.faults import Fault, Kind
+from immutable.store.faults import Fault, FaultKind
 from immutable.store.layout import Layout
 from immutable.store.profiles import Profiles
 
@@ -124,7 +124,7 @@ class _Look:
                     raise
                 self._faults.append(_damaged_database(self.root, str(error.__cause__)))
                 return self._faults
-        damaged = {fault.key[0] for fault in blobs if fault.kind is Kind.BLOB and fault.key}
+        damaged = {fault.key[0] for fault in blobs if fault.kind is FaultKind.BLOB and fault.key}
         self._faults += [*blobs, *walk.faults, *walk.missized(damaged), *walk.absent()]
         return self._faults
 
@@ -179,7 +179,7 @@ class _Look:
             hint = "a repair takes what holds of them, and of index.json"
             self._faults.append(
                 Fault(
-                    Kind.DATABASE,
+                    FaultKind.DATABASE,
                     place,
                     "images with generations and tags",
                     str(error),
@@ -203,7 +203,7 @@ class _Look:
             found = str(error).removeprefix(f"{place}: ")
             self._faults.append(
                 Fault(
-                    Kind.INDEX,
+                    FaultKind.INDEX,
                     place,
                     "an OCI image index",
                     found,
@@ -270,7 +270,7 @@ def _places(root: Path) -> Iterator[Fault]:
         mode = path.stat().st_mode & 0o7777
         if mode & _OTHERS_WRITE:
             yield Fault(
-                Kind.PERMISSION,
+                FaultKind.PERMISSION,
                 str(path),
                 "a directory that only its owner can write",
                 f"mode {mode:04o}",
@@ -284,7 +284,7 @@ def _places(root: Path) -> Iterator[Fault]:
         place = str(root / "oci-layout")
         found = str(error).removeprefix(f"{place}: ")
         hint = "a repair writes it again"
-        yield Fault(Kind.LAYOUT, place, "the mark of an image layout", found, True, hint)
+        yield Fault(FaultKind.LAYOUT, place, "the mark of an image layout", found, True, hint)
     if blobs in there:
         yield from _strangers(blobs)
 
@@ -298,7 +298,7 @@ def _strangers(blobs: Path) -> Iterator[Fault]:
             continue
         found = "a directory" if path.is_dir() and not path.is_symlink() else "another file"
         hint = "a repair moves it away"
-        yield Fault(Kind.FOREIGN, str(path), "blobs", found, True, hint, (path,))
+        yield Fault(FaultKind.FOREIGN, str(path), "blobs", found, True, hint, (path,))
 
 
 def _is_hex(name: str) -> bool:
@@ -328,7 +328,7 @@ def _integrity(database: Database) -> str:
 
 def _damaged_database(root: Path, found: str) -> Fault:
     return Fault(
-        Kind.DATABASE,
+        FaultKind.DATABASE,
         str(root / DATABASE),
         "a database",
         found,

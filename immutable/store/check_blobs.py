@@ -16,7 +16,7 @@ from immutable.errors import ArchiveError, BlobMissing, StoreError
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.store import files
-from immutable.store.faults import Fault, Kind
+from immutable.store.faults import Fault, FaultKind
 from immutable.store.layout import Layout
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Inspector:
         needed_by = self.needed_by(digest)
         again = "the next build makes or fetches it again"
         return Fault(
-            Kind.BLOB,
+            FaultKind.BLOB,
             f"blob {digest}",
             "the bytes of its digest",
             found,
@@ -204,7 +204,7 @@ def _holds(row: ChunkRow, descriptor: int, *, deep: bool) -> bool:
 
 def _misplaced(digest: Digest, wrong: Sequence[ChunkRow], count: int) -> Fault:
     return Fault(
-        Kind.CHUNKS,
+        FaultKind.CHUNKS,
         f"chunks in blob {digest}",
         f"{count} that are there",
         f"{len(wrong)} that are not as they are recorded",
@@ -216,7 +216,7 @@ def _misplaced(digest: Digest, wrong: Sequence[ChunkRow], count: int) -> Fault:
 
 def _forbidden(digest: Digest, path: str) -> Fault:
     return Fault(
-        Kind.BLOB,
+        FaultKind.BLOB,
         f"blob {digest}",
         "a file that its owner can read",
         "one that this user cannot",

@@ -14,7 +14,7 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import REF_NAME, Descriptor, Index, Manifest
 from immutable.reference.store import Reference
 from immutable.store.check_blobs import COMPRESSIONS, Claim
-from immutable.store.faults import Fault, Kind
+from immutable.store.faults import Fault, FaultKind
 from immutable.store.layout import Layout
 from immutable.store.marking import MAX_DOCUMENT
 
@@ -48,7 +48,7 @@ def compare(wanted: Mapping[str, Descriptor], index: Index) -> Iterator[Fault]:
 
 def _name(name: str, expected: str, found: str) -> Fault:
     return Fault(
-        Kind.NAME,
+        FaultKind.NAME,
         f"index.json: {name}",
         expected,
         found,
@@ -113,7 +113,7 @@ class Walk:
         """Yield the blobs that are needed and not there."""
         for digest in sorted(self.needed.keys() - self.there.keys()):
             yield Fault(
-                Kind.MISSING,
+                FaultKind.MISSING,
                 f"blob {digest}",
                 f"what {self.needed_by(digest)} needs",
                 "nothing",
@@ -200,7 +200,12 @@ def _claimed(place: str, diff_id: Digest) -> Callable[[str], Fault]:
 
 def _document(place: str, expected: str, found: str) -> Fault:
     return Fault(
-        Kind.DOCUMENT, place, expected, found, repairable=False, hint=f"it was stored so: {_BUILD}"
+        FaultKind.DOCUMENT,
+        place,
+        expected,
+        found,
+        repairable=False,
+        hint=f"it was stored so: {_BUILD}",
     )
 
 

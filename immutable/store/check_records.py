@@ -14,18 +14,18 @@ from immutable.oci.documents import Descriptor
 from immutable.redact import cut, quoted
 from immutable.store.check_blobs import ChunkRow
 from immutable.store.check_names import Walk
-from immutable.store.faults import Fault, Kind
+from immutable.store.faults import Fault, FaultKind
 
 _FORGET: Final = "a repair forgets it; the next build makes it again"
 _NO_BLOB: Final = "typeof(blob) <> 'blob' OR length(blob) <> 32"
 _NO_DIGEST: Final = "typeof(digest) <> 'blob' OR length(digest) <> 32"
 _NO_SIGNATURE: Final = "typeof(signature) <> 'blob' OR length(signature) <> 32"
 # By kind: a table, and which of its rows are nothing at all.
-MALFORMED: Final[Mapping[Kind, tuple[str, str]]] = {
-    Kind.STATS: ("stat", f"typeof(path) <> 'blob' OR {_NO_SIGNATURE} OR {_NO_DIGEST}"),
-    Kind.LEASE: ("lease", f"typeof(file) <> 'text' OR {_NO_BLOB}"),
-    Kind.CHUNKS: ("chunk", _NO_BLOB),
-    Kind.SOURCE: ("source", f"typeof(used) <> 'integer' OR {_NO_BLOB}"),
+MALFORMED: Final[Mapping[FaultKind, tuple[str, str]]] = {
+    FaultKind.STATS: ("stat", f"typeof(path) <> 'blob' OR {_NO_SIGNATURE} OR {_NO_DIGEST}"),
+    FaultKind.LEASE: ("lease", f"typeof(file) <> 'text' OR {_NO_BLOB}"),
+    FaultKind.CHUNKS: ("chunk", _NO_BLOB),
+    FaultKind.SOURCE: ("source", f"typeof(used) <> 'integer' OR {_NO_BLOB}"),
 }
 
 
@@ -37,7 +37,7 @@ def check_records(
     What chunks are, only the blobs' bytes can tell.
     """
     yield from _realisations(connection, there, walk)
-    for table, kind in (("source", Kind.SOURCE), ("chunk", Kind.CHUNKS)):
+    for table, kind in (("source", FaultKind.SOURCE), ("chunk", FaultKind.CHUNKS)):
         query = f"SELECT blob, count(*) FROM {table} GROUP BY blob"  # noqa: S608 - our own
         for blob, count in connection.execute(query):
             if isinstance(blob, bytes) and len(blob) == 32 and Digest(blob.hex()) not in there:
@@ -99,7 +99,7 @@ def _fault_maker(derivation: Any, encoder: Any) -> Callable[[str, str], Fault]:
 
     def make(expected: str, found: str) -> Fault:
         return Fault(
-            Kind.REALISATION,
+            FaultKind.REALISATION,
             f"realisation of {shown} ({cut(str(encoder), 80)})",
             expected,
             found,

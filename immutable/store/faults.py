@@ -10,7 +10,7 @@ from attrs import field, frozen
 from immutable.findings import Finding, Severity
 
 
-class Kind(enum.StrEnum):
+class FaultKind(enum.StrEnum):
     """What a fault is about."""
 
     PERMISSION = "permission"  # a directory that others can write
@@ -37,7 +37,7 @@ class Fault:
     repair does, or what else to do. `key` is what a repair goes by.
     """
 
-    kind: Kind
+    kind: FaultKind
     place: str
     expected: str
     found: str

@@ -26,7 +26,7 @@ _LAST: Final = 1 << 37  # seconds since the epoch: some four thousand years
 _DIGEST: Final = re.compile(rb"sha256:([0-9a-f]{64})(?![0-9a-f])")
 
 
-class Kind(enum.Enum):
+class Role(enum.Enum):
     """What a blob is, as far as whoever refers to it says."""
 
     DOCUMENT = "document"
@@ -39,7 +39,7 @@ class Need:
     """A blob that is needed."""
 
     digest: Digest
-    kind: Kind = Kind.UNKNOWN
+    kind: Role = Role.UNKNOWN
 
     @classmethod
     def of(cls, descriptor: Descriptor) -> Need:
@@ -91,8 +91,8 @@ class Marker:
             if need.digest not in self.live:
                 self.live.add(need.digest)
                 referrers = self._referrers.get(need.digest, ())
-                waiting.extend(Need(referrer, Kind.DOCUMENT) for referrer in referrers)
-            if need.kind is not Kind.LEAF and need.digest not in self._followed:
+                waiting.extend(Need(referrer, Role.DOCUMENT) for referrer in referrers)
+            if need.kind is not Role.LEAF and need.digest not in self._followed:
                 self._followed.add(need.digest)
                 waiting.extend(self._references(need))
 
@@ -133,7 +133,7 @@ class Marker:
 
     def _references(self, need: Need) -> tuple[Need, ...]:
         """Return what a blob refers to."""
-        if need.kind is Kind.UNKNOWN and not self._looks_like_a_document(need.digest):
+        if need.kind is Role.UNKNOWN and not self._looks_like_a_document(need.digest):
             return ()
         try:
             return references(self._blobs.read_blob(need.digest, MAX_DOCUMENT))
@@ -223,9 +223,9 @@ def _need(found: Any, *, leaf: bool = False) -> list[Need]:
         digest = Digest.parse(found["digest"])
     except ValueError:
         return []
-    return [Need(digest, Kind.LEAF if leaf else _kind(found.get("mediaType")))]
+    return [Need(digest, Role.LEAF if leaf else _kind(found.get("mediaType")))]
 
 
-def _kind(media_type: Any) -> Kind:
+def _kind(media_type: Any) -> Role:
     known = isinstance(media_type, str) and oci.family(media_type) in (oci.INDEX, oci.MANIFEST)
-    return Kind.DOCUMENT if known else Kind.UNKNOWN
+    return Role.DOCUMENT if known else Role.UNKNOWN

@@ -24,7 +24,7 @@ from immutable.store.check import DATABASE, check
 from immutable.store.check_records import MALFORMED
 from immutable.store.database import Database
 from immutable.store.disk import Store
-from immutable.store.faults import Fault, Kind
+from immutable.store.faults import Fault, FaultKind
 from immutable.store.layout import Layout
 from immutable.store.profiles import Profiles
 from immutable.store.repair_names import merge_names
@@ -32,7 +32,7 @@ from immutable.store.repair_names import merge_names
 _AWAY: Final = "damaged"
 _ANY: Final = Digest.of(b"")
 _PIECE: Final = 1 << 20
-_OF_BLOBS: Final = (Kind.BLOB, Kind.MISSING)
+_OF_BLOBS: Final = (FaultKind.BLOB, FaultKind.MISSING)
 
 
 def repair(
@@ -52,7 +52,7 @@ def repair(
     if not faults:
         return ()
     for fault in faults:
-        if fault.kind is Kind.PERMISSION:
+        if fault.kind is FaultKind.PERMISSION:
             _take_rights(fault.key[0])
     with files.locked_directory(root):
         named = _repair_names(root, faults)
@@ -80,8 +80,8 @@ def _repair_names(root: Path, faults: Sequence[Fault]) -> bool:
     """
     layout, path = Layout(root), root / DATABASE
     kinds = {fault.kind for fault in faults}
-    lost = any(fault.kind is Kind.DATABASE and fault.key == ("file",) for fault in faults)
-    if Kind.LAYOUT in kinds:
+    lost = any(fault.kind is FaultKind.DATABASE and fault.key == ("file",) for fault in faults)
+    if FaultKind.LAYOUT in kinds:
         layout.write_marker()
     index = _index(layout)
     if index is None and (lost or not path.exists()):
@@ -90,7 +90,7 @@ def _repair_names(root: Path, faults: Sequence[Fault]) -> bool:
         _expect_unused(root)
         for suffix in ("-wal", "-shm", ""):
             _move_away(root, path.with_name(path.name + suffix))
-    if kinds & {Kind.DATABASE, Kind.NAME, Kind.INDEX}:
+    if kinds & {FaultKind.DATABASE, FaultKind.NAME, FaultKind.INDEX}:
         database = Database.open(path, fill=_adopting(index))
         try:
             with database.write(durable=True) as connection:
@@ -136,9 +136,9 @@ def _move_blobs(layout: Layout, faults: Iterable[Fault]) -> list[Path]:
     """Move away what is damaged and what is no blob; return where the files are now."""
     moved = []
     for fault in faults:
-        if fault.kind is Kind.FOREIGN:
+        if fault.kind is FaultKind.FOREIGN:
             moved.append(_move_away(layout.path, fault.key[0]))
-        elif fault.kind is Kind.BLOB and fault.key:
+        elif fault.kind is FaultKind.BLOB and fault.key:
             moved.append(_move_damaged(layout, fault.key[0]))
     return [path for path in moved if path is not None]
 
@@ -183,7 +183,7 @@ def _lost(faults: Iterable[Fault]) -> set[Digest]:
     """Return the blobs that are missed."""
     found = {fault.key[0] for fault in faults if fault.kind in _OF_BLOBS and fault.key}
     found |= {fault.key[1] for fault in faults if fault.key[:1] == ("blob",)}
-    missed = (fault.key[2] for fault in faults if fault.kind is Kind.REALISATION)
+    missed = (fault.key[2] for fault in faults if fault.kind is FaultKind.REALISATION)
     return found | {blob.digest for blob in missed if blob is not None}
 
 
@@ -229,7 +229,7 @@ def _forget_record(connection: sqlite3.Connection, layout: Layout, fault: Fault)
     if not key and fault.kind in MALFORMED:
         table, condition = MALFORMED[fault.kind]
         connection.execute(f"DELETE FROM {table} WHERE {condition}")  # noqa: S608 - our own
-    elif fault.kind is Kind.REALISATION:
+    elif fault.kind is FaultKind.REALISATION:
         derivation, encoder, missed = key
         if missed is None or not layout.holds(missed.digest, missed.size):
             connection.execute(
@@ -238,7 +238,7 @@ def _forget_record(connection: sqlite3.Connection, layout: Layout, fault: Fault)
             )
     elif key[:1] == ("rows",):
         connection.executemany("DELETE FROM chunk WHERE digest IS ? AND encoder IS ?", key[1])
-    elif key[:1] == ("blob",) or (fault.kind is Kind.BLOB and key):
+    elif key[:1] == ("blob",) or (fault.kind is FaultKind.BLOB and key):
         blob = key[1] if key[0] == "blob" else key[0]
         if not layout.has(blob):
             records.forget(connection, [blob])

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from immutable.content import tar
 from immutable.content.archives.decompress import open_stream
-from immutable.content.entries import Entry, Kind, directory
+from immutable.content.entries import Entry, EntryKind, directory
 from immutable.content.tar import reader
 from immutable.errors import ArchiveError, BlobMissing, ImageError, StoreError, TransportError
 from immutable.store import files
@@ -113,18 +113,18 @@ def index(file: BinaryIO, name: str) -> Members:
     for member in reader.read(file, name=name, limits=_LIMITS):
         path = _text(member.entry.path, name)
         kind = member.entry.kind
-        if kind is Kind.FILE:
+        if kind is EntryKind.FILE:
             start = file.tell()
             member.pass_over()
             if file.tell() != start + member.size + -member.size % tar.BLOCK:
                 raise ArchiveError(f"{name}: {path}: a sparse file; expected a plain one")
             places[path] = Place(start, member.size)
-        elif kind is Kind.SYMLINK:
+        elif kind is EntryKind.SYMLINK:
             target = _text(member.entry.target, name)
             links[path] = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-        elif kind is Kind.HARDLINK:
+        elif kind is EntryKind.HARDLINK:
             links[path] = _text(member.entry.target, name)
-        elif kind is not Kind.DIRECTORY:
+        elif kind is not EntryKind.DIRECTORY:
             raise ArchiveError(f"{name}: {path}: a {kind.name.lower()}; expected a file")
     return Members(name, file, places, links)
 
@@ -191,7 +191,7 @@ class _Length:
 
 def header(path: str, size: int) -> bytes:
     """Return the tar header of a file: mode 0644, owner 0:0, time 0."""
-    return tar.header(Entry(path.encode(), Kind.FILE, content=_Length(size)))
+    return tar.header(Entry(path.encode(), EntryKind.FILE, content=_Length(size)))
 
 
 def directory_header(path: str) -> bytes:

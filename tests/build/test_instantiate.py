@@ -83,7 +83,7 @@ KINDS: dict[str, Builder] = {
 def spec(*layers: tuple[str, str], users: bool = False) -> Spec:
     return Spec(
         specs.SpecVersion(1),
-        specs.Image(specs.ImageName("web")),
+        specs.ImageTable(specs.ImageName("web")),
         tuple(Layer(specs.LayerName(name), kind, (name,)) for name, kind in layers),
         (specs.User(specs.AccountName("node"), specs.AccountID(1)),) if users else (),
     )

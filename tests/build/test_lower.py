@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from immutable.build import lower
 from immutable.build.lower import LayersBelow
-from immutable.content.entries import Entry, Kind
+from immutable.content.entries import Entry, EntryKind
 from immutable.errors import ArchiveError, DigestMismatch, EntryError
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
@@ -77,7 +77,7 @@ def test_everything_is_found_in_one_look() -> None:
 
     found = layers.below.find(b"a", b"d", b"l", b"none")
 
-    assert {b"a": Kind.FILE, b"d": Kind.DIRECTORY, b"l": Kind.SYMLINK} == {
+    assert {b"a": EntryKind.FILE, b"d": EntryKind.DIRECTORY, b"l": EntryKind.SYMLINK} == {
         path: entry.kind for path, entry in found.items()
     }
 
@@ -131,7 +131,7 @@ def test_a_hard_link_is_the_file_of_its_own_layer() -> None:
 
     assert b"1" == below.read(ETC)
     entry = below.find(ETC)[ETC]
-    assert (ETC, Kind.FILE, 0o600) == (entry.path, entry.kind, entry.mode)
+    assert (ETC, EntryKind.FILE, 0o600) == (entry.path, entry.kind, entry.mode)
 
 
 # A layer is unpacked in its order, and what comes later takes the place of what was there. So a
@@ -236,7 +236,7 @@ def test_a_hard_link_is_no_way_around_overlay_marks() -> None:
 
 def test_a_hard_link_to_a_symlink_is_a_symlink() -> None:
     entry = Layers().add(symlink(b"x", b"y"), hardlink(ETC, b"x")).below.find(ETC)[ETC]
-    assert (ETC, Kind.SYMLINK, b"y") == (entry.path, entry.kind, entry.target)
+    assert (ETC, EntryKind.SYMLINK, b"y") == (entry.path, entry.kind, entry.target)
 
 
 def test_a_hard_link_to_a_whiteout_is_no_error_of_ours() -> None:

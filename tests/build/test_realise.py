@@ -14,7 +14,7 @@ from attrs import evolve, field, frozen
 from immutable.build.realise import pack
 from immutable.content.archives.decompress import open_stream
 from immutable.content.compression import Encoder, encoder
-from immutable.content.entries import Arrangement, Entry, Kind, arrange, file
+from immutable.content.entries import Arrangement, Entry, EntryKind, arrange, file
 from immutable.errors import SourceError
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
@@ -173,7 +173,7 @@ def test_a_large_file_is_not_held_in_memory(pool: Executor) -> None:
         ahead.append(len(content.read_so_far) - len(framed))
         return real.frame(chunk)
 
-    arrangement = arrange([[Entry(b"large", Kind.FILE, content=content)]], mtime=0)  # type: ignore[arg-type]
+    arrangement = arrange([[Entry(b"large", EntryKind.FILE, content=content)]], mtime=0)  # type: ignore[arg-type]
     pack(arrangement, evolve(real, frame=frame), store, pool, jobs=2)
 
     assert max(ahead) <= 12
@@ -191,7 +191,7 @@ class Changing:
 
 
 def test_nothing_is_left_of_a_layer_that_fails(tmp_path: Path, pool: Executor) -> None:
-    arrangement = arrange([[Entry(b"a", Kind.FILE, content=Changing())]], mtime=0)
+    arrangement = arrange([[Entry(b"a", EntryKind.FILE, content=Changing())]], mtime=0)
     with Store.open(tmp_path / "store") as store:
         before = State.of(store)
 

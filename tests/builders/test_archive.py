@@ -15,7 +15,7 @@ import pytest
 
 from immutable import lock
 from immutable.content.compat import zstd
-from immutable.content.entries import Kind
+from immutable.content.entries import EntryKind
 from immutable.errors import (
     ArchiveError,
     DigestMismatch,
@@ -98,8 +98,11 @@ def test_a_tar_by_path(tmp_path: Path, store: MemoryStore, pack: Callable[[bytes
         "opt/doc": (0o755, 0, 0),
         "opt/doc/README": (0o644, 0, 0),
     } == attributes(found)
-    assert (Kind.FILE, "#!/bin/sh\n") == (found["opt/bin/alias"].kind, text(found["opt/bin/alias"]))
-    assert (Kind.HARDLINK, b"opt/bin/alias") == (
+    assert (EntryKind.FILE, "#!/bin/sh\n") == (
+        found["opt/bin/alias"].kind,
+        text(found["opt/bin/alias"]),
+    )
+    assert (EntryKind.HARDLINK, b"opt/bin/alias") == (
         found["opt/bin/tool"].kind,
         found["opt/bin/tool"].target,
     )
@@ -192,7 +195,7 @@ def test_a_link_to_what_is_left_out_becomes_the_file(tmp_path: Path, store: Memo
 
     assert "another file of the same stripped name" == text(found["opt/a"])
     assert "stripped away" == text(found["opt/b"])
-    assert (Kind.HARDLINK, b"opt/b") == (found["opt/c"].kind, found["opt/c"].target)
+    assert (EntryKind.HARDLINK, b"opt/b") == (found["opt/c"].kind, found["opt/c"].target)
 
 
 def test_parents_stay_as_layers_beneath_describe_them(tmp_path: Path, store: MemoryStore) -> None:
@@ -389,7 +392,7 @@ def test_devices_have_to_be_allowed(
         build(pinned(tmp_path, data), store)
 
     found = contents(store, build(pinned(tmp_path, data, special=True), store).layers[0])
-    assert Kind(flag) == found["opt/null"].kind
+    assert EntryKind(flag) == found["opt/null"].kind
 
 
 def test_what_is_excluded_need_not_be_allowed(tmp_path: Path, store: MemoryStore) -> None:

@@ -14,13 +14,13 @@ from attrs import evolve
 from immutable.builders.base import Builder, LockScope, Scope
 from immutable.builders.debian import DebianBuilder, DebianOptions
 from immutable.config import Config
-from immutable.content.entries import Kind
+from immutable.content.entries import EntryKind
 from immutable.errors import ArchiveError, EntryError, SpecError
 from immutable.net.fetch import Fetcher
 from immutable.oci.platforms import Platform
 from immutable.progress import SILENT
 from immutable.sources.debian.relations import parse_request
-from immutable.spec.document import Image, Layer, Spec, parse
+from immutable.spec.document import ImageTable, Layer, Spec, parse
 from immutable.spec.lock import LockedLayer
 from immutable.spec.types import POCKETS, ImageName, LayerName, PackageRequest, SpecVersion, Suite
 from immutable.store.memory import MemoryStore
@@ -143,7 +143,7 @@ def test_a_hard_link_stands_alone_when_its_target_is_left_out() -> None:
         tar_member("./usr/two", kind=b"1", target="./usr/one"),
     ]
     layer = build(package("one", members=members), exclude=("/usr/one",))
-    assert Kind.FILE is layer.entry("/usr/two").kind
+    assert EntryKind.FILE is layer.entry("/usr/two").kind
     assert layer.text("/usr/two") == "data"
 
 
@@ -280,7 +280,7 @@ def test_sources_are_wanted_from_the_mirror() -> None:
 
 def lock_scope(config: Config, fetcher: Fetcher, below: tuple[LockedLayer, ...]) -> LockScope:
     scope = Scope(Path(), (AMD64,), config, MemoryStore(), SILENT, lambda _path: {})
-    spec = Spec(SpecVersion(1), Image(ImageName("test")))
+    spec = Spec(SpecVersion(1), ImageTable(ImageName("test")))
     return LockScope(
         spec, (AMD64,), None, False, DATE + timedelta(days=1), below, fetcher, scope, unread
     )

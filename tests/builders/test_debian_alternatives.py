@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from immutable.builders.debian.alternatives import calls, merged
-from immutable.builders.debian.package import Package
+from immutable.builders.debian.package import UnpackedPackage
 from immutable.content.archives.deb import open_deb
 from tests.support import needs
 from tests.support.debian import File
@@ -135,10 +135,11 @@ def test_calls_of_several_packages_are_one_alternative() -> None:
     assert {"awk.1.gz", "nawk"} == set(found["awk"].slaves)
 
 
-def _packages(*made: Made) -> list[Package]:
+def _packages(*made: Made) -> list[UnpackedPackage]:
     debs = [open_deb(BytesIO(one.deb), name=one.name) for one in made]
     return [
-        Package(one.name, deb.control, deb.members, ()) for one, deb in zip(made, debs, strict=True)
+        UnpackedPackage(one.name, deb.control, deb.members, ())
+        for one, deb in zip(made, debs, strict=True)
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from immutable.builders.debian.places import Places, is_merged
-from immutable.content.entries import Kind, symlink
+from immutable.content.entries import EntryKind, symlink
 from immutable.errors import ArchiveError
 from tests.support.debian import File, tar_member
 from tests.support.debian_layer import Made, build, package
@@ -77,7 +77,7 @@ def test_packages_files_lie_below_usr_and_links_stand_for_the_old_places() -> No
         name: layer.target(name) for name in ("bin", "lib", "lib64", "sbin")
     }
     assert "/lib32" not in layer
-    assert Kind.DIRECTORY is layer.entry("/usr/bin").kind
+    assert EntryKind.DIRECTORY is layer.entry("/usr/bin").kind
 
 
 def test_a_loaders_link_is_there_when_packages_use_usr_themselves() -> None:

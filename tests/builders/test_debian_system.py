@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from immutable.content.entries import Kind
+from immutable.content.entries import EntryKind
 from immutable.errors import EntryError
 from tests.support.debian import tar_member
 from tests.support.debian_layer import Built, Made, build, package
@@ -57,7 +57,7 @@ def base_files(script: str = BASE_FILES) -> Made:
     )
 
 
-def attributes(layer: Built, path: str) -> tuple[Kind, int, int, int]:
+def attributes(layer: Built, path: str) -> tuple[EntryKind, int, int, int]:
     entry = layer.entry(path)
     return entry.kind, entry.mode, entry.uid, entry.gid
 
@@ -67,11 +67,11 @@ def test_what_base_files_makes_is_read_from_its_script() -> None:
     assert layer.text("/root/.profile") == "profile"
     assert "/root/.missing" not in layer
     assert "/usr/share/info/dir" not in layer  # its directory is not there
-    assert (Kind.DIRECTORY, 0o755, 0, 0) == attributes(layer, "/mnt")
-    assert (Kind.DIRECTORY, 0o711, 0, 0) == attributes(layer, "/srv")
-    assert (Kind.DIRECTORY, 0o2775, 0, 8) == attributes(layer, "/var/mail")
-    assert (Kind.DIRECTORY, 0o1777, 0, 0) == attributes(layer, "/run/lock")
-    assert (Kind.FILE, 0o660, 0, 43) == attributes(layer, "/var/log/btmp")
+    assert (EntryKind.DIRECTORY, 0o755, 0, 0) == attributes(layer, "/mnt")
+    assert (EntryKind.DIRECTORY, 0o711, 0, 0) == attributes(layer, "/srv")
+    assert (EntryKind.DIRECTORY, 0o2775, 0, 8) == attributes(layer, "/var/mail")
+    assert (EntryKind.DIRECTORY, 0o1777, 0, 0) == attributes(layer, "/run/lock")
+    assert (EntryKind.FILE, 0o660, 0, 43) == attributes(layer, "/var/log/btmp")
     assert "/var/odd" not in layer
     assert layer.target("/var/run") == "/run"
     assert layer.target("/usr/local/man") == "share/man"
@@ -108,7 +108,7 @@ def test_the_package_passwd_shadows_them() -> None:
     assert layer.text("/etc/group") == "root:x:0:\nshadow:x:42:\n"
     assert layer.text("/etc/shadow") == "root:*::0:99999:7:::\nman:*::0:99999:7:::\n"
     assert layer.text("/etc/gshadow") == "root:*::\nshadow:*::\n"
-    assert (Kind.FILE, 0o640, 0, 42) == attributes(layer, "/etc/shadow")
+    assert (EntryKind.FILE, 0o640, 0, 42) == attributes(layer, "/etc/shadow")
 
 
 def test_without_base_passwd_there_are_no_accounts() -> None:

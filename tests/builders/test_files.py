@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from immutable.content.entries import Kind
+from immutable.content.entries import EntryKind
 from immutable.errors import EntryError, ImmutableError, SourceError, SpecError
 from immutable.store import MemoryStore, Store
 from tests.support.specs import (
@@ -303,7 +303,7 @@ def test_hard_links_on_disk_are_two_files(tmp_path: Path, store: MemoryStore) ->
 
     found = contents(store, build(write(tmp_path, layer("files", source="app")), store).layers[0])
 
-    assert {Kind.FILE} == {entry.kind for entry in found.values()}
+    assert {EntryKind.FILE} == {entry.kind for entry in found.values()}
 
 
 def test_a_missing_source_is_named(tmp_path: Path, store: MemoryStore) -> None:

@@ -12,7 +12,7 @@ from attrs import evolve
 
 import immutable
 from immutable.build.loading import load_lock
-from immutable.content.entries import Kind
+from immutable.content.entries import EntryKind
 from immutable.errors import (
     ArchiveError,
     LockStale,
@@ -680,4 +680,4 @@ def test_no_layer_holds_what_is_no_directory_file_or_link(
     tmp_path: Path, store: MemoryStore
 ) -> None:
     kinds = {entry.kind for entry in golden(tmp_path).layer(store).values()}
-    assert {Kind.DIRECTORY, Kind.FILE, Kind.SYMLINK} == kinds
+    assert {EntryKind.DIRECTORY, EntryKind.FILE, EntryKind.SYMLINK} == kinds

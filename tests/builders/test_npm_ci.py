@@ -17,7 +17,7 @@ from attrs import frozen
 
 import immutable
 from immutable.config import Config
-from immutable.content.entries import Entry, Kind
+from immutable.content.entries import Entry, EntryKind
 from tests.support import needs
 from tests.support.npm import integrity, tarball
 from tests.support.specs import contents, fill, layer, write
@@ -247,9 +247,9 @@ def in_layer(entries: Mapping[str, Entry]) -> Iterator[tuple[str, tuple[Any, ...
         if "/node_modules" not in path:
             continue
         name = path.removeprefix("app/")
-        if entry.kind is Kind.SYMLINK:
+        if entry.kind is EntryKind.SYMLINK:
             yield name, ("link", entry.target.decode())
-        elif entry.kind is Kind.DIRECTORY:
+        elif entry.kind is EntryKind.DIRECTORY:
             yield name, ("directory", entry.mode)
         else:
             assert entry.content is not None
@@ -277,7 +277,7 @@ def test_native_packages_are_of_the_image_s_architecture(
 
 def _machines(entries: Mapping[str, Entry]) -> Iterator[int]:
     for entry in entries.values():
-        if entry.kind is Kind.FILE and entry.content is not None:
+        if entry.kind is EntryKind.FILE and entry.content is not None:
             head = b"".join(entry.content.read())[:20]
             if head.startswith(b"\x7fELF"):
                 yield int.from_bytes(head[18:20], "little")
@@ -292,9 +292,9 @@ def test_npm_runs_what_we_lay_out(work: Path, store: immutable.Store, tmp_path: 
     entries = contents(store, immutable.build(path, store).layers[0])
     for name, entry in entries.items():
         place = tmp_path / name
-        if entry.kind is Kind.DIRECTORY:
+        if entry.kind is EntryKind.DIRECTORY:
             place.mkdir(parents=True)
-        elif entry.kind is Kind.SYMLINK:
+        elif entry.kind is EntryKind.SYMLINK:
             place.symlink_to(os.fsdecode(entry.target))
         elif entry.content is not None:
             place.write_bytes(b"".join(entry.content.read()))

@@ -13,14 +13,14 @@ from attrs import define, field
 
 import immutable
 from immutable.builders.base import Inputs
-from immutable.builders.npm.layout import Layout, Place
-from immutable.builders.npm.package import File, Wanted, unpack_all
+from immutable.builders.npm.layout import Layout, Placement
+from immutable.builders.npm.package import File, PinnedArchive, unpack_all
 from immutable.config import Config
 from immutable.content.compat import zstd
-from immutable.content.entries import Inline, Kind
+from immutable.content.entries import EntryKind, Inline
 from immutable.content.tar.format import BLOCK
 from immutable.errors import ArchiveError, DigestMismatch, EntryError, ImmutableError
-from immutable.sources.npm.lockfile import Package
+from immutable.sources.npm.lockfile import LockedPackage
 from immutable.store import MemoryStore, Store
 from tests.support.archives import END, block, directory, gzipped, hardlink, member, pax, symlink
 from tests.support.debian_layer import Beneath
@@ -60,7 +60,8 @@ def unpacked(
     """Return each archive's files: path → (mode, content)."""
     store = MemoryStore()
     wanted = [
-        Wanted(f"p{number} 1.0.0", store.put_blob(data)) for number, data in enumerate(archives)
+        PinnedArchive(f"p{number} 1.0.0", store.put_blob(data))
+        for number, data in enumerate(archives)
     ]
     with ExitStack() as stack:
 
@@ -301,8 +302,8 @@ def test_wrong_bytes_in_the_store_are_found(tmp_path: Path) -> None:
             immutable.build(project.write(), store, config=project.config)
 
 
-def bundled(location: str) -> Package:
-    return Package(location, location.rpartition("/")[2], "2.0.0", bundled=True)
+def bundled(location: str) -> LockedPackage:
+    return LockedPackage(location, location.rpartition("/")[2], "2.0.0", bundled=True)
 
 
 def test_what_is_bundled_has_to_be_in_the_archive() -> None:
@@ -310,7 +311,7 @@ def test_what_is_bundled_has_to_be_in_the_archive() -> None:
     layout = Layout(b"app", 0, 0)
 
     def entries(*wanted: str) -> object:
-        places = [Place("node_modules/a", 0)]
+        places = [Placement("node_modules/a", 0)]
         return layout.entries(places, [files], (), (), b"", map(bundled, wanted))
 
     entries("node_modules/a/node_modules/b")
@@ -326,5 +327,5 @@ def test_a_layer_holds_files_folders_and_links_alone(tmp_path: Path) -> None:
     project = Project(tmp_path).add("a", tarball({"index.js": "a"}, more=more))
     store = MemoryStore()
     found = contents(store, project.build(store).platforms[0].layers[0])
-    assert {Kind.DIRECTORY, Kind.FILE} == {entry.kind for entry in found.values()}
+    assert {EntryKind.DIRECTORY, EntryKind.FILE} == {entry.kind for entry in found.values()}
     assert "app/node_modules/a/h" not in found

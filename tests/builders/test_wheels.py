@@ -12,7 +12,7 @@ from attrs import evolve
 from immutable.builders.wheels import WheelsOptions
 from immutable.content import tar
 from immutable.content.compression import CHUNK, cut
-from immutable.content.entries import Kind
+from immutable.content.entries import EntryKind
 from immutable.errors import ArchiveError, DigestMismatch, EntryError, ImmutableError
 from immutable.oci.digest import Digest
 from immutable.spec.toml import FaultError
@@ -68,7 +68,7 @@ def test_the_layout_is_that_of_an_installation() -> None:
         f"{INFO}/RECORD": 0o644,
         f"{INFO}/INSTALLER": 0o644,
         f"{INFO}/entry_points.txt": 0o644,
-    } == {path: one.mode for path, one in built.entries.items() if one.kind is Kind.FILE}
+    } == {path: one.mode for path, one in built.entries.items() if one.kind is EntryKind.FILE}
     assert "immutable\n" == built.text(f"{INFO}/INSTALLER")
     assert (
         '#!/usr/bin/python3\nimport sys\n\nfrom demo import main\n\nif __name__ == "__main__":\n'
@@ -105,7 +105,7 @@ def test_record_names_everything_that_was_installed_and_nothing_else() -> None:
     files = {"demo/__init__.py": b"x = 1\n", "demo-1.0.data/scripts/tool": b"#!pythonw -s\nx\n"}
     built = build(wheel(files=files, scripts={"demo": "demo:main"}))
     record = built.record(f"{INFO}/RECORD")
-    installed = {path for path, one in built.entries.items() if one.kind is Kind.FILE}
+    installed = {path for path, one in built.entries.items() if one.kind is EntryKind.FILE}
     assert {"../../../bin/demo", "../../../bin/tool"} <= record.keys()
     located = {path.replace("../../..", "/usr/local") for path in record}
     assert installed == {p if p.startswith("/") else f"{LIBRARY}/{p}" for p in located}

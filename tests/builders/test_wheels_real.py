@@ -12,7 +12,7 @@ from attrs import evolve
 import immutable
 from immutable.build.loading import load_lock
 from immutable.config import Config
-from immutable.content.entries import Kind
+from immutable.content.entries import EntryKind
 from immutable.errors import (
     ArchiveError,
     FetchError,
@@ -218,7 +218,7 @@ def test_the_layer_is_what_pip_installs(tmp_path: Path, monkeypatch: pytest.Monk
     ours = {
         path: (entry.mode, specs.text(entry))
         for path, entry in specs.contents(store, image.layers[0]).items()
-        if entry.kind is Kind.FILE
+        if entry.kind is EntryKind.FILE
     }
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
     command += ["--target", str(tmp_path / "t"), "demo", "pure"]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from immutable.content.archives.deb import Deb, open_deb
 from immutable.content.compat import zstd
-from immutable.content.entries import Entry, Kind
+from immutable.content.entries import Entry, EntryKind
 from immutable.errors import ArchiveError
 from tests.support.archives import (
     CONTROL,
@@ -96,11 +96,11 @@ def test_control_members() -> None:
 def test_files(scratch: BinaryIO) -> None:
     entries = opened(deb(data=FILES)).unpack(scratch)
     assert [(entry.path, entry.kind, entry.mode, entry.target) for entry in entries] == [
-        (b"usr", Kind.DIRECTORY, 0o755, b""),
-        (b"usr/bin", Kind.DIRECTORY, 0o755, b""),
-        (b"usr/bin/hello", Kind.FILE, 0o4755, b""),
-        (b"usr/bin/hi", Kind.HARDLINK, 0o4755, b"usr/bin/hello"),
-        (b"usr/bin/hey", Kind.SYMLINK, 0o777, b"hello"),
+        (b"usr", EntryKind.DIRECTORY, 0o755, b""),
+        (b"usr/bin", EntryKind.DIRECTORY, 0o755, b""),
+        (b"usr/bin/hello", EntryKind.FILE, 0o4755, b""),
+        (b"usr/bin/hi", EntryKind.HARDLINK, 0o4755, b"usr/bin/hello"),
+        (b"usr/bin/hey", EntryKind.SYMLINK, 0o777, b"hello"),
     ]
     for entry in entries[2:4]:
         assert entry.content is not None

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from immutable.content.entries import (
     Arrangement,
     Entry,
+    EntryKind,
     Inline,
-    Kind,
     arrange,
     directory,
     file,
@@ -33,7 +33,9 @@ from tests.support import strategies
 
 
 def hardlink(path: bytes, target: bytes, data: bytes | None = None) -> Entry:
-    return Entry(path, Kind.HARDLINK, target=target, content=None if data is None else Inline(data))
+    return Entry(
+        path, EntryKind.HARDLINK, target=target, content=None if data is None else Inline(data)
+    )
 
 
 def listed(arrangement: Arrangement) -> list[tuple[bytes, str]]:
@@ -44,9 +46,9 @@ def contents(arrangement: Arrangement) -> dict[bytes, bytes]:
     """What a reader finds at each path, links followed as tar has them: to what came before."""
     found: dict[bytes, bytes] = {}
     for entry in arrangement:
-        if entry.kind is Kind.HARDLINK:
+        if entry.kind is EntryKind.HARDLINK:
             found[entry.path] = found[entry.target]
-        elif entry.kind is Kind.FILE and entry.content is not None:
+        elif entry.kind is EntryKind.FILE and entry.content is not None:
             found[entry.path] = b"".join(entry.content.read())
     return found
 
@@ -120,7 +122,7 @@ def test_parents_are_always_present_and_before_what_they_hold(tree: tuple[Entry,
     for entry in arrange([tree], mtime=0):
         assert parent(entry.path) in seen
         assert entry.path not in seen
-        if entry.kind is Kind.DIRECTORY:
+        if entry.kind is EntryKind.DIRECTORY:
             seen.add(entry.path)
 
 
@@ -131,7 +133,7 @@ def test_nothing_is_lost_and_nothing_but_directories_is_added(
     given = {entry.path: evolve(entry, mtime=mtime) for entry in tree}
     made = {entry.path: entry for entry in arrange([tree], mtime=mtime)}
     assert given == {path: entry for path, entry in made.items() if path in given}
-    assert {Kind.DIRECTORY} >= {made[path].kind for path in made.keys() - given.keys()}
+    assert {EntryKind.DIRECTORY} >= {made[path].kind for path in made.keys() - given.keys()}
     assert {mtime} >= {entry.mtime for entry in made.values()}
 
 
@@ -203,8 +205,8 @@ def test_links_that_no_file_system_can_hold(target: bytes) -> None:
         directory(b"a", 0o700, 1, 2),
         file(b"a", b"data", 0o600),
         symlink(b"a", b"b"),
-        Entry(b"a", Kind.CHARACTER, device=(1, 3)),
-        Entry(b"a", Kind.FILE, content=Inline(b"x"), xattrs=((b"user.a", b"1"),)),
+        Entry(b"a", EntryKind.CHARACTER, device=(1, 3)),
+        Entry(b"a", EntryKind.FILE, content=Inline(b"x"), xattrs=((b"user.a", b"1"),)),
     ],
 )
 def test_an_identical_claim_is_one(entry: Entry) -> None:
@@ -237,7 +239,7 @@ def test_an_identical_claim_is_one(entry: Entry) -> None:
         (directory(b"a"), file(b"a", b""),
          ("a: claimed twice, as a directory (mode 0755, owner 0:0) "
          "and as a file (mode 0644, owner 0:0, 0 bytes)")),
-        (Entry(b"a", Kind.BLOCK, device=(1, 2)), Entry(b"a", Kind.BLOCK, device=(1, 3)),
+        (Entry(b"a", EntryKind.BLOCK, device=(1, 2)), Entry(b"a", EntryKind.BLOCK, device=(1, 3)),
          ("a: claimed twice, as a block device (mode 0644, owner 0:0) "
          "and as a block device (mode 0644, owner 0:0); what they hold differs")),
     ],
@@ -266,7 +268,7 @@ def test_content_is_compared_however_it_is_cut(data: bytes, cuts: list[int], fli
     other = bytes([data[0] ^ 1]) + data[1:] if flip and data else data
     places = [0, *sorted(min(cut, len(other)) for cut in cuts), len(other)]
     cut = Cut(tuple(other[a:b] for a, b in pairwise(places)))
-    sources = [[file(b"a", data)], [Entry(b"a", Kind.FILE, content=cut)]]
+    sources = [[file(b"a", data)], [Entry(b"a", EntryKind.FILE, content=cut)]]
     if data == other:
         assert 1 == len(list(arrange(sources, mtime=0)))
     else:
@@ -281,8 +283,8 @@ def test_content_is_compared_however_it_is_cut(data: bytes, cuts: list[int], fli
     [
         (symlink(b"a/b", b"/etc"), "a symlink"),
         (file(b"a/b", b""), "a file"),
-        (Entry(b"a/b", Kind.FIFO), "a FIFO"),
-        (Entry(b"a/b", Kind.CHARACTER, device=(1, 3)), "a character device"),
+        (Entry(b"a/b", EntryKind.FIFO), "a FIFO"),
+        (Entry(b"a/b", EntryKind.CHARACTER, device=(1, 3)), "a character device"),
     ],
 )
 def test_nothing_goes_through_what_is_no_directory(link: Entry, what: str) -> None:
@@ -339,10 +341,10 @@ def test_the_first_path_carries_the_content() -> None:
     source = [file(b"m", b"data", 0o755, 1, 2), hardlink(b"z", b"m"), hardlink(b"d/a", b"m")]
     made = arrange([source], mtime=9)
     assert [
-        Entry(b"d", Kind.DIRECTORY, 0o755, mtime=9),
-        Entry(b"d/a", Kind.FILE, 0o755, 1, 2, 9, Inline(b"data")),
-        Entry(b"m", Kind.HARDLINK, 0o755, 1, 2, 9, Inline(b"data"), b"d/a"),
-        Entry(b"z", Kind.HARDLINK, 0o755, 1, 2, 9, Inline(b"data"), b"d/a"),
+        Entry(b"d", EntryKind.DIRECTORY, 0o755, mtime=9),
+        Entry(b"d/a", EntryKind.FILE, 0o755, 1, 2, 9, Inline(b"data")),
+        Entry(b"m", EntryKind.HARDLINK, 0o755, 1, 2, 9, Inline(b"data"), b"d/a"),
+        Entry(b"z", EntryKind.HARDLINK, 0o755, 1, 2, 9, Inline(b"data"), b"d/a"),
     ] == list(made)
     assert 0 == list(made)[2].size
 
@@ -443,8 +445,8 @@ def test_deep_paths_cost_their_length() -> None:
         b"user.containers.override_stat",
     ],
 )
-@pytest.mark.parametrize("kind", [Kind.DIRECTORY, Kind.FILE])
-def test_attributes_that_hide_lower_layers_are_refused(name: bytes, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [EntryKind.DIRECTORY, EntryKind.FILE])
+def test_attributes_that_hide_lower_layers_are_refused(name: bytes, kind: EntryKind) -> None:
     entry = Entry(b"etc", kind, xattrs=((b"user.a", b""), (name, b"y")))
 
     assert (
@@ -454,12 +456,16 @@ def test_attributes_that_hide_lower_layers_are_refused(name: bytes, kind: Kind) 
 
 
 def test_overlays_own_whiteout_is_refused() -> None:
-    assert "etc: the character device 0:0, which" in refused([Entry(b"etc", Kind.CHARACTER)])
+    assert "etc: the character device 0:0, which" in refused([Entry(b"etc", EntryKind.CHARACTER)])
 
 
 def test_other_attributes_and_devices_are_kept() -> None:
     names = (b"security.capability", b"system.posix_acl_access", b"user.overlays", b"com.apple.x")
-    marked = Entry(b"a", Kind.FILE, xattrs=[(name, b"y") for name in names])
-    entries = [marked, Entry(b"n", Kind.CHARACTER, device=(1, 3)), Entry(b"z", Kind.BLOCK)]
+    marked = Entry(b"a", EntryKind.FILE, xattrs=[(name, b"y") for name in names])
+    entries = [
+        marked,
+        Entry(b"n", EntryKind.CHARACTER, device=(1, 3)),
+        Entry(b"z", EntryKind.BLOCK),
+    ]
 
     assert entries == list(arrange([entries], mtime=0))

@@ -11,7 +11,7 @@ import pytest
 
 from immutable.content.archives import refuse_special
 from immutable.content.archives.spool import Slice, Spool, unpack
-from immutable.content.entries import Entry, Kind, arrange
+from immutable.content.entries import Entry, EntryKind, arrange
 from immutable.content.tar.reader import read
 from immutable.errors import ArchiveError, EntryError, StoreError
 from tests.support.archives import END, block, directory, hardlink, member, symlink
@@ -84,20 +84,20 @@ def test_hard_links_have_their_content(scratch: BinaryIO) -> None:
         member(b"a", b"x") + hardlink(b"b", b"a") + hardlink(b"c", b"b") + END, scratch
     )
     assert [(entry.kind, entry.target, content(entry)) for entry in entries] == [
-        (Kind.FILE, b"", b"x"),
-        (Kind.HARDLINK, b"a", b"x"),
-        (Kind.HARDLINK, b"a", b"x"),
+        (EntryKind.FILE, b"", b"x"),
+        (EntryKind.HARDLINK, b"a", b"x"),
+        (EntryKind.HARDLINK, b"a", b"x"),
     ]
     arranged = list(arrange([entries[1:]], mtime=0))
     assert [(entry.path, entry.kind) for entry in arranged] == [
-        (b"b", Kind.FILE),
-        (b"c", Kind.HARDLINK),
+        (b"b", EntryKind.FILE),
+        (b"c", EntryKind.HARDLINK),
     ]
 
 
 def test_a_hard_link_to_a_symlink_is_another_symlink(scratch: BinaryIO) -> None:
     entries = unpacked(symlink(b"a", b"x", mode=0o777) + hardlink(b"b", b"a") + END, scratch)
-    assert entries[1] == Entry(b"b", Kind.SYMLINK, 0o777, target=b"x")
+    assert entries[1] == Entry(b"b", EntryKind.SYMLINK, 0o777, target=b"x")
 
 
 def test_repeats_are_refused(scratch: BinaryIO) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from immutable.content import tar
 from immutable.content.archives.decompress import open_stream
-from immutable.content.entries import Entry, Inline, Kind
+from immutable.content.entries import Entry, EntryKind, Inline
 from immutable.content.tar.reader import DEFAULT, Limits, read
 from immutable.errors import ArchiveError
 from tests.support.archives import (
@@ -41,7 +41,9 @@ ROOT = Path(__file__).parents[2]
 def listed(data: bytes, **options: Any) -> list[Entry]:
     """Return the archive's entries, files with their content."""
     return [
-        evolve(one.entry, content=Inline(one.read())) if one.entry.kind is Kind.FILE else one.entry
+        evolve(one.entry, content=Inline(one.read()))
+        if one.entry.kind is EntryKind.FILE
+        else one.entry
         for one in read(io.BytesIO(data), name="a.tar", **options)
     ]
 
@@ -91,15 +93,15 @@ def test_every_kind_of_entry() -> None:
         + END
     )
     assert [
-        Entry(b"etc", Kind.DIRECTORY, 0o755, 1, 2, 3),
-        Entry(b"etc/motd", Kind.FILE, 0o4755, content=Inline(b"hi\n")),
-        Entry(b"etc/again", Kind.HARDLINK, 0o644, target=b"etc/motd"),
-        Entry(b"etc/link", Kind.SYMLINK, 0o777, target=b"../../outside"),
-        Entry(b"dev/null", Kind.CHARACTER, 0o644, device=(1, 3)),
-        Entry(b"dev/sda", Kind.BLOCK, 0o644, device=(8, 0)),
-        Entry(b"run/pipe", Kind.FIFO, 0o644),
-        Entry(b"contiguous", Kind.FILE, content=Inline(b"x")),
-        Entry(b"old", Kind.FILE, content=Inline(b"y")),
+        Entry(b"etc", EntryKind.DIRECTORY, 0o755, 1, 2, 3),
+        Entry(b"etc/motd", EntryKind.FILE, 0o4755, content=Inline(b"hi\n")),
+        Entry(b"etc/again", EntryKind.HARDLINK, 0o644, target=b"etc/motd"),
+        Entry(b"etc/link", EntryKind.SYMLINK, 0o777, target=b"../../outside"),
+        Entry(b"dev/null", EntryKind.CHARACTER, 0o644, device=(1, 3)),
+        Entry(b"dev/sda", EntryKind.BLOCK, 0o644, device=(8, 0)),
+        Entry(b"run/pipe", EntryKind.FIFO, 0o644),
+        Entry(b"contiguous", EntryKind.FILE, content=Inline(b"x")),
+        Entry(b"old", EntryKind.FILE, content=Inline(b"y")),
     ] == listed(data)
 
 
@@ -148,7 +150,7 @@ def test_unread_content_is_passed_over() -> None:
 @pytest.mark.parametrize("length", [100, 101, 255])
 def test_long_names_round_trip(length: int) -> None:
     name = b"n" * length
-    made = tar.header(Entry(name, Kind.FILE)) + END
+    made = tar.header(Entry(name, EntryKind.FILE)) + END
     assert [name] == paths(made)
     assert [name] == paths(gnu_long(name) + member(b"short", magic=GNU) + END)
     assert [name] == paths(pax((b"path", name)) + member(b"short") + END)
@@ -171,7 +173,7 @@ def test_a_prefix() -> None:
 def test_v7() -> None:
     old = {"magic": b"", "flag": b"\0"}
     data = member(b"d/", **old) + member(b"d/f", b"x", **old) + END
-    assert [(b"d", Kind.DIRECTORY), (b"d/f", Kind.FILE)] == [
+    assert [(b"d", EntryKind.DIRECTORY), (b"d/f", EntryKind.FILE)] == [
         (entry.path, entry.kind) for entry in listed(data)
     ]
 
@@ -223,7 +225,7 @@ def test_pax_owners() -> None:
 
 @pytest.mark.parametrize("size", [(8 << 30) - 1, 8 << 30, (8 << 30) + 1])
 def test_sizes_around_8_gib(size: int) -> None:
-    head = tar.header(Entry(b"big", Kind.FILE, content=_Sized(size)))
+    head = tar.header(Entry(b"big", EntryKind.FILE, content=_Sized(size)))
     one = next(read(io.BytesIO(head), name="a.tar"))
     assert size == one.size
 
@@ -280,7 +282,7 @@ def test_absolute_paths_are_rerooted_only_when_told() -> None:
 def test_layers_may_repeat_a_path() -> None:
     data = member(b"a", b"1") + member(b"a", b"2") + symlink(b"a", b"x") + directory(b"a") + END
     kinds = [entry.kind for entry in listed(data, repeats=True)]
-    assert [Kind.FILE, Kind.FILE, Kind.SYMLINK, Kind.DIRECTORY] == kinds
+    assert [EntryKind.FILE, EntryKind.FILE, EntryKind.SYMLINK, EntryKind.DIRECTORY] == kinds
     refused(directory(b"a/") + symlink(b"a", b"/") + END, "place of a directory", repeats=True)
     through = symlink(b"a", b"/") + member(b"a/b") + END
     refused(through, "goes through a, which is a symlink", repeats=True)
@@ -565,7 +567,7 @@ PAX_0_1 = ((b"size", b"20"), (b"numblocks", b"2"), (b"map", b"4,3,10,2"), (b"nam
 def test_sparse_files_are_expanded(header: bytes) -> None:
     data = header + member(b"next") + END
     sparse, following = listed(data)
-    assert Entry(b"s", Kind.FILE, content=Inline(EXPANDED)) == sparse
+    assert Entry(b"s", EntryKind.FILE, content=Inline(EXPANDED)) == sparse
     assert b"next" == following.path
     assert [(4, b"abc"), (10, b"de")] == [
         extent for one in read(io.BytesIO(data), name="a.tar") for extent in one.extents()
@@ -667,7 +669,7 @@ _xattrs = st.dictionaries(
 
 @st.composite
 def _entries(draw: st.DrawFn) -> Entry:
-    kind = draw(st.sampled_from([kind for kind in Kind if kind is not Kind.HARDLINK]))
+    kind = draw(st.sampled_from([kind for kind in EntryKind if kind is not EntryKind.HARDLINK]))
     numbers = st.integers(0, (1 << 21) - 1)
     return Entry(
         draw(_paths),
@@ -676,10 +678,10 @@ def _entries(draw: st.DrawFn) -> Entry:
         draw(st.integers(0, (1 << 32) - 2)),
         draw(st.integers(0, (1 << 32) - 2)),
         draw(st.integers(-(1 << 40), 1 << 40)),
-        content=Inline(draw(st.binary(max_size=1500))) if kind is Kind.FILE else None,
-        target=draw(_texts) if kind is Kind.SYMLINK else b"",
+        content=Inline(draw(st.binary(max_size=1500))) if kind is EntryKind.FILE else None,
+        target=draw(_texts) if kind is EntryKind.SYMLINK else b"",
         device=draw(st.tuples(numbers, numbers))
-        if kind in (Kind.CHARACTER, Kind.BLOCK)
+        if kind in (EntryKind.CHARACTER, EntryKind.BLOCK)
         else (0, 0),
         xattrs=tuple(draw(_xattrs).items()),
     )
@@ -691,9 +693,9 @@ def test_what_the_writer_wrote_is_read_back(entries: list[Entry]) -> None:
         evolve(entry, path=b"%d/" % number + entry.path) for number, entry in enumerate(entries)
     ]
     links = [
-        Entry(b"links/%d" % number, Kind.HARDLINK, target=entry.path)
+        Entry(b"links/%d" % number, EntryKind.HARDLINK, target=entry.path)
         for number, entry in enumerate(entries)
-        if entry.kind is Kind.FILE
+        if entry.kind is EntryKind.FILE
     ]
     data = b"".join(
         tar.header(entry) + padded(b"".join(entry.content.read()) if entry.content else b"")
@@ -785,7 +787,7 @@ def test_what_gnu_tar_wrote(options: list[str], tmp_path: Path) -> None:
     subprocess.run(command, cwd=tree, check=True, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"})
     entries = {entry.path: entry for entry in listed(made.read_bytes())}
     assert [b"again", b"file", b"holes", b"link", name.encode()] == sorted(entries)
-    assert Kind.HARDLINK is entries[b"file"].kind
+    assert EntryKind.HARDLINK is entries[b"file"].kind
     assert b"again" == entries[b"file"].target
     assert b"file" == entries[b"link"].target
     for path in (b"again", b"holes", name.encode()):

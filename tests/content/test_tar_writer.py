@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from immutable.content import tar
 from immutable.content.compression import CHUNK, cut
-from immutable.content.entries import Entry, Inline, Kind, arrange, directory, file, symlink
+from immutable.content.entries import Entry, EntryKind, Inline, arrange, directory, file, symlink
 from immutable.content.tar.writer import chunks, header
 from immutable.errors import EntryError
 from immutable.oci.digest import Digest
@@ -51,10 +51,16 @@ CASES: dict[str, tuple[Entry, str]] = {
     "plain": (file(b"etc/motd", b"hello\n"), "434201f463ac"),
     "directory": (directory(b"srv/app", 0o2750, 1, 2), "bb58a6a0de81"),
     "symlink": (symlink(b"etc/localtime", b"/usr/share/zoneinfo/UTC"), "aa114f8dee9b"),
-    "hardlink": (Entry(b"b", Kind.HARDLINK, target=b"a", content=Inline(b"x")), "e28dca54db9a"),
-    "character": (Entry(b"dev/null", Kind.CHARACTER, 0o666, device=(1, 3)), "cf3350ba8c2f"),
-    "block": (Entry(b"dev/sda", Kind.BLOCK, 0o660, gid=6, device=(8, 2**21 - 1)), "9c2ffc5f61de"),
-    "fifo": (Entry(b"run/initctl", Kind.FIFO, 0o600), "92d6c1e10be3"),
+    "hardlink": (
+        Entry(b"b", EntryKind.HARDLINK, target=b"a", content=Inline(b"x")),
+        "e28dca54db9a",
+    ),
+    "character": (Entry(b"dev/null", EntryKind.CHARACTER, 0o666, device=(1, 3)), "cf3350ba8c2f"),
+    "block": (
+        Entry(b"dev/sda", EntryKind.BLOCK, 0o660, gid=6, device=(8, 2**21 - 1)),
+        "9c2ffc5f61de",
+    ),
+    "fifo": (Entry(b"run/initctl", EntryKind.FIFO, 0o600), "92d6c1e10be3"),
     "setuid": (file(b"bin/su", b"", 0o4755), "5932ed1b614d"),
     "name of 100": (file(b"n" * 100, b""), "54de308c6e41"),
     "directory of 99": (directory(b"n" * 99), "86344940e491"),
@@ -69,8 +75,8 @@ CASES: dict[str, tuple[Entry, str]] = {
     "link of 100": (symlink(b"a", b"l" * 100), "4191a950b8dc"),
     "pax link": (symlink(b"a", b"l" * 101), "971a9a7dc15b"),
     "link not utf-8": (symlink(b"a", b"\xfe"), "65b42101964d"),
-    "8 GiB less 1": (Entry(b"a", Kind.FILE, content=Sized(2**33 - 1)), "0b5f90874b27"),
-    "8 GiB": (Entry(b"a", Kind.FILE, content=Sized(2**33)), "b0b5d8596d6c"),
+    "8 GiB less 1": (Entry(b"a", EntryKind.FILE, content=Sized(2**33 - 1)), "0b5f90874b27"),
+    "8 GiB": (Entry(b"a", EntryKind.FILE, content=Sized(2**33)), "b0b5d8596d6c"),
     "uid 2 097 151": (file(b"a", b"", uid=2**21 - 1, gid=2**21 - 1), "469a5b49e99a"),
     "uid 2 097 152": (file(b"a", b"", uid=2**21, gid=2**32 - 2), "c9e4dede470a"),
     "1969": (evolve(file(b"a", b""), mtime=-1), "fe8628e25190"),
@@ -83,7 +89,7 @@ CASES: dict[str, tuple[Entry, str]] = {
     "all at once": (
         Entry(
             b"\xff" * 200,
-            Kind.SYMLINK,
+            EntryKind.SYMLINK,
             0o777,
             2**31,
             2**31,
@@ -96,7 +102,7 @@ CASES: dict[str, tuple[Entry, str]] = {
     "nothing that fits": (
         Entry(
             TOO_LONG,
-            Kind.FILE,
+            EntryKind.FILE,
             0o644,
             2**21,
             2**21,
@@ -170,7 +176,7 @@ def test_the_standard_library_reads_what_was_written(tree: tuple[Entry, ...]) ->
                 member.gname,
             )
             assert entry.target == member.linkname.encode("utf-8", "surrogateescape")
-            if entry.kind is Kind.FILE:
+            if entry.kind is EntryKind.FILE:
                 assert entry.content == Inline(_read(archive, member))
             found = {k: v for k, v in member.pax_headers.items() if k.startswith("SCHILY.xattr.")}
             assert {
@@ -191,7 +197,7 @@ def test_our_reader_reads_what_was_written(tree: tuple[Entry, ...], mtime: int) 
     data = b"".join(chunks(arranged, cut, 1000))
     found = []
     for member in tar.read(io.BytesIO(data), name="x"):
-        content = Inline(b"".join(member)) if member.entry.kind is Kind.FILE else None
+        content = Inline(b"".join(member)) if member.entry.kind is EntryKind.FILE else None
         found.append(evolve(member.entry, content=content))
     assert list(arranged) == found
 
@@ -200,7 +206,7 @@ def test_our_reader_reads_what_was_written(tree: tuple[Entry, ...], mtime: int) 
     "name", [pytest.param(name, marks=needs.tool(name)) for name in ("tar", "bsdtar")]
 )
 def test_other_tools_list_what_was_written(name: str, tmp_path: Path) -> None:
-    plain = [e for e, _ in CASES.values() if e.size < 100 and e.kind is not Kind.HARDLINK]
+    plain = [e for e, _ in CASES.values() if e.size < 100 and e.kind is not EntryKind.HARDLINK]
     tree = [evolve(entry, path=b"%d/%b" % (n, entry.path)) for n, entry in enumerate(plain)]
     archive = tmp_path / "a.tar"
     archive.write_bytes(stream(*tree))
@@ -292,7 +298,7 @@ def test_a_change_within_a_large_file_is_its_own_chunk() -> None:
 @pytest.mark.parametrize("found", [0, 3, 5, 4999, 5001, 20_000])
 def test_content_of_another_length_is_refused(size: int, found: int) -> None:
     pieces = tuple(b"x" * min(1000, found - start) for start in range(0, found, 1000))
-    entry = Entry(b"usr/a", Kind.FILE, content=Sized(size, pieces))
+    entry = Entry(b"usr/a", EntryKind.FILE, content=Sized(size, pieces))
     shown = str(found) if found < size else "more"
     with pytest.raises(EntryError) as caught:
         stream(entry, limit=1024)
@@ -309,7 +315,7 @@ def test_content_without_end_is_refused_at_once() -> None:
                 yield bytes(1000)
 
     with pytest.raises(EntryError, match="expected 10000 bytes, found more"):
-        stream(Entry(b"a", Kind.FILE, content=Endless()), limit=1024)
+        stream(Entry(b"a", EntryKind.FILE, content=Endless()), limit=1024)
 
 
 @pytest.mark.parametrize(
@@ -337,7 +343,7 @@ def test_what_no_tar_can_hold_is_refused(changes: dict[str, Any]) -> None:
 def test_gnu_tar_unpacks_what_was_written(tmp_path: Path) -> None:
     tree = [
         file(b"bin/tool", b"#!/bin/sh\n", 0o755),
-        Entry(b"bin/z", Kind.HARDLINK, target=b"bin/tool"),
+        Entry(b"bin/z", EntryKind.HARDLINK, target=b"bin/tool"),
         symlink(b"lib", b"usr/lib"),
         file(LONG, b"long"),
         file(b"n" * 255, b"name"),

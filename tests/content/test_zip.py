@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from immutable.content.archives.zip import read_zip
-from immutable.content.entries import Entry, Inline, Kind
+from immutable.content.entries import Entry, EntryKind, Inline
 from immutable.content.tar.reader import DEFAULT
 from immutable.errors import ArchiveError
 from tests.support.archives import Zipped, deflate, zipped
@@ -50,7 +50,7 @@ def refused(data: bytes, *parts: str, **options: Any) -> None:
 
 
 def file(path: bytes, data: bytes, mode: int = 0o644) -> Entry:
-    return Entry(path, Kind.FILE, mode, content=Inline(data))
+    return Entry(path, EntryKind.FILE, mode, content=Inline(data))
 
 
 def test_every_kind_of_entry() -> None:
@@ -63,11 +63,11 @@ def test_every_kind_of_entry() -> None:
         Zipped(b"empty"),
     )
     assert listed(data) == [
-        Entry(b"d", Kind.DIRECTORY, 0o755),
+        Entry(b"d", EntryKind.DIRECTORY, 0o755),
         file(b"d/deflated", b"x" * 1000),
         file(b"d/stored", b"x" * 1000),
         file(b"run", b"#!", 0o755),
-        Entry(b"link", Kind.SYMLINK, 0o777, target=b"d/stored"),
+        Entry(b"link", EntryKind.SYMLINK, 0o777, target=b"d/stored"),
         file(b"empty", b""),
     ]
 
@@ -75,7 +75,7 @@ def test_every_kind_of_entry() -> None:
 def test_a_directory_may_come_after_what_is_in_it() -> None:
     folder = Zipped(b"d/", mode=DIRECTORY)
     made = listed(zipped(Zipped(b"d/f", b"x"), folder))
-    assert made == [file(b"d/f", b"x"), Entry(b"d", Kind.DIRECTORY, 0o755)]
+    assert made == [file(b"d/f", b"x"), Entry(b"d", EntryKind.DIRECTORY, 0o755)]
     refused(zipped(Zipped(b"d/f"), folder, folder), "d: claimed twice, as a directory and as a")
     refused(zipped(Zipped(b"d/f"), Zipped(b"d")), "d: claimed twice, as a directory and as a file")
     refused(
@@ -86,7 +86,7 @@ def test_a_directory_may_come_after_what_is_in_it() -> None:
 
 def test_modes_where_there_are_none() -> None:
     data = zipped(Zipped(b"d/", host=0, mode=0xFFFF), Zipped(b"f", b"x", mode=0))
-    assert listed(data) == [Entry(b"d", Kind.DIRECTORY, 0o755), file(b"f", b"x")]
+    assert listed(data) == [Entry(b"d", EntryKind.DIRECTORY, 0o755), file(b"f", b"x")]
 
 
 def test_an_empty_archive() -> None:
@@ -401,7 +401,7 @@ def test_what_info_zip_wrote(tmp_path: Path) -> None:
     entries = {entry.path: entry for entry in listed(made.read_bytes())}
     assert entries[b"d/run"] == file(b"d/run", b"#!", 0o755)
     assert entries[b"link"].target == b"d/run"
-    assert entries[b"d"].kind is Kind.DIRECTORY
+    assert entries[b"d"].kind is EntryKind.DIRECTORY
 
 
 _SAMPLE = zipped(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from immutable.errors import ResolutionError
 from immutable.oci.digest import Digest
-from immutable.sources.debian.index import Package
+from immutable.sources.debian.index import IndexedPackage
 from immutable.sources.debian.relations import Relation, parse_relations, parse_request
 from immutable.sources.debian.resolver import Selection, Universe, meets, select
 
@@ -20,13 +20,16 @@ class FakeIndex:
     """An index in memory."""
 
     def __init__(
-        self, packages: Iterable[Package], essential: Iterable[str] = (), suite: str = "bookworm"
+        self,
+        packages: Iterable[IndexedPackage],
+        essential: Iterable[str] = (),
+        suite: str = "bookworm",
     ) -> None:
         self.suite = suite
         self.packages = [*packages]
         self._essential = tuple(sorted(essential))
 
-    def find(self, name: str) -> tuple[Package, ...]:
+    def find(self, name: str) -> tuple[IndexedPackage, ...]:
         return tuple(package for package in self.packages if package.name == name)
 
     def providers(self, name: str) -> tuple[str, ...]:
@@ -51,8 +54,8 @@ def package(
     recommends: str = "",
     suite: str = "bookworm",
     priority: str = "optional",
-) -> Package:
-    return Package(
+) -> IndexedPackage:
+    return IndexedPackage(
         name=name,
         version=version,
         architecture=arch,
@@ -69,9 +72,9 @@ def package(
 
 
 def resolve(
-    packages: Iterable[Package],
+    packages: Iterable[IndexedPackage],
     *asked: str,
-    held: Sequence[Package] = (),
+    held: Sequence[IndexedPackage] = (),
     kept: Mapping[str, str] | None = None,
     essential: Iterable[str] = (),
     recommends: bool = False,
@@ -89,7 +92,9 @@ def resolve(
     return {str(package): why for package, why in selection.packages}
 
 
-def refused(packages: Iterable[Package], *asked: str, held: Sequence[Package] = ()) -> str:
+def refused(
+    packages: Iterable[IndexedPackage], *asked: str, held: Sequence[IndexedPackage] = ()
+) -> str:
     with pytest.raises(ResolutionError) as caught:
         resolve(packages, *asked, held=held)
     return str(caught.value)
@@ -450,14 +455,14 @@ worlds = st.lists(stanzas, max_size=12, unique_by=str)
 requests = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True)
 
 
-def attempt(world: Iterable[Package], asked: Iterable[str]) -> Selection | None:
+def attempt(world: Iterable[IndexedPackage], asked: Iterable[str]) -> Selection | None:
     try:
         return select(Universe([FakeIndex(world)], "amd64"), [Relation(name) for name in asked])
     except ResolutionError:
         return None
 
 
-def faults(chosen: Sequence[Package], asked: Iterable[str]) -> list[str]:
+def faults(chosen: Sequence[IndexedPackage], asked: Iterable[str]) -> list[str]:
     """Return which relations do not hold, by the plain reading of Policy 7."""
     bad = [f"{name} is not there" for name in asked if name not in {p.name for p in chosen}]
     bad += [f"{a} beside {b}" for a, b in itertools.combinations(chosen, 2) if a.name == b.name]
@@ -472,7 +477,7 @@ def faults(chosen: Sequence[Package], asked: Iterable[str]) -> list[str]:
 
 @settings(max_examples=100)
 @given(worlds, requests)
-def test_in_every_answer_all_relations_hold(world: list[Package], asked: list[str]) -> None:
+def test_in_every_answer_all_relations_hold(world: list[IndexedPackage], asked: list[str]) -> None:
     answer = attempt(world, asked)
 
     if answer is not None:
@@ -486,7 +491,7 @@ def test_in_every_answer_all_relations_hold(world: list[Package], asked: list[st
 @settings(max_examples=100)
 @given(worlds, requests, st.randoms(use_true_random=False))
 def test_the_order_of_stanzas_and_requests_never_changes_the_answer(
-    world: list[Package], asked: list[str], random: object
+    world: list[IndexedPackage], asked: list[str], random: object
 ) -> None:
     before = attempt(world, asked)
     random.shuffle(world)  # type: ignore[attr-defined]
@@ -497,7 +502,9 @@ def test_the_order_of_stanzas_and_requests_never_changes_the_answer(
 
 @settings(max_examples=100)
 @given(st.lists(stanzas, max_size=7, unique_by=str), requests)
-def test_where_no_answer_is_found_there_is_none(world: list[Package], asked: list[str]) -> None:
+def test_where_no_answer_is_found_there_is_none(
+    world: list[IndexedPackage], asked: list[str]
+) -> None:
     if attempt(world, asked) is not None:
         return
     for size in range(len(world) + 1):
@@ -507,7 +514,9 @@ def test_where_no_answer_is_found_there_is_none(world: list[Package], asked: lis
 
 @settings(max_examples=100)
 @given(worlds, requests)
-def test_what_was_answered_once_is_answered_again(world: list[Package], asked: list[str]) -> None:
+def test_what_was_answered_once_is_answered_again(
+    world: list[IndexedPackage], asked: list[str]
+) -> None:
     first = attempt(world, asked)
     if first is None:
         return

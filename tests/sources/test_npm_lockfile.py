@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from immutable.builders.npm.project import read_project
 from immutable.errors import ResolutionError, SpecError
-from immutable.sources.npm.lockfile import Edge, Lockfile, Package, parse
+from immutable.sources.npm.lockfile import Edge, LockedPackage, Lockfile, parse
 from immutable.sources.npm.selection import Target, select
 from tests.support.npm import integrity
 
@@ -39,7 +39,7 @@ def read(document: Any) -> Lockfile:
     return parse(json.dumps(document).encode(), "package-lock.json")
 
 
-def one(**entry: Any) -> Package:
+def one(**entry: Any) -> LockedPackage:
     return read(document({**GOOD, **entry})).packages["node_modules/a"]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from immutable.content.entries import Kind
+from immutable.content.entries import EntryKind
 from immutable.errors import SourceError
 from immutable.oci.digest import Digest
 from immutable.sources import tree as trees
@@ -96,7 +96,9 @@ def test_links_are_as_they_are_also_in_circles(tmp_path: Path) -> None:
     (tmp_path / "gone").symlink_to("/nowhere/at/all")
     (tmp_path / "self").symlink_to("self")
 
-    links = {path: to for path, kind, _, _, to in scan(tmp_path).items() if kind is Kind.SYMLINK}
+    links = {
+        path: to for path, kind, _, _, to in scan(tmp_path).items() if kind is EntryKind.SYMLINK
+    }
 
     assert {b"a/up": b"..", b"gone": b"/nowhere/at/all", b"self": b"self"} == links
 
@@ -113,7 +115,7 @@ def test_one_file_is_a_tree_and_a_link_to_one_too(app: Path) -> None:
     for name in ("main.js", "link"):
         tree = scan(app / name)
         ((path, kind, mode, content, _),) = tree.items()
-        assert (False, b"", Kind.FILE, 0o644) == (tree.is_folder, path, kind, mode)
+        assert (False, b"", EntryKind.FILE, 0o644) == (tree.is_folder, path, kind, mode)
         assert content is not None
         assert b"1" == b"".join(content.read())
 
@@ -389,7 +391,7 @@ def test_a_file_of_proc_is_read_to_its_end(tmp_path: Path) -> None:
     (path, kind, _, content, _), *others = scan(version).items()
 
     assert content is not None
-    assert (b"", Kind.FILE, []) == (path, kind, others)
+    assert (b"", EntryKind.FILE, []) == (path, kind, others)
     assert version.read_bytes() == b"".join(content.read())
     assert len(version.read_bytes()) == content.size
 

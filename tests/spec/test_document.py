@@ -123,7 +123,7 @@ healthcheck = { cmd = ["node", "health.js"], interval = "1h1m30s5ms", retries = 
 def test_a_whole_spec() -> None:
     spec = specs.parse(WHOLE.encode(), KINDS, "web.toml")
     assert (
-        specs.Image(
+        specs.ImageTable(
             specs.ImageName("shop/web"),
             (Platform("linux", "arm64"), Platform("linux", "amd64")),
             (specs.Tag("1.4.0"), specs.Tag("{git.sha}")),

@@ -18,12 +18,12 @@ from immutable.build.instantiate import divide
 from immutable.build.loading import load_lock
 from immutable.build.results import BuiltPlatform, Image
 from immutable.config import Config
-from immutable.content.entries import Arrangement, Entry, Kind, arrange, directory, file
+from immutable.content.entries import Arrangement, Entry, EntryKind, arrange, directory, file
 from immutable.errors import LockError, LockStale, SpecError
 from immutable.oci.digest import Digest
 from immutable.spec.derivation import Derivation, Job, Part
 from immutable.spec.lock import Lock, LockedLayer, Pin, dumps, parse
-from immutable.spec.splitting import Package, assign, divided
+from immutable.spec.splitting import SizedPackage, assign, divided
 from immutable.store import AbstractStore, Store
 from immutable.store.memory import MemoryStore
 from immutable.testing import assert_reproducible
@@ -36,9 +36,9 @@ from tests.support.wheels import Made, offer, pylock, wheel
 SPECS = Path(__file__).parents[2] / "specs"
 
 
-def packages(**sizes: int) -> list[Package]:
+def packages(**sizes: int) -> list[SizedPackage]:
     """Packages that are their own origins; of ``a_b`` it is a."""
-    return [Package(name, name.split("_")[0], size) for name, size in sizes.items()]
+    return [SizedPackage(name, name.split("_")[0], size) for name, size in sizes.items()]
 
 
 def parts(assigned: Mapping[str, int]) -> list[set[str]]:
@@ -199,7 +199,7 @@ def stacked(store: AbstractStore, built: BuiltPlatform) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     for layer in built.layers:
         for path, entry in specs.contents(store, layer).items():
-            assert path not in found or Kind.DIRECTORY is found[path].kind
+            assert path not in found or EntryKind.DIRECTORY is found[path].kind
             found[path] = entry
     return found
 

@@ -30,7 +30,7 @@ from immutable.oci.documents import (
 )
 from immutable.store import AbstractStore, Layout, Store
 from immutable.store.check import check
-from immutable.store.faults import Kind
+from immutable.store.faults import FaultKind
 from immutable.store.repair import repair
 from tests.long import corruption
 from tests.support.command import Shell
@@ -57,7 +57,7 @@ def empty(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-def kinds(root: Path, **options: Any) -> list[Kind]:
+def kinds(root: Path, **options: Any) -> list[FaultKind]:
     return [fault.kind for fault in check(root, **options)]
 
 
@@ -178,7 +178,7 @@ def test_no_damage_of_chance_goes_unfound_and_repair_makes_none_worse(
         assert found, f"{number}: {how}"
         if number % 5 == 0:
             left = repair(root, found)
-            assert {Kind.MISSING, Kind.DOCUMENT} >= {fault.kind for fault in left}, how
+            assert {FaultKind.MISSING, FaultKind.DOCUMENT} >= {fault.kind for fault in left}, how
             restored(root, template)
             assert () == check(root), how
         shutil.rmtree(root)
@@ -213,18 +213,20 @@ def test_a_damaged_blob_of_an_image_is_found_moved_and_built_again(
     path = the_blob(root, part=part)
     damage(path)
     found = check(root)
-    wanted = Kind.BLOB if path.exists() else Kind.MISSING
-    assert [wanted] == [fault.kind for fault in found if fault.kind in (Kind.BLOB, Kind.MISSING)]
+    wanted = FaultKind.BLOB if path.exists() else FaultKind.MISSING
+    assert [wanted] == [
+        fault.kind for fault in found if fault.kind in (FaultKind.BLOB, FaultKind.MISSING)
+    ]
     about = next(fault for fault in found if fault.kind is wanted)
     assert (f"blob sha256:{path.name}", False) == (about.place, about.repairable)
     assert "web@2" in about.hint
     left = repair(root, found)
-    assert [(Kind.MISSING, about.place)] == [(fault.kind, fault.place) for fault in left]
+    assert [(FaultKind.MISSING, about.place)] == [(fault.kind, fault.place) for fault in left]
     assert not path.exists()
     restored(root, template)
     assert () == check(root)
     kept = [*(root / "damaged").glob("*")]
-    assert len(kept) == (wanted is Kind.BLOB)
+    assert len(kept) == (wanted is FaultKind.BLOB)
 
 
 def test_a_damaged_cache_is_found_and_given_up(root: Path) -> None:
@@ -232,7 +234,7 @@ def test_a_damaged_cache_is_found_and_given_up(root: Path) -> None:
         made = layer(store, b"cached")
         path = store.blob_path(made.blob.digest)
     flipped(path)
-    assert [(Kind.BLOB, True)] == [(fault.kind, fault.repairable) for fault in check(root)]
+    assert [(FaultKind.BLOB, True)] == [(fault.kind, fault.repairable) for fault in check(root)]
     assert () == repair(root, check(root))
     with Store.open(root) as store:
         assert store.find_realisation(made.derivation, made.encoder) is None
@@ -246,7 +248,9 @@ def test_blobs_in_each_other_s_place_are_put_back(root: Path) -> None:
     one.rename(kept)
     other.rename(one)
     kept.rename(other)
-    assert [Kind.BLOB, Kind.BLOB] == [k for k in kinds(root) if k is not Kind.REALISATION]
+    assert [FaultKind.BLOB, FaultKind.BLOB] == [
+        k for k in kinds(root) if k is not FaultKind.REALISATION
+    ]
     assert () == repair(root, check(root))
     with Store.open(root) as store:
         assert 6 == store.info().realisations
@@ -255,7 +259,9 @@ def test_blobs_in_each_other_s_place_are_put_back(root: Path) -> None:
 def test_a_blob_under_another_name_is_put_back(root: Path) -> None:
     path = the_blob(root, "web@1")
     path.rename(path.with_name("renamed"))
-    assert {Kind.FOREIGN, Kind.MISSING, Kind.REALISATION, Kind.CHUNKS} >= {*kinds(root)}
+    assert {FaultKind.FOREIGN, FaultKind.MISSING, FaultKind.REALISATION, FaultKind.CHUNKS} >= {
+        *kinds(root)
+    }
     assert () == repair(root, check(root))
     assert path.exists()
 
@@ -270,7 +276,7 @@ def test_what_is_no_blob_is_moved_away(root: Path, name: str) -> None:
         (path / "inside").write_bytes(b"x")
     else:
         path.write_bytes(b"x")
-    assert [Kind.FOREIGN] == kinds(root)
+    assert [FaultKind.FOREIGN] == kinds(root)
     assert () == repair(root, check(root))
     assert [f"{path.name}.0"] == [moved.name for moved in (root / "damaged").iterdir()]
 
@@ -291,10 +297,10 @@ def test_an_unreadable_blob_is_damaged_and_an_unlucky_moment_is_not(
 
     with monkeypatch.context() as patch:
         patch.setattr(Layout, "open_blob", failing(errno.EIO))
-        assert [Kind.BLOB] == kinds(root)
+        assert [FaultKind.BLOB] == kinds(root)
         patch.setattr(Layout, "open_blob", failing(errno.EACCES))
         (fault,) = check(root)
-        assert (Kind.BLOB, False, ()) == (fault.kind, fault.repairable, fault.key)
+        assert (FaultKind.BLOB, False, ()) == (fault.kind, fault.repairable, fault.key)
         assert "chmod u+r" in fault.hint
         patch.setattr(Layout, "open_blob", failing(errno.EMFILE))
         with pytest.raises(StoreError, match="Too many open files"):
@@ -337,7 +343,7 @@ def test_a_document_that_does_not_hold_is_found(
     if not found:  # a config without layers to speak of is no fault
         assert () == faults
         return
-    assert [(Kind.DOCUMENT, False)] == [(fault.kind, fault.repairable) for fault in faults]
+    assert [(FaultKind.DOCUMENT, False)] == [(fault.kind, fault.repairable) for fault in faults]
     assert found in str(faults[0])
     assert faults == repair(empty.root, faults)
 
@@ -350,7 +356,7 @@ def test_a_layer_that_is_another_than_its_config_says_is_found(empty: Store) -> 
     wrong = Manifest(config_of(empty, other.diff_id), (mislabelled,))
     empty.commit_generation("api", put(empty, wrong), created=CREATED)
     faults = check(empty.root)
-    assert [Kind.DOCUMENT] * 3 == [fault.kind for fault in faults]
+    assert [FaultKind.DOCUMENT] * 3 == [fault.kind for fault in faults]
     assert {str(one.diff_id), str(other.diff_id)} <= {fault.found for fault in faults}
     assert any("gzip" in fault.found for fault in faults)
     assert () == check(empty.root, deep=False)
@@ -362,7 +368,7 @@ def test_a_size_that_is_not_the_blob_s_is_found(empty: Store) -> None:
     wrong = Manifest(config_of(empty, one.diff_id), (longer,))
     empty.commit_generation("web", put(empty, wrong), created=CREATED)
     (fault,) = check(empty.root)
-    assert (Kind.DOCUMENT, f"{one.blob.size} bytes") == (fault.kind, fault.found)
+    assert (FaultKind.DOCUMENT, f"{one.blob.size} bytes") == (fault.kind, fault.found)
 
 
 # Names
@@ -376,7 +382,7 @@ def test_a_name_is_taken_from_where_it_holds(root: Path) -> None:
     run(root, "UPDATE generation SET pinned = 7 WHERE name = 'shop/api'")
     kept = [e for e in Layout(root).index().manifests if dict(e.annotations)[REF_NAME] != "multi"]
     Layout(root).update_index(lambda _: Index(tuple(kept)))
-    assert {Kind.NAME, Kind.DATABASE} >= {*kinds(root)}
+    assert {FaultKind.NAME, FaultKind.DATABASE} >= {*kinds(root)}
     assert () == repair(root, check(root))
     with Store.open(root) as store:
         after = {name: store.generations(name) for name in before}
@@ -392,7 +398,7 @@ def test_a_lost_index_is_written_from_the_database(root: Path) -> None:
             (root / "index.json").unlink()
         else:
             (root / "index.json").write_bytes(damage)
-        assert [Kind.INDEX] == kinds(root)
+        assert [FaultKind.INDEX] == kinds(root)
         assert () == repair(root, check(root))
         assert before.keys() - index_names(root).keys() <= {"tool:1"}
 
@@ -407,7 +413,7 @@ def test_a_lost_database_is_made_again(root: Path, damage: str) -> None:
     else:
         data = path.read_bytes()
         path.write_bytes({"empty": b"", "garbage": b"x" * 5000, "short": data[:8192]}[damage])
-    assert [(Kind.DATABASE, True)] == [(fault.kind, fault.repairable) for fault in check(root)]
+    assert [(FaultKind.DATABASE, True)] == [(fault.kind, fault.repairable) for fault in check(root)]
     assert () == repair(root, check(root))
     with Store.open(root) as store:
         assert before == (store.images(), store.generations("web"))
@@ -428,7 +434,7 @@ def test_with_index_and_database_lost_nothing_is_touched(root: Path) -> None:
     (root / "index.json").write_bytes(b"{")
     (root / "immutable.db").write_bytes(b"x" * 5000)
     found = check(root)
-    assert {Kind.DATABASE, Kind.INDEX} == {fault.kind for fault in found}
+    assert {FaultKind.DATABASE, FaultKind.INDEX} == {fault.kind for fault in found}
     assert found == repair(root, found)
     assert (b"{", 5000) == (
         (root / "index.json").read_bytes(),
@@ -451,7 +457,13 @@ def test_what_is_wrongly_known_of_blobs_is_forgotten(root: Path) -> None:
     run(root, "INSERT INTO source VALUES (?, 0)", bytes(32))
     run(root, "UPDATE stat SET signature = x'00'")
     run(root, "INSERT INTO lease VALUES ('x', 'y')")
-    assert {Kind.REALISATION, Kind.CHUNKS, Kind.SOURCE, Kind.STATS, Kind.LEASE} == {*kinds(root)}
+    assert {
+        FaultKind.REALISATION,
+        FaultKind.CHUNKS,
+        FaultKind.SOURCE,
+        FaultKind.STATS,
+        FaultKind.LEASE,
+    } == {*kinds(root)}
     assert () == repair(root, check(root))
     with Store.open(root) as store:
         assert (5, 1) == (store.info().realisations, store.info().sources)
@@ -459,7 +471,7 @@ def test_what_is_wrongly_known_of_blobs_is_forgotten(root: Path) -> None:
 
 def test_a_chunk_that_is_another_s_is_found(root: Path) -> None:
     run(root, "UPDATE chunk SET digest = ? WHERE length > 1000", bytes(32))
-    assert [Kind.CHUNKS] == kinds(root)
+    assert [FaultKind.CHUNKS] == kinds(root)
     assert [] == kinds(root, deep=False)
     assert () == repair(root, check(root))
 
@@ -467,14 +479,14 @@ def test_a_chunk_that_is_another_s_is_found(root: Path) -> None:
 def test_rights_of_others_are_taken_away(root: Path) -> None:
     for path in (root, root / "blobs" / "sha256"):
         path.chmod(0o777)
-    assert [Kind.PERMISSION] * 2 == kinds(root)
+    assert [FaultKind.PERMISSION] * 2 == kinds(root)
     assert () == repair(root, check(root))
     Store.open(root).close()
 
 
 def test_a_lost_marker_is_written_again(root: Path) -> None:
     (root / "oci-layout").unlink()
-    assert [Kind.LAYOUT] == kinds(root)
+    assert [FaultKind.LAYOUT] == kinds(root)
     assert () == repair(root, check(root))
     Layout.open(root)
 
@@ -535,4 +547,4 @@ def test_the_command_tells_what_it_finds_and_what_is_left(shell: Shell) -> None:
 def test_manifests_alone_are_enough_to_be_named(empty: Store) -> None:
     one = manifest(empty, "one")
     empty.commit_generation("web", one, created=CREATED)
-    assert [Kind.MISSING] == kinds(empty.root)  # its config was never put
+    assert [FaultKind.MISSING] == kinds(empty.root)  # its config was never put

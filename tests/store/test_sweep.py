@@ -21,7 +21,7 @@ from immutable.store import AbstractStore, Chunk, Layout, MemoryStore, Store, Sw
 from immutable.store.base import USE
 from immutable.store.check import check
 from immutable.store.files import DRAFT
-from immutable.store.marking import Caching, Kind, Marker, Need, references
+from immutable.store.marking import Caching, Marker, Need, Role, references
 from immutable.store.records import raw
 from immutable.store.sweeping import Sweep
 from tests.long import herd
@@ -579,7 +579,7 @@ def test_a_marker_survives_documents_that_refer_to_each_other() -> None:
     liar = Liar()
     pair = {liar.put_blob(b"{1"), liar.put_blob(b"{2")}
     marker = Marker(liar)
-    marker.mark([Need(min(pair), Kind.DOCUMENT)])
+    marker.mark([Need(min(pair), Role.DOCUMENT)])
     assert pair == marker.live == {*marker.parents_first(pair)}
 
 

@@ -13,11 +13,11 @@ from immutable.builders.base import Facts, Inputs
 from immutable.builders.debian import DebianBuilder, DebianOptions
 from immutable.builders.registry import builders
 from immutable.config import Config
-from immutable.content.entries import Arrangement, Entry, Inline, Kind, arrange
+from immutable.content.entries import Arrangement, Entry, EntryKind, Inline, arrange
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
 from immutable.spec.derivation import Job
-from immutable.spec.document import Image, Layer, Spec
+from immutable.spec.document import ImageTable, Layer, Spec
 from immutable.spec.lock import Pin
 from immutable.spec.types import ImageName, LayerName, PackageRequest, SpecVersion
 from immutable.store.memory import MemoryStore
@@ -66,7 +66,7 @@ class Beneath:
 
     def read(self, path: bytes) -> bytes | None:
         entry = self.entries.get(path)
-        return content(entry) if entry is not None and entry.kind is Kind.FILE else None
+        return content(entry) if entry is not None and entry.kind is EntryKind.FILE else None
 
 
 @frozen
@@ -89,7 +89,7 @@ class Built:
 
     def target(self, path: str) -> str:
         entry = self.entry(path)
-        assert entry.kind is Kind.SYMLINK
+        assert entry.kind is EntryKind.SYMLINK
         return entry.target.decode()
 
 
@@ -133,7 +133,7 @@ def build(
         suite=options.pop("suite", "bookworm"), packages=(PackageRequest("asked"),), **options
     )
     layer = Layer(LayerName("runtime"), builder.kind, chosen)
-    spec = Spec(SpecVersion(1), Image(ImageName("test")))
+    spec = Spec(SpecVersion(1), ImageTable(ImageName("test")))
     beneath = (below.job,) if below else ()
     (job,) = builder.derive(
         Facts(layer, spec, platform, mtime, pins, below=beneath, kinds=builders())

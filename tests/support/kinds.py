@@ -16,7 +16,7 @@ from attrs import frozen
 
 from immutable.builders.base import Builder, Facts, Inputs, LockScope, Read
 from immutable.builders.registry import builders
-from immutable.content.entries import Entry, Kind, file
+from immutable.content.entries import Entry, EntryKind, file
 from immutable.errors import SourceError
 from immutable.oci.digest import Digest
 from immutable.spec.derivation import Derivation, Job
@@ -93,7 +93,7 @@ class Endless(Plain):
     kind: ClassVar[str] = "test-endless"
 
     def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
-        return [[Entry(b"file", Kind.FILE, content=_Endless())]]
+        return [[Entry(b"file", EntryKind.FILE, content=_Endless())]]
 
 
 class Interrupted(Plain):
@@ -104,7 +104,7 @@ class Interrupted(Plain):
     def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         begun.wait(30)
         os.kill(os.getpid(), signal.SIGINT)
-        return [[Entry(b"file", Kind.FILE, content=_Endless())]]
+        return [[Entry(b"file", EntryKind.FILE, content=_Endless())]]
 
 
 class Failing(Plain):

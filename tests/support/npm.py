@@ -15,7 +15,7 @@ import immutable
 from immutable.build.lock import Locked
 from immutable.build.results import Image
 from immutable.config import Config
-from immutable.content.entries import Entry, Kind
+from immutable.content.entries import Entry, EntryKind
 from immutable.store import AbstractStore
 from tests.support.archives import END, gzipped, member
 from tests.support.specs import CONFIG, contents, layer, write
@@ -155,12 +155,12 @@ def shape(entries: Mapping[str, Entry], below: str = "app/") -> dict[str, str]:
     return {
         path.removeprefix(below): _word(entry)
         for path, entry in sorted(entries.items())
-        if entry.kind is not Kind.DIRECTORY
+        if entry.kind is not EntryKind.DIRECTORY
     }
 
 
 def _word(entry: Entry) -> str:
-    if entry.kind is Kind.SYMLINK:
+    if entry.kind is EntryKind.SYMLINK:
         return f"-> {entry.target.decode()}"
     assert entry.content is not None
     return f"{entry.mode:o} {b''.join(entry.content.read()).decode()}"

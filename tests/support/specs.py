@@ -17,7 +17,7 @@ from immutable.build.results import BuiltLayer, Image
 from immutable.config import Config
 from immutable.content import tar
 from immutable.content.archives.decompress import open_stream
-from immutable.content.entries import Entry, Inline, Kind
+from immutable.content.entries import Entry, EntryKind, Inline
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, ImageConfig, Index, Manifest
@@ -92,7 +92,7 @@ def contents(store: AbstractStore, built: BuiltLayer) -> dict[str, Entry]:
     with store.verified(built.blob.digest, built.blob.size) as raw:
         for member in tar.read(open_stream(raw, name="layer"), name="layer"):
             entry = member.entry
-            if entry.kind is Kind.FILE:
+            if entry.kind is EntryKind.FILE:
                 entry = evolve(entry, content=Inline(member.read()))
             found[entry.path.decode("utf-8", "surrogateescape")] = entry
     return found

@@ -12,7 +12,7 @@ from pathlib import Path
 import immutable
 from immutable.build.realise import pack
 from immutable.content import compression as encode
-from immutable.content.entries import Entry, Inline, Kind, arrange
+from immutable.content.entries import Entry, EntryKind, Inline, arrange
 from immutable.oci.digest import Digest
 from immutable.oci.documents import CONFIG, MANIFEST, REF_NAME, Descriptor, ImageConfig, Manifest
 from immutable.oci.platforms import Platform
@@ -64,7 +64,7 @@ def layer(
 ) -> Realisation:
     """Make a layer of one file, as a build does."""
     chosen = encode.encoder(encoder)
-    arrangement = arrange([[Entry(b"file", Kind.FILE, 0o644, content=Inline(text))]], mtime=0)
+    arrangement = arrange([[Entry(b"file", EntryKind.FILE, 0o644, content=Inline(text))]], mtime=0)
     with ThreadPoolExecutor(1) as pool:
         diff_id, blob = pack(arrangement, chosen, store, pool, jobs=1)
     made = Realisation(Digest.of(b"derivation of " + text), chosen.key, diff_id, blob)

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from immutable.content.entries import Entry, Inline, Kind
+from immutable.content.entries import Entry, EntryKind, Inline
 from immutable.lifecycle.retention import Condition, Item, Policy, Rule
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
@@ -86,16 +86,20 @@ paths = st.lists(st.sampled_from((b"a", b"b", b"c")) | names, min_size=1, max_si
 
 @st.composite
 def entries(draw: st.DrawFn, path: bytes | None = None) -> Entry:
-    kind = draw(st.sampled_from((Kind.FILE, Kind.FILE, Kind.DIRECTORY, Kind.SYMLINK, Kind.FIFO)))
+    kind = draw(
+        st.sampled_from(
+            (EntryKind.FILE, EntryKind.FILE, EntryKind.DIRECTORY, EntryKind.SYMLINK, EntryKind.FIFO)
+        )
+    )
     return Entry(
         draw(paths) if path is None else path,
         kind,
         draw(st.integers(0, 0o7777)),
         draw(st.integers(0, 2**32 - 2)),
         draw(st.integers(0, 2**32 - 2)),
-        content=Inline(draw(st.binary(max_size=2000))) if kind is Kind.FILE else None,
+        content=Inline(draw(st.binary(max_size=2000))) if kind is EntryKind.FILE else None,
         target=draw(st.binary(min_size=1, max_size=120)).replace(b"\0", b"/")
-        if kind is Kind.SYMLINK
+        if kind is EntryKind.SYMLINK
         else b"",
         xattrs=draw(
             st.dictionaries(
@@ -116,16 +120,16 @@ def trees(draw: st.DrawFn) -> tuple[Entry, ...]:
             continue
         parts = path.split(b"/")
         above = [b"/".join(parts[:depth]) for depth in range(1, len(parts))]
-        if any(chosen.get(p, entry_is_directory).kind is not Kind.DIRECTORY for p in above):
+        if any(chosen.get(p, entry_is_directory).kind is not EntryKind.DIRECTORY for p in above):
             continue
         entry = draw(entries(path))
         if any(other.startswith(path + b"/") for other in chosen):
-            entry = Entry(path, Kind.DIRECTORY, 0o755)
+            entry = Entry(path, EntryKind.DIRECTORY, 0o755)
         chosen[path] = entry
     return tuple(chosen.values())
 
 
-entry_is_directory = Entry(b"-", Kind.DIRECTORY)
+entry_is_directory = Entry(b"-", EntryKind.DIRECTORY)
 
 # Retention
 

@@ -16,11 +16,11 @@ from immutable.builders.base import Facts, Inputs
 from immutable.builders.registry import builders
 from immutable.builders.wheels import WheelsBuilder, WheelsOptions
 from immutable.config import Config
-from immutable.content.entries import Arrangement, Entry, Inline, Kind, arrange
+from immutable.content.entries import Arrangement, Entry, EntryKind, Inline, arrange
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
 from immutable.spec.derivation import Job
-from immutable.spec.document import Image, Layer, Spec, User
+from immutable.spec.document import ImageTable, Layer, Spec, User
 from immutable.spec.lock import Pin
 from immutable.spec.types import AccountID, AccountName, ImageName, LayerName, SpecVersion
 from immutable.store import AbstractStore
@@ -149,7 +149,7 @@ def derive(*wheels: Made, below: tuple[Job, ...] = (), **options: Any) -> Job:
     chosen = WheelsOptions(**{"lockfile": "pylock.toml", "python": "3.11", **options})
     layer = Layer(LayerName("dependencies"), "wheels", chosen)
     user = User(AccountName("web"), AccountID(1001))
-    spec = Spec(SpecVersion(1), Image(ImageName("test")), user=(user,))
+    spec = Spec(SpecVersion(1), ImageTable(ImageName("test")), user=(user,))
     facts = Facts(layer, spec, AMD64, 7, tuple(map(pin, wheels)), below=below, kinds=builders())
     (job,) = WheelsBuilder().derive(facts)
     return job
@@ -185,7 +185,7 @@ def build(
 
 
 def _in_memory(entry: Entry) -> Entry:
-    return evolve(entry, content=Inline(content(entry))) if entry.kind is Kind.FILE else entry
+    return evolve(entry, content=Inline(content(entry))) if entry.kind is EntryKind.FILE else entry
 
 
 def pylock(*wheels: Made, extra: str = "", sizes: bool = True) -> str:

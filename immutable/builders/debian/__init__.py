@@ -16,12 +16,12 @@ from typing_extensions import override
 from immutable.builders.base import Builder, Facts, Inputs, LockScope, Read, Scope
 from immutable.builders.debian import alternatives, database, java, scripts, system
 from immutable.builders.debian.overlaps import settle
-from immutable.builders.debian.package import Package, Wanted, unpack_all
+from immutable.builders.debian.package import PinnedPackage, UnpackedPackage, unpack_all
 from immutable.builders.debian.places import Places, is_merged
 from immutable.builders.debian.tree import Tree
-from immutable.content.entries import Entry, Kind, file
+from immutable.content.entries import Entry, EntryKind, file
 from immutable.content.globs import compile_globs
-from immutable.net.fetch import Wanted as WantedBlob
+from immutable.net.fetch import Wanted
 from immutable.oci.platforms import Platform
 from immutable.spec.derivation import Derivation, Job
 from immutable.spec.document import Layer
@@ -160,7 +160,7 @@ class DebianBuilder(Builder):
         )
 
     @override
-    def wanted(self, job: Job, scope: Scope) -> Sequence[WantedBlob]:
+    def wanted(self, job: Job, scope: Scope) -> Sequence[Wanted]:
         """Return the packages, each with its place on this machine's mirrors and snapshots."""
         from immutable.sources import debian
 
@@ -172,7 +172,7 @@ class DebianBuilder(Builder):
         options = job.options
         places = Places.of(merged=options["merged-usr"])
         wanted = [
-            Wanted(package["name"], package["version"], package["architecture"], digest)
+            PinnedPackage(package["name"], package["version"], package["architecture"], digest)
             for package, digest in zip(options["packages"], job.derivation.sources, strict=True)
         ]
         left_out = _left_out(options)
@@ -195,7 +195,7 @@ def _left_out(options: Mapping[str, Any]) -> Callable[[bytes], bool]:
 
 
 def _complete(
-    packages: Sequence[Package], tree: Tree, places: Places, inputs: Inputs, *, first: bool
+    packages: Sequence[UnpackedPackage], tree: Tree, places: Places, inputs: Inputs, *, first: bool
 ) -> None:
     """Add to `tree` what belongs to no single package; `first` tells of no such layer below."""
     shipped = (one.path for package in packages for one in package.files)
@@ -219,7 +219,9 @@ def _held(below: Iterable[LockedLayer], platform: Platform) -> dict[str, Install
     }
 
 
-def _add_records(packages: Sequence[Package], tree: Tree, inputs: Inputs, *, first: bool) -> None:
+def _add_records(
+    packages: Sequence[UnpackedPackage], tree: Tree, inputs: Inputs, *, first: bool
+) -> None:
     """Add alternatives and dpkg's database, upon those of the layers below."""
     called = alternatives.merged((*alternatives.calls(packages), *java.alternatives(tree)))
     paths = {database.STATUS, database.FILE_TRIGGERS, *database.trigger_names(packages)}
@@ -227,13 +229,13 @@ def _add_records(packages: Sequence[Package], tree: Tree, inputs: Inputs, *, fir
     below: dict[bytes, bytes] = {}
     if not first:
         for path, entry in inputs.below.find(*sorted(paths)).items():
-            if entry.kind is Kind.FILE and entry.content is not None:
+            if entry.kind is EntryKind.FILE and entry.content is not None:
                 below[path] = b"".join(entry.content.read())
     tree.add(*alternatives.entries(called, tree, below))
     tree.add(*database.entries(packages, tree, below))
 
 
-def _tell_of_scripts(job: Job, packages: Sequence[Package], inputs: Inputs) -> None:
+def _tell_of_scripts(job: Job, packages: Sequence[UnpackedPackage], inputs: Inputs) -> None:
     names = [package.name for package in packages if scripts.not_run(package)]
     if names:
         inputs.progress.note(

@@ -13,9 +13,9 @@ from typing import Any, Final
 from attrs import evolve, field, frozen
 
 from immutable.builders.debian import shell
-from immutable.builders.debian.package import Package
+from immutable.builders.debian.package import UnpackedPackage
 from immutable.builders.debian.tree import Tree
-from immutable.content.entries import Entry, Kind, file, symlink
+from immutable.content.entries import Entry, EntryKind, file, symlink
 
 ADMIN: Final = b"var/lib/dpkg/alternatives/"
 _LINKS: Final = b"etc/alternatives/"
@@ -56,7 +56,7 @@ class Alternative:
         )
 
 
-def calls(packages: Iterable[Package]) -> Iterator[Alternative]:
+def calls(packages: Iterable[UnpackedPackage]) -> Iterator[Alternative]:
     """Yield what each call in the packages' postinst scripts would install."""
     for package in packages:
         for words in shell.commands(package.text("postinst")):
@@ -123,7 +123,7 @@ def _pair(name: str, link: str, path: str) -> Iterator[Entry]:
 
 def _occupied(tree: Tree, link: str) -> bool:
     present = tree.get(link.encode())
-    return present is not None and present.kind is not Kind.SYMLINK
+    return present is not None and present.kind is not EntryKind.SYMLINK
 
 
 def _call(words: Sequence[shell.Word]) -> Alternative | None:

@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from immutable.builders.debian.package import Package
+from immutable.builders.debian.package import UnpackedPackage
 from immutable.builders.debian.tree import Tree
-from immutable.content.entries import Entry, Kind, directory, file, show
+from immutable.content.entries import Entry, EntryKind, directory, file, show
 from immutable.errors import EntryError
 from immutable.redact import quoted
 
@@ -29,7 +29,9 @@ _RESERVED: Final = frozenset({"File", "Lock", "Unincorp"})  # dpkg's own files b
 _OWN: Final = frozenset({"control", "md5sums", "list"})  # not taken over as they are
 
 
-def entries(packages: Sequence[Package], tree: Tree, below: Mapping[bytes, bytes]) -> list[Entry]:
+def entries(
+    packages: Sequence[UnpackedPackage], tree: Tree, below: Mapping[bytes, bytes]
+) -> list[Entry]:
     """Return the database's files.
 
     `below` are those of the database in the layers below, by path; what is in them is kept.
@@ -48,7 +50,7 @@ def entries(packages: Sequence[Package], tree: Tree, below: Mapping[bytes, bytes
     return made
 
 
-def trigger_names(packages: Iterable[Package]) -> set[bytes]:
+def trigger_names(packages: Iterable[UnpackedPackage]) -> set[bytes]:
     """Return the paths of the database's files of explicit triggers that packages have."""
     return {
         TRIGGERS + b"/" + name.encode()
@@ -58,7 +60,7 @@ def trigger_names(packages: Iterable[Package]) -> set[bytes]:
     }
 
 
-def _status(packages: Sequence[Package], tree: Tree, below: bytes) -> bytes:
+def _status(packages: Sequence[UnpackedPackage], tree: Tree, below: bytes) -> bytes:
     """Return the status file: a stanza a package, sorted, those of `below` included."""
     stanzas = {_key(stanza): stanza for stanza in below.split(b"\n\n") if stanza.strip()}
     for package in packages:
@@ -78,7 +80,7 @@ def _key(stanza: bytes) -> tuple[bytes, bytes]:
     return fields.get(b"package", b""), fields.get(b"architecture", b"") if same else b""
 
 
-def _stanza(package: Package, tree: Tree) -> bytes:
+def _stanza(package: UnpackedPackage, tree: Tree) -> bytes:
     lines = []
     conffiles = "".join(f"\n {path} {md5}" for path, md5 in _conffiles(package, tree))
     for name, value in package.control.fields:
@@ -95,7 +97,7 @@ def _stanza(package: Package, tree: Tree) -> bytes:
     return "\n".join(lines).encode("utf-8", "surrogateescape")
 
 
-def _conffiles(package: Package, tree: Tree) -> Iterator[tuple[str, str]]:
+def _conffiles(package: UnpackedPackage, tree: Tree) -> Iterator[tuple[str, str]]:
     """Yield each configuration file that is there, with its MD5 (deb-conffiles(5))."""
     shipped = {one.path for one in package.files}
     for line in package.text("conffiles").split("\n"):
@@ -103,11 +105,11 @@ def _conffiles(package: Package, tree: Tree) -> Iterator[tuple[str, str]]:
         path = line.strip()
         raw = path.encode("utf-8", "surrogateescape")
         entry = tree.find(raw) if path.startswith("/") and raw.lstrip(b"/") in shipped else None
-        if entry is not None and entry.kind in (Kind.FILE, Kind.HARDLINK):
+        if entry is not None and entry.kind in (EntryKind.FILE, EntryKind.HARDLINK):
             yield path, _md5(entry)
 
 
-def _info(package: Package, tree: Tree) -> Iterator[Entry]:
+def _info(package: UnpackedPackage, tree: Tree) -> Iterator[Entry]:
     stem = FOLDER + b"/info/" + package.database_name.encode() + b"."
     paths = [b"/."] + [b"/" + one.path for one in package.files]
     for path in paths:
@@ -123,7 +125,7 @@ def _info(package: Package, tree: Tree) -> Iterator[Entry]:
         yield file(stem + name.encode(), data, 0o755 if name in _SCRIPTS else 0o644)
 
 
-def _md5sums(package: Package, tree: Tree) -> bytes:
+def _md5sums(package: UnpackedPackage, tree: Tree) -> bytes:
     """Return the package's own sums of what is there; without any, made as dpkg does."""
     shipped = {one.path for one in package.files}
     given = package.members.get("md5sums")
@@ -138,7 +140,7 @@ def _md5sums(package: Package, tree: Tree) -> bytes:
     return b"".join(
         _md5(one.entry).encode() + b"  " + one.path + b"\n"
         for one in package.files
-        if one.entry.kind in (Kind.FILE, Kind.HARDLINK) and one.path not in conffiles
+        if one.entry.kind in (EntryKind.FILE, EntryKind.HARDLINK) and one.path not in conffiles
     )
 
 
@@ -150,7 +152,7 @@ def _md5(entry: Entry) -> str:
     return hasher.hexdigest()
 
 
-def _triggers(packages: Sequence[Package], below: Mapping[bytes, bytes]) -> Iterator[Entry]:
+def _triggers(packages: Sequence[UnpackedPackage], below: Mapping[bytes, bytes]) -> Iterator[Entry]:
     """Yield who is to be called for which trigger: deb-triggers(5), dpkg's triggers.txt."""
     lines: dict[bytes, list[bytes]] = {}
     for path, data in below.items():
@@ -169,7 +171,7 @@ def _triggers(packages: Sequence[Package], below: Mapping[bytes, bytes]) -> Iter
         yield file(path, b"".join(line + b"\n" for line in lines[path]))
 
 
-def _interests(package: Package) -> Iterator[tuple[str, str]]:
+def _interests(package: UnpackedPackage) -> Iterator[tuple[str, str]]:
     """Yield each trigger that the package waits for, with how its file names the package."""
     for line in package.text("triggers").splitlines():
         words = line.partition("#")[0].split()

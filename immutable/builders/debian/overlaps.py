@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from attrs import evolve, frozen
 
-from immutable.builders.debian.package import Package
-from immutable.content.entries import Entry, Kind, show
+from immutable.builders.debian.package import UnpackedPackage
+from immutable.content.entries import Entry, EntryKind, show
 from immutable.errors import ArchiveError, EntryError
 from immutable.sources.debian.relations import parse_relations
 
@@ -20,11 +20,11 @@ _FIRST = "base-files"
 class Settled:
     """What each package contributes, and the packages less what others replace in them."""
 
-    packages: tuple[Package, ...]
+    packages: tuple[UnpackedPackage, ...]
     entries: tuple[tuple[Entry, ...], ...]
 
 
-def settle(packages: Sequence[Package]) -> Settled:
+def settle(packages: Sequence[UnpackedPackage]) -> Settled:
     """Say for each path which package's entry the layer has.
 
     Of a directory that several ship, base-files' attributes count, else those of the first
@@ -46,7 +46,7 @@ def settle(packages: Sequence[Package]) -> Settled:
                 loser = index if winner is present else present[0]
                 lost.add((loser, entry.path))
                 owners[entry.path] = winner
-            elif present[1].kind is Kind.DIRECTORY and entry.kind is Kind.SYMLINK:
+            elif present[1].kind is EntryKind.DIRECTORY and entry.kind is EntryKind.SYMLINK:
                 owners[entry.path] = (index, entry)
     contributed: list[list[Entry]] = [[] for _ in packages]
     for index, entry in owners.values():
@@ -60,11 +60,11 @@ def settle(packages: Sequence[Package]) -> Settled:
 def _agree(one: Entry, other: Entry) -> bool:
     """Tell whether one of the two may stand for both."""
     kinds = {one.kind, other.kind}
-    if Kind.DIRECTORY in kinds:
-        return kinds <= {Kind.DIRECTORY, Kind.SYMLINK}
+    if EntryKind.DIRECTORY in kinds:
+        return kinds <= {EntryKind.DIRECTORY, EntryKind.SYMLINK}
     if (one.size, one.mode, one.uid, one.gid) != (other.size, other.mode, other.uid, other.gid):
         return False
-    if one.kind is Kind.SYMLINK or other.kind is Kind.SYMLINK:
+    if one.kind is EntryKind.SYMLINK or other.kind is EntryKind.SYMLINK:
         return one.kind is other.kind and one.target == other.target
     return _content_digest(one) == _content_digest(other)
 
@@ -77,7 +77,7 @@ def _content_digest(entry: Entry) -> bytes:
 
 
 def _winner(
-    packages: Sequence[Package], present: tuple[int, Entry], new: tuple[int, Entry]
+    packages: Sequence[UnpackedPackage], present: tuple[int, Entry], new: tuple[int, Entry]
 ) -> tuple[int, Entry]:
     one, other = packages[present[0]], packages[new[0]]
     if one is not other:
@@ -91,7 +91,7 @@ def _winner(
     )
 
 
-def _replaces(one: Package, other: Package) -> bool:
+def _replaces(one: UnpackedPackage, other: UnpackedPackage) -> bool:
     """Tell whether `one` may take over files of `other`, by its field Replaces."""
     try:
         relations = parse_relations(one.control.get("Replaces"))
@@ -104,7 +104,7 @@ def _replaces(one: Package, other: Package) -> bool:
         raise ArchiveError(f"{one.name} {one.version}: control file: Replaces: {error}") from None
 
 
-def _without(package: Package, index: int, lost: set[tuple[int, bytes]]) -> Package:
+def _without(package: UnpackedPackage, index: int, lost: set[tuple[int, bytes]]) -> UnpackedPackage:
     if not any(owner == index for owner, _ in lost):
         return package
     return evolve(

@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 from immutable.builders.base import Inputs
 from immutable.builders.debian.places import Places
 from immutable.content.archives.deb import Control, open_deb
-from immutable.content.entries import Entry, Kind, parent
+from immutable.content.entries import Entry, EntryKind, parent
 from immutable.errors import ArchiveError, EntryError
 from immutable.oci.digest import Digest
 
@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+.-]*", re.ASCII)  # Debian policy 5.6
 
 
 @frozen
-class Wanted:
+class PinnedPackage:
     """A package as the derivation names it."""
 
     name: str
@@ -44,7 +44,7 @@ class Shipped:
 
 
 @frozen
-class Package:
+class UnpackedPackage:
     """An unpacked package.
 
     `members` are its control members by name; `files` what it ships, in its own order, less
@@ -79,8 +79,11 @@ class Package:
 
 
 def unpack_all(
-    wanted: Sequence[Wanted], inputs: Inputs, places: Places, left_out: Callable[[bytes], bool]
-) -> list[Package]:
+    wanted: Sequence[PinnedPackage],
+    inputs: Inputs,
+    places: Places,
+    left_out: Callable[[bytes], bool],
+) -> list[UnpackedPackage]:
     """Return the packages in the order wanted, their contents in scratch files.
 
     Several are unpacked at a time, the largest first, as xz and zstd work without the
@@ -93,7 +96,7 @@ def unpack_all(
         scratches.put(inputs.scratch())
     largest_first = sorted(wanted, key=lambda one: -inputs.store.blob_size(one.digest))
 
-    def unpack(one: Wanted) -> Package:
+    def unpack(one: PinnedPackage) -> UnpackedPackage:
         scratch = scratches.get()
         try:
             package = _unpack(one, inputs, scratch, places, advance)
@@ -118,12 +121,12 @@ def unpack_all(
 
 
 def _unpack(
-    wanted: Wanted,
+    wanted: PinnedPackage,
     inputs: Inputs,
     scratch: BinaryIO,
     places: Places,
     advance: Callable[[int], None],
-) -> Package:
+) -> UnpackedPackage:
     with inputs.store.verified(wanted.digest) as file:
         deb = open_deb(file, name=wanted.label)
         deb.check(wanted.name, wanted.version, wanted.architecture)
@@ -137,12 +140,12 @@ def _unpack(
     for word in (wanted.name, wanted.architecture):
         if not _NAME.fullmatch(word):
             raise ArchiveError(f"{wanted.label}: expected a package's name, found {word!r}")
-    return Package(wanted.name, deb.control, deb.members, files)
+    return UnpackedPackage(wanted.name, deb.control, deb.members, files)
 
 
 def _is_link_to_itself(entry: Entry, places: Places) -> bool:
     """Tell whether merging turned a link, like ``/usr/bin/x`` to ``/bin/x``, onto itself."""
-    if entry.kind is not Kind.SYMLINK or not entry.target.startswith(b"/"):
+    if entry.kind is not EntryKind.SYMLINK or not entry.target.startswith(b"/"):
         return False
     return places(entry.target.lstrip(b"/")) == entry.path
 
@@ -158,6 +161,6 @@ def _kept(files: Sequence[Shipped], left_out: Callable[[bytes], bool]) -> tuple[
             above = parent(above)
 
     def holds(one: Shipped) -> bool:
-        return one.entry.kind is Kind.DIRECTORY and one.path in holding
+        return one.entry.kind is EntryKind.DIRECTORY and one.path in holding
 
     return tuple(one for one, out in marked if not out or holds(one))

@@ -14,7 +14,7 @@ from typing import Final
 
 from attrs import evolve, field, frozen
 
-from immutable.content.entries import Entry, Kind, parent, show, symlink
+from immutable.content.entries import Entry, EntryKind, parent, show, symlink
 from immutable.errors import EntryError
 
 _MERGED: Final = tuple(
@@ -62,12 +62,12 @@ class Places:
 
         Raises EntryError for what would take the place of one of the links.
         """
-        if entry.path in self._targets and entry.kind is not Kind.DIRECTORY:
+        if entry.path in self._targets and entry.kind is not EntryKind.DIRECTORY:
             self._expect_link(entry)
             return entry  # the very link, as base-files has it since trixie
-        if entry.kind is Kind.SYMLINK:
+        if entry.kind is EntryKind.SYMLINK:
             return evolve(entry, path=self(entry.path), target=self._retarget(entry))
-        if entry.kind is Kind.HARDLINK:
+        if entry.kind is EntryKind.HARDLINK:
             return evolve(entry, path=self(entry.path), target=self(entry.target))
         place = self(entry.path)
         return entry if place == entry.path else evolve(entry, path=place)
@@ -75,7 +75,7 @@ class Places:
     def _expect_link(self, entry: Entry) -> None:
         expected = self._targets[entry.path]
         found = f"a {entry.kind.name.lower()}"
-        if entry.kind is Kind.SYMLINK:
+        if entry.kind is EntryKind.SYMLINK:
             folder = b"" if entry.target.startswith(b"/") else parent(entry.path)
             if _joined(folder, entry.target) == expected:
                 return

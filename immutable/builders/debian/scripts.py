@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from immutable.builders.debian import shell
-from immutable.builders.debian.package import Package
+from immutable.builders.debian.package import UnpackedPackage
 from immutable.builders.debian.system import SYNTHESISED
 
 # debhelper's sections that have no effect on an image's files, or one that is made here:
@@ -29,7 +29,7 @@ _ENDS: Final = "# End automatically added section"
 _IDLE: Final = frozenset({"set", "exit", ":", "true", "esac", "fi", "}", "case", "in"})
 
 
-def not_run(package: Package) -> bool:
+def not_run(package: UnpackedPackage) -> bool:
     """Tell whether the package has a script that installing runs and whose work is undone here."""
     if package.name in SYNTHESISED:
         return False

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from immutable.builders.debian import certificates, java, shell
-from immutable.builders.debian.package import Package
+from immutable.builders.debian.package import UnpackedPackage
 from immutable.builders.debian.tree import Tree
-from immutable.content.entries import Entry, Kind, directory, file, parent, safe_path, symlink
+from immutable.content.entries import Entry, EntryKind, directory, file, parent, safe_path, symlink
 
 _BASE_FILES: Final = b"/usr/share/base-files/"
 # The static groups that base-files names: Debian policy 9.2.2, the same on every system.
@@ -17,7 +17,7 @@ _GROUPS: Final = {"root": 0, "adm": 4, "mail": 8, "utmp": 43, "staff": 50}
 _SHADOW: Final = 42
 
 
-def add(packages: Iterable[Package], tree: Tree) -> None:
+def add(packages: Iterable[UnpackedPackage], tree: Tree) -> None:
     """Add to `tree` what installing `packages` makes beyond their files."""
     by_name = {package.name: package for package in packages}
     for name, effect in _EFFECTS.items():
@@ -25,10 +25,10 @@ def add(packages: Iterable[Package], tree: Tree) -> None:
             tree.add(*effect(by_name[name], tree, by_name))
 
 
-Effect = Callable[[Package, Tree, Mapping[str, Package]], Iterable[Entry]]
+Effect = Callable[[UnpackedPackage, Tree, Mapping[str, UnpackedPackage]], Iterable[Entry]]
 
 
-def _standard_files(package: Package, tree: Tree, _all: object) -> Iterator[Entry]:
+def _standard_files(package: UnpackedPackage, tree: Tree, _all: object) -> Iterator[Entry]:
     """Yield what a postinst says by the helper functions that base-files and libc-bin define.
 
     Reading the calls rather than keeping a list of them follows the release.
@@ -44,7 +44,7 @@ def _called(words: list[str], tree: Tree) -> Iterator[Entry]:
             data = tree.read(_in_base_files(source))
             place = _path(path)
             above = tree.find(parent(place))
-            if data is not None and above is not None and above.kind is Kind.DIRECTORY:
+            if data is not None and above is not None and above.kind is EntryKind.DIRECTORY:
                 yield file(place, data)
         case ["install_directory", path, mode, group] if group in _GROUPS and _is_mode(mode):
             yield directory(_path(path), int(mode, 8), 0, _GROUPS[group])
@@ -71,7 +71,9 @@ def _is_mode(text: str) -> bool:
     return re.fullmatch(r"[0-7]{3,4}", text) is not None
 
 
-def _accounts(_package: Package, tree: Tree, packages: Mapping[str, Package]) -> Iterator[Entry]:
+def _accounts(
+    _package: UnpackedPackage, tree: Tree, packages: Mapping[str, UnpackedPackage]
+) -> Iterator[Entry]:
     """Yield base-passwd's accounts and, with the package passwd, their shadows.
 
     The day of a password's last change is left empty: the first day of 1970 would make pam_unix
@@ -97,7 +99,7 @@ def _shadowed(table: bytes) -> bytes:
     return re.sub(rb"(?m)^([^:\n]+):\*:", rb"\1:x:", table)
 
 
-def _shells(_package: Package, tree: Tree, _all: object) -> Iterator[Entry]:
+def _shells(_package: UnpackedPackage, tree: Tree, _all: object) -> Iterator[Entry]:
     """Yield /etc/shells as update-shells(8) makes it on a new system, and its own record."""
     template = tree.read(b"usr/share/debianutils/shells")
     if template is None:
@@ -119,11 +121,11 @@ def _shells(_package: Package, tree: Tree, _all: object) -> Iterator[Entry]:
     yield file(b"var/lib/shells.state", b"".join(name + b"\n" for name in shells))
 
 
-def _certificates(_package: Package, tree: Tree, _all: object) -> Iterator[Entry]:
+def _certificates(_package: UnpackedPackage, tree: Tree, _all: object) -> Iterator[Entry]:
     return certificates.entries(tree)
 
 
-def _keystore(_package: Package, tree: Tree, _all: object) -> Iterator[Entry]:
+def _keystore(_package: UnpackedPackage, tree: Tree, _all: object) -> Iterator[Entry]:
     return java.keystore(tree)
 
 

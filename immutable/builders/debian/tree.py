@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from immutable.builders.debian.places import Places
-from immutable.content.entries import Entry, Kind, parent, safe_path, show
+from immutable.content.entries import Entry, EntryKind, parent, safe_path, show
 from immutable.errors import EntryError
 
 _MOST_BYTES = 16 << 20
@@ -65,7 +65,11 @@ class Tree:
         Raises EntryError for one that is too large to be the kind of file that is read here.
         """
         entry = self.find(path)
-        if entry is None or entry.kind not in (Kind.FILE, Kind.HARDLINK) or entry.content is None:
+        if (
+            entry is None
+            or entry.kind not in (EntryKind.FILE, EntryKind.HARDLINK)
+            or entry.content is None
+        ):
             return None
         if entry.content.size > _MOST_BYTES:
             raise EntryError(f"{show(path)}: expected at most {_MOST_BYTES} bytes")
@@ -87,7 +91,7 @@ class Tree:
                 continue
             there = self._places(resolved + b"/" + name if resolved else name)
             entry = self._entries.get(there)
-            if entry is not None and entry.kind is Kind.SYMLINK:
+            if entry is not None and entry.kind is EntryKind.SYMLINK:
                 links -= 1
                 if links < 0:
                     return None

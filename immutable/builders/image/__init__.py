@@ -19,8 +19,7 @@ from immutable.builders.base import (
     Read,
     Scope,
 )
-from immutable.builders.image.pinned import Layer as PinnedLayer
-from immutable.builders.image.pinned import Pinned, PlatformBase, documents, read
+from immutable.builders.image.pinned import Pinned, PinnedLayer, PlatformBase, documents, read
 from immutable.builders.image.places import InRegistry, OnDisk, OtherSpec, Place, parse
 from immutable.errors import BlobMissing, ImageError, RegistryError, SpecError, TransportError
 from immutable.net.wanted import Wanted

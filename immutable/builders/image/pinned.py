@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @frozen
-class Layer:
+class PinnedLayer:
     """A layer of another image: its blob, and the digest of its tar."""
 
     blob: Descriptor
@@ -42,7 +42,7 @@ class PlatformBase:
 
     manifest: Digest
     config: ImageConfig
-    layers: tuple[Layer, ...]
+    layers: tuple[PinnedLayer, ...]
 
 
 @define(eq=False)
@@ -55,8 +55,8 @@ class Pinned:
     place: Place
     root: Descriptor
     scope: Scope
-    _layers: dict[Digest, Layer] = field(factory=dict, init=False)
-    _seen: set[Layer] = field(factory=set, init=False)
+    _layers: dict[Digest, PinnedLayer] = field(factory=dict, init=False)
+    _seen: set[PinnedLayer] = field(factory=set, init=False)
 
     def platforms(self, platforms: Sequence[Platform]) -> Mapping[Platform, PlatformBase]:
         """Return the image for each of `platforms`.
@@ -81,7 +81,7 @@ class Pinned:
             _bring(some, source, store, progress, self.place.base_name)
         self._seen.update(some)
 
-    def expect(self, layer: Layer, store: AbstractStore) -> None:
+    def expect(self, layer: PinnedLayer, store: AbstractStore) -> None:
         """Raise unless the blob in `store` is that layer; one that was just brought is."""
         if layer in self._seen:
             return
@@ -200,7 +200,9 @@ def read(source: Source, platform: Platform) -> PlatformBase:
     _check_layers(canonical.decode(document.data)["layers"], where)
     pairs = zip(manifest.layers, config.diff_ids, strict=True)
     return PlatformBase(
-        document.descriptor.digest, config, tuple(Layer(_bare(blob), diff) for blob, diff in pairs)
+        document.descriptor.digest,
+        config,
+        tuple(PinnedLayer(_bare(blob), diff) for blob, diff in pairs),
     )
 
 
@@ -227,7 +229,7 @@ def _check_layers(found: Sequence[Mapping[str, Any]], where: str) -> None:
 
 
 def _bring(
-    some: Sequence[Layer], source: Source, store: AbstractStore, progress: Progress, name: str
+    some: Sequence[PinnedLayer], source: Source, store: AbstractStore, progress: Progress, name: str
 ) -> None:
     from immutable.transports.base import Image, ending_with
     from immutable.transports.sending import WORKERS, Locked, patiently
@@ -246,7 +248,7 @@ def _bring(
 
         image = Image(ending, (), ()).counted(Locked(told))
 
-        def work(layer: Layer, _: Run) -> None:
+        def work(layer: PinnedLayer, _: Run) -> None:
             # Once more if wrong bytes came from where right ones may yet come from.
             patiently(image.source, lambda: _take(layer, image, store))
 
@@ -254,7 +256,7 @@ def _bring(
         in_threads(work, ordered, min(WORKERS, len(ordered)), run)
 
 
-def _take(layer: Layer, image: Image, store: AbstractStore) -> None:
+def _take(layer: PinnedLayer, image: Image, store: AbstractStore) -> None:
     from immutable.transports.base import pieces
 
     with image.open(layer.blob) as raw, store.ingest() as blob:

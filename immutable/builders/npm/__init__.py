@@ -21,10 +21,9 @@ from immutable.builders.base import (
     Scope,
     owner_of,
 )
-from immutable.builders.npm.layout import Command, Layout, Place, commands, relative
+from immutable.builders.npm.layout import Command, Layout, Placement, commands, relative
 from immutable.builders.npm.options import NpmOptions
-from immutable.builders.npm.package import Wanted as WantedPackage
-from immutable.builders.npm.package import unpack_all
+from immutable.builders.npm.package import PinnedArchive, unpack_all
 from immutable.builders.npm.project import Key, Project, pins_of, read_file, read_project
 from immutable.content.entries import Entry, above, directory, parent, safe_path
 from immutable.errors import LockStale
@@ -148,7 +147,7 @@ class NpmBuilder(Builder):
         options, project = job.options, _project(job.snapshot)
         _tell_of_scripts(job, project, inputs)
         wanted = [
-            WantedPackage(f"{name} {version}", digest)
+            PinnedArchive(f"{name} {version}", digest)
             for (name, version), digest in zip(
                 options["packages"], job.derivation.sources, strict=True
             )
@@ -156,7 +155,7 @@ class NpmBuilder(Builder):
         target = _top(options["target"])
         layout = Layout(target, *options["owner"])
         yield from layout.entries(
-            [Place(*row) for row in options["places"]],
+            [Placement(*row) for row in options["places"]],
             unpack_all(wanted, inputs),
             [Command(*row) for row in options["commands"]],
             options["links"],

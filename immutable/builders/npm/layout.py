@@ -9,10 +9,10 @@ from typing import Any
 from attrs import define, field, frozen
 
 from immutable.builders.npm.package import File, Files
-from immutable.content.entries import Entry, Kind, directory, file, parent, safe_path, symlink
+from immutable.content.entries import Entry, EntryKind, directory, file, parent, safe_path, symlink
 from immutable.errors import ArchiveError
 from immutable.sources.npm import hidden
-from immutable.sources.npm.lockfile import Package
+from immutable.sources.npm.lockfile import LockedPackage
 from immutable.sources.npm.selection import Selection
 
 _MODULES = "node_modules"
@@ -36,7 +36,7 @@ class Command:
         return [self.path, self.folder, self.file, self.linked]
 
 
-def commands(selection: Selection, packages: Mapping[str, Package]) -> tuple[Command, ...]:
+def commands(selection: Selection, packages: Mapping[str, LockedPackage]) -> tuple[Command, ...]:
     """Return the commands of what is installed; of equal names in one folder, the first counts.
 
     Arborist's "rebuild" and bin-links: packages before links, flat ones before nested ones, each
@@ -55,7 +55,7 @@ def commands(selection: Selection, packages: Mapping[str, Package]) -> tuple[Com
 
 
 @frozen
-class Place:
+class Placement:
     """Where a package goes: its location, and which of the layer's sources it is."""
 
     location: str
@@ -73,12 +73,12 @@ class Layout:
 
     def entries(
         self,
-        places: Sequence[Place],
+        places: Sequence[Placement],
         unpacked: Sequence[Files],
         commands: Iterable[Command],
         links: Iterable[tuple[str, str]],
         text: bytes,
-        bundled: Iterable[Package] = (),
+        bundled: Iterable[LockedPackage] = (),
     ) -> list[list[Entry]]:
         """Return the entries of each source, then those that belong to no single one.
 
@@ -119,7 +119,7 @@ class Layout:
         for path, one in files.items():
             whole = safe_path(base + b"/" + path)
             self._note([whole])
-            yield Entry(whole, Kind.FILE, one.mode, self.uid, self.gid, content=one.content)
+            yield Entry(whole, EntryKind.FILE, one.mode, self.uid, self.gid, content=one.content)
 
     def _linked(
         self, commands: Iterable[Command], files: dict[str, dict[bytes, File]]
@@ -189,7 +189,7 @@ def _splits(path: str) -> Iterator[tuple[str, str]]:
         yield path[:at], path[at + 1 :]
 
 
-def _check_bundled(bundled: Iterable[Package], files: dict[str, dict[bytes, File]]) -> None:
+def _check_bundled(bundled: Iterable[LockedPackage], files: dict[str, dict[bytes, File]]) -> None:
     holders = _Holders(files)
     for package in bundled:
         if holders.find(f"{package.location}/package.json") is None:

@@ -21,7 +21,7 @@ from immutable.content import tar
 from immutable.content.archives import refuse_special
 from immutable.content.archives.decompress import open_stream
 from immutable.content.archives.spool import Spool
-from immutable.content.entries import Content, Inline, Kind
+from immutable.content.entries import Content, EntryKind, Inline
 from immutable.oci.digest import Digest
 
 _SMALL: Final = 4 << 20  # bytes of an archive that may be held in memory
@@ -31,7 +31,7 @@ _LOOKED_AT: Final = 2048  # bytes, bin-links' "isWindowsHashbangFile"
 
 
 @frozen
-class Wanted:
+class PinnedArchive:
     """A package to unpack, by the digest of its archive; `label` is for messages."""
 
     label: str
@@ -66,7 +66,7 @@ class File:
 Files = Mapping[bytes, File]
 
 
-def unpack_all(wanted: Sequence[Wanted], inputs: Inputs) -> list[Files]:
+def unpack_all(wanted: Sequence[PinnedArchive], inputs: Inputs) -> list[Files]:
     """Return each package's files by their paths in it, their contents in scratch files.
 
     Several are unpacked at a time, the largest first, as decompression works without the
@@ -80,7 +80,7 @@ def unpack_all(wanted: Sequence[Wanted], inputs: Inputs) -> list[Files]:
     once = {one.digest: one for one in wanted}.values()
     largest_first = sorted(once, key=lambda one: -inputs.store.blob_size(one.digest))
 
-    def work(one: Wanted) -> Files:
+    def work(one: PinnedArchive) -> Files:
         scratch = scratches.get()
         try:
             # Packages are what is counted; of pieces it is only told so that it can end the work.
@@ -97,7 +97,7 @@ def unpack_all(wanted: Sequence[Wanted], inputs: Inputs) -> list[Files]:
 
 
 def _in_threads(
-    work: Callable[[Wanted], Files], wanted: Sequence[Wanted], jobs: int
+    work: Callable[[PinnedArchive], Files], wanted: Sequence[PinnedArchive], jobs: int
 ) -> list[Files]:
     if jobs == 1:
         return [work(one) for one in wanted]
@@ -111,7 +111,7 @@ def _in_threads(
 
 
 def _unpack(
-    wanted: Wanted, inputs: Inputs, scratch: BinaryIO, advance: Callable[[int], None]
+    wanted: PinnedArchive, inputs: Inputs, scratch: BinaryIO, advance: Callable[[int], None]
 ) -> Files:
     with inputs.store.verified(wanted.digest) as blob:
         file: BinaryIO = blob
@@ -131,7 +131,7 @@ def _files(
         advance(0)
         entry = member.entry
         refuse_special(entry, label)
-        if entry.kind is not Kind.FILE:
+        if entry.kind is not EntryKind.FILE:
             continue
         path = entry.path.partition(b"/")[2]
         if not path:

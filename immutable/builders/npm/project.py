@@ -16,7 +16,7 @@ from immutable.errors import SpecError
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
 from immutable.sources.npm import hidden, lockfile, registry, selection
-from immutable.sources.npm.lockfile import Package
+from immutable.sources.npm.lockfile import LockedPackage
 from immutable.sources.npm.selection import Selection, Target
 from immutable.sources.npm.tree import Tree
 from immutable.spec.lock import Pin
@@ -33,7 +33,7 @@ class Key(NamedTuple):
     suite: str = ""
 
     @classmethod
-    def of(cls, package: Package) -> Key:
+    def of(cls, package: LockedPackage) -> Key:
         """Return the key of a package in a lockfile."""
         return cls(package.name, package.version, registry.LOCAL if package.is_local else "")
 
@@ -77,7 +77,7 @@ class Project:
         selection.check(self.tree, possible)
         return sorted({word(package) for package in possible.packages})
 
-    def by_digest(self, pins: Sequence[Pin]) -> Mapping[Digest, Package]:
+    def by_digest(self, pins: Sequence[Pin]) -> Mapping[Digest, LockedPackage]:
         """Return which package each pin is of."""
         packages = {Key.of(package): package for package in self.tree.lockfile.packages.values()}
         return {pin.sha256: packages[Key.of_pin(pin)] for pin in pins}
@@ -89,7 +89,7 @@ class Project:
         return hidden.text(self.tree.lockfile, self.chosen.kept)
 
     @property
-    def bundled(self) -> Sequence[Package]:
+    def bundled(self) -> Sequence[LockedPackage]:
         """The chosen packages that come within others' archives."""
         assert self.chosen is not None  # noqa: S101 - derive chooses
         return self.chosen.bundled
@@ -116,7 +116,7 @@ def read_file(path: Path) -> bytes:
         raise SpecError(str(path), [f"{error.strerror}"]) from None
 
 
-def word(package: Package) -> str:
+def word(package: LockedPackage) -> str:
     """Return how a request writes a package: name, version, and what its bytes have to be."""
     digests = (base64.b64encode(bytes.fromhex(one)).decode() for one in package.sha512)
     return f"{package.name} {package.version} sha512-{'|'.join(digests)}"
@@ -129,7 +129,7 @@ def pins_of(options: NpmOptions, given: LockScope) -> tuple[Pin, ...]:
     no network; the others' packages are fetched.
     """
     project = read_project(given.read(options.lockfile), options.lockfile, given.scope.folder)
-    chosen: dict[Key, Package] = {}
+    chosen: dict[Key, LockedPackage] = {}
     platforms: dict[Key, set[Platform]] = {}
     why: dict[Key, set[str]] = {}
     for platform in given.platforms:
@@ -157,7 +157,7 @@ def pins_of(options: NpmOptions, given: LockScope) -> tuple[Pin, ...]:
     )
 
 
-def _held(given: LockScope, chosen: Mapping[Key, Package]) -> dict[Key, tuple[Digest, int]]:
+def _held(given: LockScope, chosen: Mapping[Key, LockedPackage]) -> dict[Key, tuple[Digest, int]]:
     """Return what the old lock says of packages that have not changed since."""
     if given.previous is None:
         return {}
@@ -170,7 +170,7 @@ def _held(given: LockScope, chosen: Mapping[Key, Package]) -> dict[Key, tuple[Di
 
 
 def _fetched(
-    project: Project, missing: Mapping[Key, Package], given: LockScope
+    project: Project, missing: Mapping[Key, LockedPackage], given: LockScope
 ) -> dict[Key, tuple[Digest, int]]:
     config = given.scope.config
     wanted = [registry.hashed(one, project.folder, config) for one in missing.values()]

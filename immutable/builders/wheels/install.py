@@ -17,7 +17,7 @@ from installer.sources import WheelContentElement, WheelSource
 from immutable.builders.wheels import record
 from immutable.builders.wheels.record import Row
 from immutable.builders.wheels.wheel import ENTRY_POINTS, Wheel
-from immutable.content.entries import Entry, Inline, Kind, file, safe_path
+from immutable.content.entries import Entry, EntryKind, Inline, file, safe_path
 from immutable.errors import ArchiveError, EntryError
 
 INSTALLER: Final = b"immutable\n"
@@ -197,7 +197,7 @@ class _Destination(WheelDestination):
     def _add(self, path: str, entry: Entry, hashed: str) -> Entry:
         uid, gid = self._owner
         place = safe_path(path.encode(), reroot=True)
-        made = evolve(entry, path=place, kind=Kind.FILE, uid=uid, gid=gid)
+        made = evolve(entry, path=place, kind=EntryKind.FILE, uid=uid, gid=gid)
         present = self.files.setdefault(place, (made, hashed))
         if (present[0].mode, present[1]) != (made.mode, hashed):
             raise ValueError(f"two of its files would be {path}, and they differ")

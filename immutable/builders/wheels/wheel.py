@@ -17,7 +17,7 @@ from installer.utils import SCHEME_NAMES
 from immutable.builders.wheels import record
 from immutable.builders.wheels.record import RecordError, Row
 from immutable.content.archives.zip import read_zip
-from immutable.content.entries import Entry, Kind, show
+from immutable.content.entries import Entry, EntryKind, show
 from immutable.errors import ArchiveError
 from immutable.redact import cut, quoted
 
@@ -90,9 +90,9 @@ def read(
 
 def _files(entries: Iterable[Entry]) -> Iterator[tuple[str, Entry]]:
     for entry in entries:
-        if entry.kind is Kind.DIRECTORY:
+        if entry.kind is EntryKind.DIRECTORY:
             continue
-        if entry.kind is not Kind.FILE:
+        if entry.kind is not EntryKind.FILE:
             raise ValueError(f"{show(entry.path)}: a {entry.kind.name.lower()}; wheels hold files")
         try:
             yield entry.path.decode(), entry

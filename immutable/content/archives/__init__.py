@@ -1,14 +1,14 @@
 """Archives from outside, read strictly: tar, zip, ar and deb, compressed or not."""
 
-from immutable.content.entries import Entry, Kind, show
+from immutable.content.entries import Entry, EntryKind, show
 from immutable.errors import ArchiveError
 
 __all__ = ["refuse_special"]
 
 _SPECIAL = {
-    Kind.CHARACTER: "a character device",
-    Kind.BLOCK: "a block device",
-    Kind.FIFO: "a FIFO",
+    EntryKind.CHARACTER: "a character device",
+    EntryKind.BLOCK: "a block device",
+    EntryKind.FIFO: "a FIFO",
 }
 
 

@@ -16,7 +16,7 @@ from debian.deb822 import Deb822
 from immutable.content.archives import ar, refuse_special
 from immutable.content.archives.decompress import open_stream
 from immutable.content.archives.spool import unpack
-from immutable.content.entries import Entry, Kind, show
+from immutable.content.entries import Entry, EntryKind, show
 from immutable.content.tar.reader import Limits, Member, read
 from immutable.errors import ArchiveError
 from immutable.redact import quoted
@@ -142,7 +142,7 @@ def _control_members(packed: ar.Member, where: str) -> dict[str, bytes]:
     held = {}
     for member in _open_tar(packed, where, _CONTROL_LIMITS):
         path = member.entry.path
-        if member.entry.kind is not Kind.FILE or b"/" in path:
+        if member.entry.kind is not EntryKind.FILE or b"/" in path:
             kind = member.entry.kind.name.lower()
             raise ArchiveError(f"{where}: {show(path)}: expected a file at the top, found a {kind}")
         held[path.decode("utf-8", "backslashreplace")] = member.read()

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from attrs import evolve, frozen
 
-from immutable.content.entries import Entry, Kind, show
+from immutable.content.entries import Entry, EntryKind, show
 from immutable.content.tar.reader import Member
 from immutable.errors import EntryError, StoreError
 
@@ -99,9 +99,9 @@ def unpack(
         entry = member.entry
         if entry.path in found:
             raise EntryError(f"{show(entry.path)}: claimed twice in one archive")
-        if entry.kind is Kind.FILE:
+        if entry.kind is EntryKind.FILE:
             entry = evolve(entry, content=spool.add(member.extents(), member.size))
-        elif entry.kind is Kind.HARDLINK:
+        elif entry.kind is EntryKind.HARDLINK:
             entry = _linked(entry, found[entry.target])
         found[entry.path] = entry
     spool.finish()
@@ -109,8 +109,8 @@ def unpack(
 
 
 def _linked(link: Entry, target: Entry) -> Entry:
-    if target.kind is Kind.FILE:
+    if target.kind is EntryKind.FILE:
         return evolve(link, content=target.content)
-    if target.kind is Kind.HARDLINK:
+    if target.kind is EntryKind.HARDLINK:
         return evolve(link, content=target.content, target=target.target)
     return evolve(target, path=link.path)

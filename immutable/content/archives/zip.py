@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from immutable.content.archives.spool import Spool
 from immutable.content.archives.zip_directory import Listed, list_members
-from immutable.content.entries import MAX_PATH, Entry, Kind, safe_path, show
+from immutable.content.entries import MAX_PATH, Entry, EntryKind, safe_path, show
 from immutable.content.tar.claims import Claims
 from immutable.content.tar.format import FormatError
 from immutable.content.tar.reader import DEFAULT, FREE, MOST_RATIO, Limits
@@ -24,9 +24,9 @@ from immutable.errors import ArchiveError, EntryError
 
 _PIECE = 1 << 18
 _KINDS = {
-    stat.S_IFREG: Kind.FILE,
-    stat.S_IFDIR: Kind.DIRECTORY,
-    stat.S_IFLNK: Kind.SYMLINK,
+    stat.S_IFREG: EntryKind.FILE,
+    stat.S_IFDIR: EntryKind.DIRECTORY,
+    stat.S_IFLNK: EntryKind.SYMLINK,
 }
 
 
@@ -71,16 +71,16 @@ def _entry(file: BinaryIO, member: Listed, claims: Claims, spool: Spool) -> Entr
     path = _path(member.name)
     kind = _kind(member)
     content = _verified(_pieces(file, member), member)
-    if not path and kind is Kind.DIRECTORY:
+    if not path and kind is EntryKind.DIRECTORY:
         return None
     claims.add(path, kind)
     mode = stat.S_IMODE(member.mode)
-    if kind is Kind.DIRECTORY:
+    if kind is EntryKind.DIRECTORY:
         if member.size:
             raise FormatError(f"{show(path)}: a directory of {member.size} bytes; expected 0")
         _drain(content)
         return Entry(path, kind, mode or 0o755)
-    if kind is Kind.SYMLINK:
+    if kind is EntryKind.SYMLINK:
         return Entry(path, kind, 0o777, target=_target(path, content, member.size))
     return Entry(path, kind, mode or 0o644, content=spool.add(content, member.size))
 
@@ -94,15 +94,15 @@ def _path(name: bytes) -> bytes:
     return safe_path(name)
 
 
-def _kind(member: Listed) -> Kind:
+def _kind(member: Listed) -> EntryKind:
     """Return what the Unix mode says, or the name where there is none; both must agree."""
-    named = Kind.DIRECTORY if member.name.endswith(b"/") else Kind.FILE
+    named = EntryKind.DIRECTORY if member.name.endswith(b"/") else EntryKind.FILE
     kind = _KINDS.get(stat.S_IFMT(member.mode)) if stat.S_IFMT(member.mode) else named
     if kind is None:
         raise FormatError(
             f"{show(member.name)}: mode {member.mode:o}; expected a file, directory or symlink"
         )
-    if (kind is Kind.DIRECTORY) != (named is Kind.DIRECTORY):
+    if (kind is EntryKind.DIRECTORY) != (named is EntryKind.DIRECTORY):
         what = kind.name.lower()
         raise FormatError(f"{show(member.name)}: a {what} by its mode, but not by its name")
     return kind

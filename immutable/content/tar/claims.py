@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from immutable.content.entries import Kind, parent, show
+from immutable.content.entries import EntryKind, parent, show
 from immutable.errors import EntryError
 
 _SHOWN = {
-    Kind.FILE: "a file",
-    Kind.HARDLINK: "a hard link",
-    Kind.SYMLINK: "a symlink",
-    Kind.CHARACTER: "a character device",
-    Kind.BLOCK: "a block device",
-    Kind.DIRECTORY: "a directory",
-    Kind.FIFO: "a FIFO",
+    EntryKind.FILE: "a file",
+    EntryKind.HARDLINK: "a hard link",
+    EntryKind.SYMLINK: "a symlink",
+    EntryKind.CHARACTER: "a character device",
+    EntryKind.BLOCK: "a block device",
+    EntryKind.DIRECTORY: "a directory",
+    EntryKind.FIFO: "a FIFO",
 }
-_DIRECTORY = Kind.DIRECTORY
+_DIRECTORY = EntryKind.DIRECTORY
 _IMPLIED: Final = None  # a directory that has not had an entry of its own yet
 
 
@@ -35,10 +35,10 @@ class Claims:
 
     def __init__(self, *, members: int, names: int, repeats: bool = False) -> None:
         self._members, self._names, self._repeats = members, names, repeats
-        self._kinds: dict[bytes, Kind | None] = {}
+        self._kinds: dict[bytes, EntryKind | None] = {}
         self._bytes = 0
 
-    def add(self, path: bytes, kind: Kind) -> None:
+    def add(self, path: bytes, kind: EntryKind) -> None:
         """Claim `path`; raise EntryError when it is taken or goes through no directory."""
         if not path:
             raise EntryError(f"the root as {_SHOWN[kind]}")
@@ -60,7 +60,7 @@ class Claims:
         if path == target:
             raise EntryError(f"{show(path)}: a hard link to itself")
 
-    def _check_repeat(self, path: bytes, kind: Kind) -> None:
+    def _check_repeat(self, path: bytes, kind: EntryKind) -> None:
         present = self._kinds[path]
         if present is _IMPLIED:
             if kind is _DIRECTORY:
@@ -85,7 +85,7 @@ class Claims:
             self._put(directory, _IMPLIED)
             directory = parent(directory)
 
-    def _put(self, path: bytes, kind: Kind | None) -> None:
+    def _put(self, path: bytes, kind: EntryKind | None) -> None:
         before = len(self._kinds)
         self._kinds[path] = kind
         if len(self._kinds) == before:

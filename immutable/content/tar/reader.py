@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 
 from attrs import define, field, frozen
 
-from immutable.content.entries import MAX_PATH, Entry, Kind, safe_path, show
+from immutable.content.entries import MAX_PATH, Entry, EntryKind, safe_path, show
 from immutable.content.tar import sparse
 from immutable.content.tar.claims import Claims
 from immutable.content.tar.format import (
@@ -42,10 +42,10 @@ _ZERO_BLOCK = bytes(BLOCK)
 _MAX_OWNER = (1 << 32) - 2  # the last one, -1, means "leave it" to chown
 _XATTR = b"SCHILY.xattr."
 _KINDS = {
-    b"\0": Kind.FILE,
-    b"7": Kind.FILE,  # POSIX: a contiguous file may be read as a plain one
-    b"S": Kind.FILE,
-    **{kind.value: kind for kind in Kind},
+    b"\0": EntryKind.FILE,
+    b"7": EntryKind.FILE,  # POSIX: a contiguous file may be read as a plain one
+    b"S": EntryKind.FILE,
+    **{kind.value: kind for kind in EntryKind},
 }
 _EXTENSIONS = frozenset((b"x", b"X", b"g", b"L", b"K"))
 
@@ -204,26 +204,26 @@ class _Reader:
         kind = _kind(described, name)
         size = _size(described, kind)
         path = safe_path(name, reroot=self._reroot)
-        if not path and kind is Kind.DIRECTORY:
+        if not path and kind is EntryKind.DIRECTORY:
             return None
         target = self._target(described, kind)
-        if kind is Kind.HARDLINK:
+        if kind is EntryKind.HARDLINK:
             self._claims.check_link(path, target)
         self._claims.add(path, kind)
         entry = _entry(described, kind, path, target)
-        if kind is not Kind.FILE:
+        if kind is not EntryKind.FILE:
             return Member(entry, 0, iter(()))
         return self._file(entry, described, size)
 
-    def _target(self, described: _Described, kind: Kind) -> bytes:
-        if kind is not Kind.SYMLINK and kind is not Kind.HARDLINK:
+    def _target(self, described: _Described, kind: EntryKind) -> bytes:
+        if kind is not EntryKind.SYMLINK and kind is not EntryKind.HARDLINK:
             return b""
         target = described.values.get(b"linkpath", described.header.linkname)
         if described.long_link is not None:
             if described.values.get(b"linkpath", described.long_link) != described.long_link:
                 raise FormatError(f"two targets: {show(described.long_link)} and {show(target)}")
             target = described.long_link
-        if kind is Kind.HARDLINK:
+        if kind is EntryKind.HARDLINK:
             try:
                 return safe_path(target, reroot=self._reroot)
             except EntryError as fault:
@@ -313,35 +313,35 @@ def _name(described: _Described) -> bytes:
     return name
 
 
-def _kind(described: _Described, name: bytes) -> Kind:
+def _kind(described: _Described, name: bytes) -> EntryKind:
     flag = described.header.type
     kind = _KINDS.get(flag)
     if kind is None:
         raise FormatError(f"type {flag!r}: expected a file, link, directory, device or FIFO")
     if name.endswith(b"/") and flag in (b"\0", b"0"):
-        kind = Kind.DIRECTORY  # V7 has no other way to say so
-    if kind is not Kind.FILE and any(map(sparse.is_keyword, described.values)):
+        kind = EntryKind.DIRECTORY  # V7 has no other way to say so
+    if kind is not EntryKind.FILE and any(map(sparse.is_keyword, described.values)):
         raise FormatError(f"a sparse {kind.name.lower()}; expected a file")
     return kind
 
 
-def _size(described: _Described, kind: Kind) -> int:
+def _size(described: _Described, kind: EntryKind) -> int:
     """Return how many bytes of content follow the header."""
     size, flag = described.header.size, described.header.type
     if b"size" in described.values:
         size = decimal(described.values[b"size"], "PAX size")
-    if flag == Kind.DIRECTORY.value:
+    if flag == EntryKind.DIRECTORY.value:
         return 0  # POSIX: here a size is a quota, and no content follows
-    if size < 0 or (size and kind is not Kind.FILE):
-        expected = "at least 0" if kind is Kind.FILE else f"0 for a {kind.name.lower()}"
+    if size < 0 or (size and kind is not EntryKind.FILE):
+        expected = "at least 0" if kind is EntryKind.FILE else f"0 for a {kind.name.lower()}"
         raise FormatError(f"size: expected {expected}, found {size}")
     return size
 
 
-def _entry(described: _Described, kind: Kind, path: bytes, target: bytes) -> Entry:
+def _entry(described: _Described, kind: EntryKind, path: bytes, target: bytes) -> Entry:
     header, values = described.header, described.values
     device = (0, 0)
-    if kind is Kind.CHARACTER or kind is Kind.BLOCK:
+    if kind is EntryKind.CHARACTER or kind is EntryKind.BLOCK:
         device = _device(header)
     uid, gid, mtime = header.uid, header.gid, header.mtime
     xattrs: tuple[tuple[bytes, bytes], ...] = ()

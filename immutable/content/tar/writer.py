@@ -13,7 +13,7 @@ from typing import Final
 
 from attrs import frozen
 
-from immutable.content.entries import Arrangement, Entry, Kind, show
+from immutable.content.entries import Arrangement, Entry, EntryKind, show
 from immutable.errors import EntryError
 
 BLOCK: Final = 512
@@ -27,7 +27,7 @@ _MAX_NUMBER: Final = (1 << 63) - 1
 _MAX_OCTAL_11: Final = 0o77777777777  # size (8 GiB) and mtime (the year 2242)
 # Name of a pax header's own member; readers ignore it.
 _PAX_NAME: Final = b"././@PaxHeader"
-_DIRECTORY: Final = Kind.DIRECTORY.value
+_DIRECTORY: Final = EntryKind.DIRECTORY.value
 _MAGIC: Final = b"ustar\x0000"
 # Name; mode, uid and gid; size; mtime; checksum; type flag; link; magic and version, user and
 # group left empty; the two device numbers; prefix.

@@ -42,7 +42,7 @@ class Freed:
         return cls(items, sum(left.values()), frozenset(spared))
 
 
-class Place(Protocol):
+class Target(Protocol):
     """A place that holds images; its ``str()`` is how the command line writes it."""
 
     def items(self) -> tuple[Item, ...]:

@@ -16,7 +16,7 @@ from immutable.net.fetch import Fetcher, Wanted
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
 from immutable.progress import Progress
-from immutable.sources.debian.index import Package, PackageIndex, open_index
+from immutable.sources.debian.index import IndexedPackage, PackageIndex, open_index
 from immutable.sources.debian.relations import Relation, parse_request
 from immutable.sources.debian.release import Release, fetch_release
 from immutable.sources.debian.resolver import Selection, Universe, select
@@ -181,12 +181,12 @@ def _preferred(previous: LockedLayer | None, platform: Platform) -> dict[str, st
     return {pin.name: pin.version for pin in pins}
 
 
-def _held(universe: Universe, installed: Mapping[str, Installed]) -> dict[str, Package]:
+def _held(universe: Universe, installed: Mapping[str, Installed]) -> dict[str, IndexedPackage]:
     """Return what layers below hold, with its relations where the indexes still know them."""
     held = {}
     for name, package in installed.items():
         known = [p for p in universe.candidates(name) if p.version == package.version]
-        bare = Package(
+        bare = IndexedPackage(
             name=name,
             version=package.version,
             architecture=package.architecture,
@@ -203,7 +203,7 @@ def _select(
     universe: Universe,
     asked: Sequence[Relation],
     request: Request,
-    held: Mapping[str, Package],
+    held: Mapping[str, IndexedPackage],
     platform: Platform,
     platforms: Sequence[Platform],
 ) -> Selection:
@@ -240,7 +240,7 @@ def _pins(answers: Mapping[Platform, Selection]) -> tuple[Pin, ...]:
     return tuple(sorted(pins, key=lambda pin: (pin.name, pin.version, pin.architecture, pin.path)))
 
 
-def _pin(package: Package) -> Pin:
+def _pin(package: IndexedPackage) -> Pin:
     return Pin(
         name=package.name,
         version=package.version,

@@ -49,7 +49,7 @@ _MAX_STANZA = 1 << 22  # bytes; the largest of Debian's is below 100 KiB
 
 
 @frozen
-class Package:
+class IndexedPackage:
     """One stanza of an index, checked.
 
     `path` is relative to the archive's root; `depends` holds Pre-Depends and Depends;
@@ -80,7 +80,7 @@ class PackageIndex:
         self.suite, self.name = suite, name
         self._file = file
         self._database = _open_kept(file)
-        self._found: dict[str, tuple[Package, ...]] = {}
+        self._found: dict[str, tuple[IndexedPackage, ...]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -88,7 +88,7 @@ class PackageIndex:
     def __exit__(self, *_exception: object) -> None:
         self._database.close()
 
-    def find(self, name: str) -> tuple[Package, ...]:
+    def find(self, name: str) -> tuple[IndexedPackage, ...]:
         """Return every package called `name`, in the order of the index.
 
         Raises SourceError, naming the index, the package and the field, for a bad stanza.
@@ -386,14 +386,14 @@ def raw_field(stanza: bytes, name: bytes) -> str:
     return " ".join(value.decode("utf-8", "replace").split())
 
 
-def read_stanza(stanza: bytes, suite: str, where: str) -> Package:
+def read_stanza(stanza: bytes, suite: str, where: str) -> IndexedPackage:
     """Return the package that `stanza` describes; `where` names it in errors.
 
     Raises SourceError for a field that is missing or not in the expected form.
     """
     try:
         fields = parse_stanza(stanza)
-        return Package(
+        return IndexedPackage(
             name=_matching(fields, "Package", _NAME),
             version=_version(fields),
             architecture=_matching(fields, "Architecture", _NAME),

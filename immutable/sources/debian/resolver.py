@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from attrs import define, field, frozen
 
 from immutable.errors import ResolutionError
-from immutable.sources.debian.index import Package
+from immutable.sources.debian.index import IndexedPackage
 from immutable.sources.debian.relations import Alternatives, Relation, parse_version
 
 _MOST_STEPS = 100_000  # choices; honest requests need about one a package
@@ -30,7 +30,7 @@ class Index(Protocol):
     def suite(self) -> str:
         """The suite it is of."""
 
-    def find(self, name: str) -> tuple[Package, ...]:
+    def find(self, name: str) -> tuple[IndexedPackage, ...]:
         """Return every package called `name`."""
 
     def providers(self, name: str) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ class Goal:
     """Something that has to be there: one of `alternatives`, for `by` or as asked for."""
 
     alternatives: Alternatives
-    by: Package | None = None
+    by: IndexedPackage | None = None
 
     def __str__(self) -> str:
         return " | ".join(map(str, self.alternatives))
@@ -61,7 +61,7 @@ class Selection:
     What was asked for has ``("asked for",)``.
     """
 
-    packages: tuple[tuple[Package, tuple[str, ...]], ...]
+    packages: tuple[tuple[IndexedPackage, tuple[str, ...]], ...]
 
 
 class Universe:
@@ -80,17 +80,17 @@ class Universe:
         self._indexes = indexes
         self.architecture = architecture
         self.preferred = dict(preferred or {})
-        self._candidates: dict[str, tuple[Package, ...]] = {}
+        self._candidates: dict[str, tuple[IndexedPackage, ...]] = {}
 
     @property
     def suites(self) -> str:
         """The suites' names, for messages."""
         return ", ".join(dict.fromkeys(index.suite for index in self._indexes))
 
-    def candidates(self, name: str) -> tuple[Package, ...]:
+    def candidates(self, name: str) -> tuple[IndexedPackage, ...]:
         """Return the packages called `name`, best first."""
         if name not in self._candidates:
-            found: dict[str, Package] = {}
+            found: dict[str, IndexedPackage] = {}
             for index in self._indexes:
                 offered = [p for p in index.find(name) if self._fits(p)]
                 # One index with two stanzas of one version: settled by their bytes.
@@ -102,14 +102,14 @@ class Universe:
             self._candidates[name] = tuple(found[version] for version in versions)
         return self._candidates[name]
 
-    def matching(self, relation: Relation) -> list[Package]:
+    def matching(self, relation: Relation) -> list[IndexedPackage]:
         """Return what meets `relation`: packages of the name, then what provides it."""
         if not relation.for_architecture(self.architecture):
             return []
         real = [p for p in self.candidates(relation.name) if relation.accepts(p.version)]
         return real + [p for p in self.providers(relation.name) if provides(p, relation)]
 
-    def providers(self, name: str) -> list[Package]:
+    def providers(self, name: str) -> list[IndexedPackage]:
         """Return the packages that provide `name` in some version, best first.
 
         One that is pinned stays; then the priority that Debian gives a package decides, as it
@@ -135,16 +135,16 @@ class Universe:
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.75)
         return f"; did you mean {' or '.join(near)}?" if near else ""
 
-    def _fits(self, package: Package) -> bool:
+    def _fits(self, package: IndexedPackage) -> bool:
         return package.architecture in ("all", self.architecture)
 
 
-def _rank(package: Package) -> int:
+def _rank(package: IndexedPackage) -> int:
     known = package.priority in _PRIORITIES
     return _PRIORITIES.index(package.priority) if known else len(_PRIORITIES)
 
 
-def provides(package: Package, relation: Relation) -> bool:
+def provides(package: IndexedPackage, relation: Relation) -> bool:
     """Say whether `package` meets `relation` by what it provides."""
     return any(
         provided.name == relation.name and relation.accepts_provided(provided)
@@ -152,7 +152,7 @@ def provides(package: Package, relation: Relation) -> bool:
     )
 
 
-def meets(package: Package, relation: Relation) -> bool:
+def meets(package: IndexedPackage, relation: Relation) -> bool:
     """Say whether `package` meets `relation`, by its name or by what it provides."""
     if package.name == relation.name and relation.accepts(package.version):
         return True
@@ -163,7 +163,7 @@ def select(
     universe: Universe,
     asked: Iterable[Relation],
     *,
-    held: Mapping[str, Package] | None = None,
+    held: Mapping[str, IndexedPackage] | None = None,
     essential: bool = False,
     recommends: bool = False,
 ) -> Selection:
@@ -202,23 +202,23 @@ class _Choice:
     """A goal's candidates, those not yet tried last first, and what kept others from standing."""
 
     goal: Goal
-    left: list[Package]
+    left: list[IndexedPackage]
     places: tuple[int, int, int, int, int]
-    chosen: Package | None = None
+    chosen: IndexedPackage | None = None
     conflict: set[str] = field(factory=set)
 
 
 class _Search:
     """The state of a search: what is chosen, and what still has to be met."""
 
-    def __init__(self, universe: Universe, held: Mapping[str, Package]) -> None:
+    def __init__(self, universe: Universe, held: Mapping[str, IndexedPackage]) -> None:
         self.universe = universe
         self.held = held
-        self.present: dict[str, Package] = {}
+        self.present: dict[str, IndexedPackage] = {}
         self.failure = ""
         self._needed: dict[str, Goal] = {}
-        self._provided: dict[str, list[Package]] = {}
-        self._enemies: dict[str, list[tuple[Relation, Package]]] = {}
+        self._provided: dict[str, list[IndexedPackage]] = {}
+        self._enemies: dict[str, list[tuple[Relation, IndexedPackage]]] = {}
         # Goals with one way to be met come first: what they bring may meet the others.
         self._strict: list[Goal] = []
         self._loose: list[Goal] = []
@@ -257,7 +257,7 @@ class _Search:
                 else:
                     self._restore(places)
 
-    def met(self, goal: Goal) -> Package | None:
+    def met(self, goal: Goal) -> IndexedPackage | None:
         """Return what meets `goal` now; what is held counts first, then what has the name."""
         for relation in goal.alternatives:
             found = self._present_matches(relation)
@@ -267,7 +267,7 @@ class _Search:
                 )
         return None
 
-    def _present_matches(self, relation: Relation) -> list[Package]:
+    def _present_matches(self, relation: Relation) -> list[IndexedPackage]:
         if not relation.for_architecture(self.universe.architecture):
             return []
         named = self.present.get(relation.name)
@@ -293,9 +293,9 @@ class _Search:
             return self._loose[self._next_loose - 1]
         return None
 
-    def _options(self, goal: Goal) -> list[Package]:
+    def _options(self, goal: Goal) -> list[IndexedPackage]:
         """Return what could meet `goal`, the best last."""
-        found: dict[tuple[str, str], Package] = {}
+        found: dict[tuple[str, str], IndexedPackage] = {}
         for relation in goal.alternatives:
             for package in self.universe.matching(relation):
                 found.setdefault((package.name, package.version), package)
@@ -343,7 +343,7 @@ class _Search:
                 conflict = choice.conflict
         return False
 
-    def _blockers(self, package: Package) -> Iterator[Package]:
+    def _blockers(self, package: IndexedPackage) -> Iterator[IndexedPackage]:
         """Yield what is present and cannot stand beside `package`."""
         other = self.present.get(package.name)
         if other is not None:
@@ -357,7 +357,7 @@ class _Search:
                 if enemy.name != package.name and meets(package, relation):
                     yield enemy
 
-    def _add(self, package: Package) -> None:
+    def _add(self, package: IndexedPackage) -> None:
         self.present[package.name] = package
         for name in {provided.name for provided in package.provides}:
             self._provided.setdefault(name, []).append(package)
@@ -389,7 +389,7 @@ class _Search:
 
     # --- saying why not ---
 
-    def chain(self, package: Package | None) -> list[str]:
+    def chain(self, package: IndexedPackage | None) -> list[str]:
         """Return the names from what was asked for down to `package`."""
         names: list[str] = []
         while package is not None:
@@ -405,7 +405,7 @@ class _Search:
         shown = "; ".join(list(dict.fromkeys(reasons))[:6])
         return f"{' → '.join([*self.chain(goal.by), str(goal)])}: {shown}"
 
-    def _blocked(self, package: Package) -> str:
+    def _blocked(self, package: IndexedPackage) -> str:
         for other in self._blockers(package):
             if other.name in self.held:
                 whence = "which a layer below holds"

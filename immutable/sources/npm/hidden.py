@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from immutable.oci import canonical
-from immutable.sources.npm.lockfile import Lockfile, Package
+from immutable.sources.npm.lockfile import LockedPackage, Lockfile
 
 # Shrinkwrap's "pkgMetaKeys" and "nodeMetaKeys", and what its "metaFromNode" adds.
 _KEPT: Final = frozenset(
@@ -50,7 +50,7 @@ def text(lockfile: Lockfile, kept: Collection[str]) -> bytes:
     return (written + "\n").replace("\n", lockfile.newline).encode()
 
 
-def _entry(package: Package) -> dict[str, Any]:
+def _entry(package: LockedPackage) -> dict[str, Any]:
     if package.link is not None:
         return {"resolved": package.link, "link": True}
     kept = {k: v for k, v in canonical.thaw(package.raw).items() if k in _KEPT and v}

@@ -45,7 +45,7 @@ class Edge:
 
 
 @frozen
-class Package:
+class LockedPackage:
     """One entry of the "packages" map.
 
     `location` is the folder relative to the project's; `name` the registry's, which an alias
@@ -105,8 +105,8 @@ class Lockfile:
     """
 
     where: str
-    root: Package
-    packages: Mapping[str, Package]
+    root: LockedPackage
+    packages: Mapping[str, LockedPackage]
     head: Mapping[str, Any]
     indent: str = "  "
     newline: str = "\n"
@@ -121,7 +121,7 @@ def parse(data: bytes, where: str) -> Lockfile:
     document, text = _read(data, where)
     _check_version(document, where)
     faults: list[str] = []
-    packages: dict[str, Package] = {}
+    packages: dict[str, LockedPackage] = {}
     listed = document.get("packages")
     if not isinstance(listed, dict):
         raise SpecError(where, ["packages: expected an object, found none"])
@@ -134,7 +134,7 @@ def parse(data: bytes, where: str) -> Lockfile:
         faults += _wrong_links(packages)
     if faults:
         raise SpecError(where, faults)
-    root = packages.pop("", Package("", ""))
+    root = packages.pop("", LockedPackage("", ""))
     head = {key: value for key, value in document.items() if key not in ("packages", *_LEGACY)}
     return Lockfile(where, root, packages, head, *_format(text))
 
@@ -188,7 +188,7 @@ def _format(text: str) -> tuple[str, str]:
     return (match[2][:10] or "  ", match[1]) if match else ("  ", "\n")
 
 
-def _package(location: str, entry: Any) -> Package:
+def _package(location: str, entry: Any) -> LockedPackage:
     if not isinstance(entry, dict):
         raise _FaultError(": expected an object")
     if location:
@@ -201,7 +201,7 @@ def _package(location: str, entry: Any) -> Package:
     if installed is not None:
         _check_name(name or "", ".name")
     sha512, others = _integrity(_text(entry, "integrity"))
-    return Package(
+    return LockedPackage(
         location=location,
         name=name or location,
         version=version,
@@ -223,7 +223,7 @@ def _package(location: str, entry: Any) -> Package:
     )
 
 
-def _link(location: str, entry: Mapping[str, Any]) -> Package:
+def _link(location: str, entry: Mapping[str, Any]) -> LockedPackage:
     name = _folder_name(location)
     if name is None:
         raise _FaultError(": a link outside of any node_modules")
@@ -232,7 +232,7 @@ def _link(location: str, entry: Mapping[str, Any]) -> Package:
         raise _FaultError(
             f".resolved: expected a folder of the project, found {quoted(target, 200)}"
         )
-    return Package(
+    return LockedPackage(
         location, name, link="" if target == "." else target, raw=canonical.freeze(entry)
     )
 
@@ -263,7 +263,7 @@ def _check_name(name: str, key: str) -> None:
         raise _FaultError(f"{key}: expected a package's name, found {quoted(name)}")
 
 
-def _wrong_links(packages: Mapping[str, Package]) -> Iterator[str]:
+def _wrong_links(packages: Mapping[str, LockedPackage]) -> Iterator[str]:
     for location, package in packages.items():
         if package.link and package.link not in packages:
             yield (
@@ -368,7 +368,7 @@ def tarball_path(name: str, version: str) -> str:
     return f"{name}/-/{name.rpartition('/')[2]}-{version}.tgz"
 
 
-def other_path(package: Package) -> str | None:
+def other_path(package: LockedPackage) -> str | None:
     """Return the path of the URL in "resolved", if it is not where registries have archives."""
     if not package.resolved.startswith(("https://", "http://")):
         return None
@@ -380,7 +380,7 @@ def other_path(package: Package) -> str | None:
     return None if not path or unquote(path).endswith(usual) else path
 
 
-def local_path(package: Package) -> str:
+def local_path(package: LockedPackage) -> str:
     """Return the path of a ``file:`` archive, relative to the lockfile's folder.
 
     Raises ValueError, saying what was expected, for one that leaves it.

@@ -15,7 +15,7 @@ from immutable.errors import NoMirror
 from immutable.net.fetch import Fetcher, Hashed, Wanted
 from immutable.oci.digest import Digest
 from immutable.progress import Progress
-from immutable.sources.npm.lockfile import Package, local_path, other_path, tarball_path
+from immutable.sources.npm.lockfile import LockedPackage, local_path, other_path, tarball_path
 from immutable.store import AbstractStore
 
 ARCHIVE = "npm"
@@ -30,14 +30,14 @@ _ELSEWHERE = (
 _PATIENCE = 30  # seconds for npm to say what its registry is
 
 
-def pin_path(package: Package) -> str:
+def pin_path(package: LockedPackage) -> str:
     """Return a pin's path: relative to the registry, or to the lockfile's folder."""
     if package.is_local:
         return local_path(package)
     return tarball_path(package.name, package.version)
 
 
-def urls(package: Package, folder: Path, config: Config) -> tuple[str, ...]:
+def urls(package: LockedPackage, folder: Path, config: Config) -> tuple[str, ...]:
     """Return where the archive of `package` may be had, the likeliest first.
 
     `folder` is the lockfile's. The host in "resolved" never counts; its path does, at the
@@ -103,7 +103,7 @@ class Registry:
 
     config: Config
     folder: Path
-    packages: Mapping[Digest, Package] = field(repr=False)
+    packages: Mapping[Digest, LockedPackage] = field(repr=False)
 
     def bring(self, wanted: Sequence[Wanted], store: AbstractStore, progress: Progress) -> None:
         """Bring what is wanted into `store`, verified."""
@@ -121,12 +121,12 @@ class Registry:
             fetcher.fetch_all(located, store, progress)
 
 
-def hashed(package: Package, folder: Path, config: Config) -> Hashed:
+def hashed(package: LockedPackage, folder: Path, config: Config) -> Hashed:
     """Return a package that is yet to be pinned, with where to fetch it from."""
     places = urls(package, folder, config)
     return Hashed(package.label, package.sha512, places, _advice(package), config.npm)
 
 
-def _advice(package: Package) -> str:
+def _advice(package: LockedPackage) -> str:
     """Return what to say where no registry has the package."""
     return ABSENT if other_path(package) is None else _ELSEWHERE

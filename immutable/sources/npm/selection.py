@@ -15,7 +15,7 @@ from attrs import frozen
 from immutable.errors import ResolutionError, SpecError
 from immutable.oci.platforms import Platform
 from immutable.redact import quoted
-from immutable.sources.npm.lockfile import Lockfile, Package, local_path, locations_above
+from immutable.sources.npm.lockfile import LockedPackage, Lockfile, local_path, locations_above
 from immutable.sources.npm.tree import Tree
 
 # What `process.arch` says; https://nodejs.org/api/process.html#processarch
@@ -38,7 +38,7 @@ class Target:
         cpu = _CPUS.get(platform.architecture, platform.architecture)
         return cls(platform.os, cpu, libc)
 
-    def fits(self, package: Package) -> bool:
+    def fits(self, package: LockedPackage) -> bool:
         """Tell whether `package` is for this platform: npm-install-checks, "checkPlatform"."""
         return (
             _listed(self.os, package.os)
@@ -65,9 +65,9 @@ class Selection:
     another's archive. `kept` are the locations of all that is in the tree.
     """
 
-    packages: tuple[Package, ...]
-    bundled: tuple[Package, ...]
-    links: tuple[Package, ...]
+    packages: tuple[LockedPackage, ...]
+    bundled: tuple[LockedPackage, ...]
+    links: tuple[LockedPackage, ...]
     kept: frozenset[str]
 
 
@@ -120,7 +120,7 @@ def _selection(tree: Tree, gone: set[str]) -> Selection:
     )
 
 
-def _parents(package: Package) -> Iterator[str]:
+def _parents(package: LockedPackage) -> Iterator[str]:
     """Yield the locations of the packages in whose node_modules this one lies."""
     if package.is_installed:
         for location in locations_above(package.location):
@@ -128,7 +128,7 @@ def _parents(package: Package) -> Iterator[str]:
                 yield location
 
 
-def _omitted(package: Package, tree: Tree, omit: frozenset[str]) -> bool:
+def _omitted(package: LockedPackage, tree: Tree, omit: frozenset[str]) -> bool:
     """Tell whether a kind that is left out is all that `package` is: Node's "shouldOmit"."""
     if not omit or not package.is_installed:
         return False
@@ -145,7 +145,7 @@ def _omitted(package: Package, tree: Tree, omit: frozenset[str]) -> bool:
     )
 
 
-def _misfit(package: Package, lockfile: Lockfile, target: Target) -> ResolutionError:
+def _misfit(package: LockedPackage, lockfile: Lockfile, target: Target) -> ResolutionError:
     wants = [
         f"{what} {', '.join(words)}"
         for what, words in (("os", package.os), ("cpu", package.cpu), ("libc", package.libc))
@@ -180,7 +180,7 @@ def check(tree: Tree, selection: Selection) -> None:
         raise SpecError(tree.lockfile.where, faults)
 
 
-def _doubts(package: Package, tree: Tree) -> Iterator[str]:
+def _doubts(package: LockedPackage, tree: Tree) -> Iterator[str]:
     resolved = package.resolved
     if not package.has_version:
         yield f"version: expected one like 1.2.3, found {quoted(package.version)}"
@@ -207,15 +207,15 @@ def _doubts(package: Package, tree: Tree) -> Iterator[str]:
         )
 
 
-def _asked_by_url(package: Package, tree: Tree) -> bool:
+def _asked_by_url(package: LockedPackage, tree: Tree) -> bool:
     return any(
         edge.wanted.startswith(("https:", "http:"))
         for edge, _ in tree.sources.get(package.location, ())
     )
 
 
-def _contradictions(packages: Iterable[Package]) -> Iterator[str]:
-    held: dict[tuple[str, str, bool], Package] = {}
+def _contradictions(packages: Iterable[LockedPackage]) -> Iterator[str]:
+    held: dict[tuple[str, str, bool], LockedPackage] = {}
     for package in packages:
         other = held.setdefault((package.name, package.version, package.is_local), package)
         if other.sha512 != package.sha512:
@@ -225,7 +225,7 @@ def _contradictions(packages: Iterable[Package]) -> Iterator[str]:
             )
 
 
-def reasons(tree: Tree, package: Package) -> tuple[str, ...]:
+def reasons(tree: Tree, package: LockedPackage) -> tuple[str, ...]:
     """Return the names of what asks for `package`, sorted; ``("asked for",)`` for the project."""
     asking = {source for _, source in tree.sources.get(package.location, ())}
     if any(not _installed_at(tree, source) for source in asking):

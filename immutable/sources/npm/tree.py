@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from immutable.content.globs import compile_globs
 from immutable.errors import SpecError
-from immutable.sources.npm.lockfile import Edge, Lockfile, Package, locations_above
+from immutable.sources.npm.lockfile import Edge, LockedPackage, Lockfile, locations_above
 
 _MODULES: Final = "node_modules/"
 _UNREAD: Final = frozenset("{}()")  # of minimatch's patterns, and not of ours
@@ -73,7 +73,7 @@ class Tree:
                 queue.append(link)
         return frozenset(found)
 
-    def _resolved(self, package: Package) -> Iterator[tuple[Edge, str]]:
+    def _resolved(self, package: LockedPackage) -> Iterator[tuple[Edge, str]]:
         for edge in package.edges:
             location = self._find(package.location, edge.name)
             if location is not None:
@@ -89,7 +89,7 @@ class Tree:
                 return None
             location = location.rpartition("/")[0]
 
-    def brings(self, package: Package) -> bool:
+    def brings(self, package: LockedPackage) -> bool:
         """Tell whether another package's archive holds `package`: Node's "inDepBundle".
 
         What the project itself bundles, and a lockfile marks likewise, is installed as usual.
