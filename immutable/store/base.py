@@ -19,7 +19,7 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
 from immutable.reference.store import Reference
 from immutable.spec.derivation import Realisation
-from immutable.store.marking import MAX_DOCUMENT, Marker, Need
+from immutable.store.closure import MAX_DOCUMENT, Marker, Need
 from immutable.store.names import no_such_generation, no_such_tag, not_found
 from immutable.store.streams import Ingest
 

@@ -30,7 +30,7 @@ from immutable.store.check_records import check_records, chunk_rows
 from immutable.store.database import Database
 from immutable.store.faults import Fault, FaultKind
 from immutable.store.layout import Layout
-from immutable.store.profiles import Profiles
+from immutable.store.refs import Profiles
 
 DATABASE: Final = "immutable.db"
 _ALGORITHMS: Final = frozenset(

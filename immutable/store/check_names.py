@@ -14,9 +14,9 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import REF_NAME, Descriptor, Index, Manifest
 from immutable.reference.store import Reference
 from immutable.store.check_blobs import COMPRESSIONS, Claim
+from immutable.store.closure import MAX_DOCUMENT
 from immutable.store.faults import Fault, FaultKind
 from immutable.store.layout import Layout
-from immutable.store.marking import MAX_DOCUMENT
 
 _SHOWN: Final = 3  # names in one hint
 _BUILD = "build it again, or forget that generation"

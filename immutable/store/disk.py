@@ -30,15 +30,15 @@ from immutable.store.base import (
     bare,
     expect_free,
 )
+from immutable.store.closure import MAX_DOCUMENT, Caching
 from immutable.store.database import Database, is_refused
+from immutable.store.gc import Sweep
 from immutable.store.layout import Layout, make_root
 from immutable.store.leases import Leases
-from immutable.store.marking import MAX_DOCUMENT, Caching
 from immutable.store.names import check_tag
 from immutable.store.preconditions import check_commit, check_sweep, dropped_names
-from immutable.store.profiles import Profiles, with_references
+from immutable.store.refs import Profiles, with_references
 from immutable.store.streams import Ingest
-from immutable.store.sweeping import Sweep
 
 if TYPE_CHECKING:
     from immutable.config import Config

@@ -2,7 +2,7 @@
 
 A lease is a locked file in `leases/` and, in the database, the blobs it spares. The lock ends
 with the process, however that ends. The order makes it safe beside a sweep that looks at live
-leases inside the very transaction in which it deletes (see `sweeping`): a blob is entered first,
+leases inside the very transaction in which it deletes (see `gc`): a blob is entered first,
 and only then found to be there.
 """
 

@@ -33,7 +33,7 @@ from immutable.store.base import (
     expect_free,
     in_utc,
 )
-from immutable.store.marking import MAX_DOCUMENT, Caching, Marker, Need
+from immutable.store.closure import MAX_DOCUMENT, Caching, Marker, Need
 from immutable.store.names import check_tag, no_such_generation, no_such_tag, not_found
 from immutable.store.preconditions import check_commit, check_forget, check_sweep, dropped_names
 from immutable.store.records import storable

@@ -26,7 +26,7 @@ from immutable.store.database import Database
 from immutable.store.disk import Store
 from immutable.store.faults import Fault, FaultKind
 from immutable.store.layout import Layout
-from immutable.store.profiles import Profiles
+from immutable.store.refs import Profiles
 from immutable.store.repair_names import merge_names
 
 _AWAY: Final = "damaged"

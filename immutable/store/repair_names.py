@@ -15,8 +15,8 @@ from immutable.reference.grammar import is_repository
 from immutable.reference.store import Reference
 from immutable.store.base import Generation, in_utc
 from immutable.store.database import Database
-from immutable.store.profiles import Profiles
 from immutable.store.records import raw
+from immutable.store.refs import Profiles
 
 
 @define

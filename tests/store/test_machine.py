@@ -19,7 +19,7 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import MANIFEST, Descriptor, Index
 from immutable.spec.derivation import Realisation
 from immutable.store import AbstractStore, Chunk, MemoryStore, Store
-from immutable.store.profiles import Profiles
+from immutable.store.refs import Profiles
 
 NAMES = st.sampled_from(["web", "shop/web", "api", "Bad", "a/b/c"])
 TAGS = st.sampled_from(["1.0", "2.0", "stable", "-bad"])

@@ -14,6 +14,7 @@ from attrs import define, field, frozen
 
 from immutable.content.entries import MAX_PATH, Entry, EntryKind, safe_path, show
 from immutable.content.tar import sparse
+from immutable.content.tar.blocks import Member, Tape
 from immutable.content.tar.claims import Claims
 from immutable.content.tar.format import (
     BLOCK,
@@ -28,7 +29,6 @@ from immutable.content.tar.format import (
     records,
     seconds,
 )
-from immutable.content.tar.tape import Member, Tape
 from immutable.errors import EntryError
 
 __all__ = ["DEFAULT", "FREE", "MOST_RATIO", "Limits", "Member", "read"]

@@ -20,10 +20,10 @@ from immutable.progress import SILENT
 from immutable.store import AbstractStore, Chunk, Layout, MemoryStore, Store, Swept
 from immutable.store.base import USE
 from immutable.store.check import check
+from immutable.store.closure import Caching, Marker, Need, Role, references
 from immutable.store.files import DRAFT
-from immutable.store.marking import Caching, Marker, Need, Role, references
+from immutable.store.gc import Sweep
 from immutable.store.records import raw
-from immutable.store.sweeping import Sweep
 from tests.long import herd
 from tests.support import needs
 from tests.support.disks import fill_up, mounted

@@ -31,10 +31,10 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import REF_NAME, Index
 from immutable.store import files, records
 from immutable.store.base import Swept
+from immutable.store.closure import Caching, Marker, Need
 from immutable.store.database import Database
 from immutable.store.layout import Layout
 from immutable.store.leases import Leases
-from immutable.store.marking import Caching, Marker, Need
 
 _BATCH: Final = 100  # blobs whose files go while others wait for the database
 _ROWS: Final = 4096  # records that go in one transaction, and what they may add to its log
