@@ -89,7 +89,7 @@ def test_each_named_test_is_there(module: str, name: str) -> None:
             f"{session._MOST_REDIRECTS}; {ATTEMPTS}, {auth.MOST_ATTEMPTS}; {LONGEST_DELAY:.0f} s",
         ),
         ("signatures of a cache's entry", f"{cache._MOST_SIGNATURES}"),
-        ("specs upon specs", f"{locked._MOST_BENEATH}"),
+        ("specs upon specs", f"{locked._MOST_BASES}"),
         (
             "what git says of a commit, for a spec that names it",
             (

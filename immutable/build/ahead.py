@@ -36,7 +36,7 @@ def make_ahead(
     Which derivations they realise is known afterwards, so nothing is recorded yet. One layer
     comes after the other: two may be of one tree.
     """
-    if drafted.settled:
+    if drafted.is_complete:
         return None
     graph = drafted.graph()
     scope = scope_of(drafted, config, store, progress)
@@ -67,8 +67,9 @@ def record_ahead(ahead: _Ahead | None, made: Plan, store: AbstractStore) -> froz
     if ahead is None:
         return frozenset()
     new = set()
-    for (_, drafted), (_, settled) in zip(ahead.graph.platforms, made.graph.platforms, strict=True):
-        for before, after in zip(drafted, settled, strict=True):
+    columns = zip(ahead.graph.platforms, made.graph.platforms, strict=True)
+    for (_, drafted), (_, finished) in columns:
+        for before, after in zip(drafted, finished, strict=True):
             realisation = ahead.made.get(before.digest)
             if realisation is None or store.find_realisation(after.digest, realisation.encoder):
                 continue

@@ -72,25 +72,25 @@ def index(spec: Spec, images: Sequence[PlatformImage]) -> Index:
     return Index(tuple(image.descriptor for image in images), spec.image.annotations)
 
 
-def _execution(config: Config, below: Execution) -> Execution:
-    env = {variable.partition("=")[0]: variable for variable in below.env}
+def _execution(config: Config, lower: Execution) -> Execution:
+    env = {variable.partition("=")[0]: variable for variable in lower.env}
     env.update({name: f"{name}={value}" for name, value in config.env})
-    entrypoint = below.entrypoint if config.entrypoint is None else config.entrypoint
+    entrypoint = lower.entrypoint if config.entrypoint is None else config.entrypoint
     cmd = config.cmd
     if cmd is None:
         # As in a Dockerfile: a new entrypoint does not want the old one's arguments.
-        cmd = below.cmd if config.entrypoint is None else ()
+        cmd = lower.cmd if config.entrypoint is None else ()
     return Execution(
-        user=below.user if config.user is None else config.user,
-        workdir=below.workdir if config.workdir is None else config.workdir,
+        user=lower.user if config.user is None else config.user,
+        workdir=lower.workdir if config.workdir is None else config.workdir,
         env=tuple(env.values()),
         entrypoint=entrypoint,
         cmd=cmd,
-        exposed_ports=tuple(sorted({*below.exposed_ports, *config.expose})),
-        volumes=tuple(sorted({*below.volumes, *config.volumes})),
-        labels={**dict(below.labels), **dict(config.labels)},
-        stop_signal=below.stop_signal if config.stop_signal is None else config.stop_signal,
-        healthcheck=_healthcheck(config) or below.healthcheck,
+        exposed_ports=tuple(sorted({*lower.exposed_ports, *config.expose})),
+        volumes=tuple(sorted({*lower.volumes, *config.volumes})),
+        labels={**dict(lower.labels), **dict(config.labels)},
+        stop_signal=lower.stop_signal if config.stop_signal is None else config.stop_signal,
+        healthcheck=_healthcheck(config) or lower.healthcheck,
     )
 
 

@@ -64,9 +64,9 @@ def build(
             sources=sources,
             offline=offline,
         )
-        # What a cache has need not be made; only digests of files tell what it has.
+        # Ask the remote cache before packing. It is asked by digest, so files are hashed first.
         ahead = None if cache_from else make_ahead(drafted, store, config, progress)
-        made = drafted.settle(config)
+        made = drafted.finish(config)
         new = record_ahead(ahead, made, store)
         if sources is not None:
             _take_sources(made, sources, store)

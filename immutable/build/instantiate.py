@@ -75,21 +75,21 @@ def instantiate(
     """
     columns = []
     for platform in platforms:
-        below: tuple[Job, ...] = ()
+        lower: tuple[Job, ...] = ()
         for layer in spec.layer:
             locked = lock.find(layer.name)
             pins = locked.pins_for(platform) if locked else ()
             snapshot = snapshots.get(layer.name)
             index = locked.index if locked else ()
-            facts = Facts(layer, spec, platform, mtime, pins, index, snapshot, below, kinds)
+            facts = Facts(layer, spec, platform, mtime, pins, index, snapshot, lower, kinds)
             kind = kinds[layer.kind]
             made = kind.derive(facts)
             if kind.divisible:
                 made = tuple(one for whole in made for one in divide(whole, loose=kind.loose))
-            below += made
+            lower += made
         if spec.user or spec.group:
             last = Layer(LayerName(_USERS), _USERS, None)
-            facts = Facts(last, spec, platform, mtime, below=below, kinds=kinds)
-            below += kinds[_USERS].derive(facts)
-        columns.append((platform, below))
+            facts = Facts(last, spec, platform, mtime, lower=lower, kinds=kinds)
+            lower += kinds[_USERS].derive(facts)
+        columns.append((platform, lower))
     return Graph(tuple(columns))

@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 
 from immutable.build.instantiate import parts_of
 from immutable.build.loading import load, load_lock, lock_path, reader
-from immutable.build.locked import locked_beneath, platforms_of, requests_of
+from immutable.build.locked import locked_bases, platforms_of, requests_of
 from immutable.builders.base import Foundation, LockScope, Scope
 from immutable.builders.registry import builders
 from immutable.config import Config
@@ -90,7 +90,7 @@ def lock(
     upgraded = _upgraded(spec, upgrade, requests)
     folder, platforms = Path(spec.where).parent, platforms_of(spec, config)
     scope = Scope(folder, platforms, config, store, progress, _no_foundation)
-    beneath = locked_beneath(spec) if requests else ()
+    bases = locked_bases(spec) if requests else ()
     entries: list[LockedLayer] = []
     with Fetcher(config) as fetcher:
         for layer in spec.layer:
@@ -103,7 +103,7 @@ def lock(
                 previous=previous,
                 upgrade=layer.name in upgraded,
                 now=now or datetime.datetime.now(datetime.UTC),
-                below=(*beneath, *entries),
+                lower=(*bases, *entries),
                 fetcher=fetcher,
                 scope=scope,
                 read=reader(folder),
@@ -136,16 +136,16 @@ def _answer(
 ) -> LockedLayer:
     """Return what the old lock has for `layer` if that is still good, else a new answer.
 
-    It is not good where a layer of its kind beneath it got another answer, of which the spec's
-    own are `answered`: what that one holds counted as there. For those of specs beneath the
-    request says so.
+    It is not good where a lower layer of its kind got another answer: what that one holds
+    counted as there. The answers of the spec's own layers are `answered`; those of base specs
+    are in the request.
     """
     previous = given.previous
     if previous is not None and not given.upgrade:
         only = {str(layer.name): requests[layer.name]}
-        beneath = _of_kind(layer.kind, old.layer[: old.layer.index(previous)])
+        ground = _of_kind(layer.kind, old.layer[: old.layer.index(previous)])
         stale = stale_because(Lock(layer=(previous,)), only, given.scope.platforms)
-        if not stale and _of_kind(layer.kind, answered) == beneath:
+        if not stale and _of_kind(layer.kind, answered) == ground:
             return previous
     kind = builders()[layer.kind]
     answer = evolve(kind.lock(layer, given), request=requests[layer.name][1])

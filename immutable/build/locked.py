@@ -17,7 +17,7 @@ from immutable.oci.platforms import Platform
 from immutable.spec.document import Spec
 from immutable.spec.lock import Lock, LockedLayer, stale
 
-_MOST_BENEATH: Final = 32  # specs that build on each other
+_MOST_BASES: Final = 32  # specs that build on each other
 
 
 def platforms_of(spec: Spec, config: Config) -> tuple[Platform, ...]:
@@ -33,13 +33,13 @@ def platforms_of(spec: Spec, config: Config) -> tuple[Platform, ...]:
 def requests_of(spec: Spec) -> dict[str, tuple[str, Mapping[str, Any]]]:
     """Return what `spec` asks of its lock: layer name → (kind, request).
 
-    Layers of a kind that specs beneath have too are resolved upon those: the digest of what
-    these are locked to is then in the request, as ``beneath``. Raises LockMissing when a spec
-    beneath has no lock, and SpecError for specs that build on each other in a circle.
+    A layer whose kind base specs have too is resolved upon theirs: the digest of what those are
+    locked to is then in the request, as ``beneath``. Raises LockMissing when a base spec has no
+    lock, and SpecError for specs that build on each other in a circle.
     """
     asked = requests(spec, builders(), reader(Path(spec.where).parent))
     grounds: dict[str, list[LockedLayer]] = {}
-    for one in locked_beneath(spec) if asked else ():
+    for one in locked_bases(spec) if asked else ():
         grounds.setdefault(one.kind, []).append(one)
     return {
         name: (kind, {**request, "beneath": _digest(grounds[kind])})
@@ -49,17 +49,17 @@ def requests_of(spec: Spec) -> dict[str, tuple[str, Mapping[str, Any]]]:
     }
 
 
-def locked_beneath(spec: Spec, _above: tuple[Path, ...] = ()) -> tuple[LockedLayer, ...]:
+def locked_bases(spec: Spec, _dependents: tuple[Path, ...] = ()) -> tuple[LockedLayer, ...]:
     """Return what the specs that `spec` builds upon are locked to, bottom first."""
     for layer in spec.layer[:1]:
         kind = builders()[layer.kind]
-        place = kind.beneath(layer.options)
+        place = kind.base_spec(layer.options)
         if place is None:
             continue
         path = Path(spec.where).parent / place
-        above = checked_above(spec, path, _above)
+        dependents = checked_dependents(spec, path, _dependents)
         base = load(path)
-        lower = locked_beneath(base, above)
+        lower = locked_bases(base, dependents)
         asked = requests(base, builders(), reader(Path(base.where).parent))
         locked = load_lock(base) or _no_lock(base, asked)
         return (*lower, *(one for one in locked.layer if one.name in asked))
@@ -90,14 +90,14 @@ def _no_lock(spec: Spec, requests: Iterable[str]) -> Lock:
     return Lock()
 
 
-def checked_above(spec: Spec, path: Path, above: tuple[Path, ...]) -> tuple[Path, ...]:
+def checked_dependents(spec: Spec, path: Path, dependents: tuple[Path, ...]) -> tuple[Path, ...]:
     """Return the specs that stand on the one at `path`, topmost first."""
-    chain = (*above, Path(spec.where).resolve())
+    chain = (*dependents, Path(spec.where).resolve())
     names = " → ".join(one.name for one in (*chain, path))
     if path.resolve() in chain:
         raise SpecError(spec.where, [f"specs build on each other in a circle: {names}"])
-    if len(chain) > _MOST_BENEATH:
-        raise SpecError(spec.where, [f"more than {_MOST_BENEATH} specs on each other: {names}"])
+    if len(chain) > _MOST_BASES:
+        raise SpecError(spec.where, [f"more than {_MOST_BASES} specs on each other: {names}"])
     return chain
 
 

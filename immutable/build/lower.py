@@ -1,4 +1,4 @@
-"""The layers beneath: what files they leave, with later layers covering earlier ones."""
+"""The lower layers: what files they leave, with later layers covering earlier ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from attrs import define, evolve, field
 
 from immutable.content import tar
 from immutable.content.archives.decompress import open_stream
-from immutable.content.entries import Entry, EntryKind, Inline, above, overlay_mark, parent, show
+from immutable.content.entries import (
+    Entry,
+    EntryKind,
+    Inline,
+    ancestors,
+    overlay_mark,
+    parent,
+    show,
+)
 from immutable.content.tar import Member
 from immutable.errors import EntryError
 from immutable.spec.derivation import AS_IS, Realisation
@@ -17,11 +25,11 @@ from immutable.store import AbstractStore
 
 _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
-_MAX_FILE = 64 << 20  # what is read from below is account files and package databases
+_MAX_FILE = 64 << 20  # what is read of lower layers is account files and package databases
 _MAX_LAYER = 1 << 40
 
 
-class LayersBelow:
+class LowerLayers:
     """The files that `layers`, bottom first, leave; OCI image-spec layer.md, "Whiteouts"."""
 
     def __init__(self, store: AbstractStore, layers: Sequence[Realisation]) -> None:
@@ -112,8 +120,8 @@ class _Look:
     _folders: set[bytes] = field(init=False)
 
     @_folders.default
-    def _above(self) -> set[bytes]:
-        return above(self.paths)
+    def _dependents(self) -> set[bytes]:
+        return ancestors(self.paths)
 
     @property
     def hidden(self) -> set[bytes]:
@@ -143,9 +151,9 @@ class _Look:
         if entry.path in self.paths:
             self._take(entry, member, number)
         if entry.kind is not EntryKind.DIRECTORY and entry.path in self._folders:
-            # A path that is no directory hides all that lay below it.
-            below = entry.path + b"/"
-            self._covered |= {path for path in self.paths if path.startswith(below)}
+            # A path that is no directory hides all that was in it.
+            inside = entry.path + b"/"
+            self._covered |= {path for path in self.paths if path.startswith(inside)}
 
     def _take(self, entry: Entry, member: Member, number: int) -> None:
         """Let one of the paths be `entry`, in the place of what it was in this layer before."""

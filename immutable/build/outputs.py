@@ -20,8 +20,8 @@ def expect_place(destination: Transport, spec: Spec) -> None:
     """Raise TransportError if `spec`'s image must not go to `destination`.
 
     It must not replace what the image is built from: the spec, its lock, local files, an image
-    that it builds upon, the same of specs beneath; nor become a part of it. Also raises what
-    `DiskTransport.expect_replaceable` does, and SpecError for a spec beneath that cannot be read.
+    that it builds upon, the same of base specs; nor become a part of it. Also raises what
+    `DiskTransport.expect_replaceable` does, and SpecError for a base spec that cannot be read.
     """
     if not isinstance(destination, DiskTransport):
         return
@@ -94,7 +94,7 @@ class _Image:
             expect_apart(output.replaces(), self.place.path, "the image to build upon,")
 
 
-def _inputs(spec: Spec, above: tuple[Path, ...] = ()) -> Iterator[_File | _Source | _Image]:
+def _inputs(spec: Spec, dependents: tuple[Path, ...] = ()) -> Iterator[_File | _Source | _Image]:
     """Yield what an image is built from; specs in a circle, once each."""
     path = Path(spec.where)
     folder = path.parent
@@ -107,7 +107,7 @@ def _inputs(spec: Spec, above: tuple[Path, ...] = ()) -> Iterator[_File | _Sourc
         place = builder.on_disk(layer.options)
         if place is not None:
             yield _Image(evolve(place, path=folder / place.path))  # type: ignore[misc]
-        beneath = builder.beneath(layer.options)
-        chain = (*above, real(path))
-        if beneath is not None and real(folder / beneath) not in chain:
-            yield from _inputs(load(folder / beneath), chain)
+        base = builder.base_spec(layer.options)
+        chain = (*dependents, real(path))
+        if base is not None and real(folder / base) not in chain:
+            yield from _inputs(load(folder / base), chain)

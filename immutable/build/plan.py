@@ -14,7 +14,7 @@ from immutable.build import assemble as image
 from immutable.build.assemble import PlatformImage
 from immutable.build.instantiate import instantiate
 from immutable.build.loading import load, lock_path
-from immutable.build.locked import checked_above, platforms_of, usable_lock
+from immutable.build.locked import checked_dependents, platforms_of, usable_lock
 from immutable.builders.base import BaseImage, Builder, Foundation, Scope
 from immutable.builders.registry import builders
 from immutable.config import Config
@@ -59,7 +59,7 @@ class Plan:
     """A spec with its lock applied, for some platforms.
 
     `spec` has its placeholders filled; `created` is the image's time in RFC 3339; `inputs` are
-    those of the specs beneath too.
+    those of the base specs too.
     """
 
     spec: Spec
@@ -84,7 +84,7 @@ class Plan:
 class Draft:
     """A plan for which local files may have to be read yet.
 
-    The derivations of its graph have stand-in digests where that is so; the settled plan's
+    The derivations of its graph have stand-in digests where that is so; the finished plan's
     graph has the same shape.
     """
 
@@ -96,7 +96,7 @@ class Draft:
     _snapshots: Mapping[str, Snapshot]
 
     @property
-    def settled(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether everything is known."""
         return not any(snapshot.unread for snapshot in self._snapshots.values())
 
@@ -111,13 +111,13 @@ class Draft:
             snapshots=self._snapshots,
         )
 
-    def settle(self, config: Config) -> Plan:
+    def finish(self, config: Config) -> Plan:
         """Read what has to be read yet, and return the plan."""
         known = dict(self._snapshots)
         for layer in self.spec.layer:
             snapshot = known.get(layer.name)
             if snapshot is not None and snapshot.unread:
-                known[layer.name] = builders()[layer.kind].settle(snapshot, config)
+                known[layer.name] = builders()[layer.kind].digest_files(snapshot, config)
         graph = evolve(self, snapshots=known).graph()
         foundations = _foundations(self.spec, builders(), known, self.platforms)
         return Plan(self.spec, self.platforms, self.created, graph, foundations, self.inputs)
@@ -138,7 +138,7 @@ def plan(
     run; SpecError for specs that build on each other in a circle; and what builders raise for
     local files.
     """
-    return draft(spec, store, config, progress, platforms=platforms, tags=tags).settle(config)
+    return draft(spec, store, config, progress, platforms=platforms, tags=tags).finish(config)
 
 
 def draft(
@@ -151,7 +151,7 @@ def draft(
     tags: Sequence[str] = (),
     sources: AbstractStore | None = None,
     offline: bool = False,
-    _above: tuple[Path, ...] = (),
+    _dependents: tuple[Path, ...] = (),
 ) -> Draft:
     """Return what `plan` does, as far as it is known before many local files are read.
 
@@ -162,8 +162,8 @@ def draft(
     inputs: list[Input] = []
 
     def foundation(path: Path) -> Mapping[Platform, Foundation]:
-        above = checked_above(spec, path, _above)
-        below = draft(
+        dependents = checked_dependents(spec, path, _dependents)
+        base = draft(
             load(path),
             store,
             config,
@@ -171,10 +171,10 @@ def draft(
             platforms=chosen,
             sources=sources,
             offline=offline,
-            _above=above,
+            _dependents=dependents,
         )
-        inputs.extend(below.inputs)
-        return below_foundations(below.settle(config))
+        inputs.extend(base.inputs)
+        return foundations_of(base.finish(config))
 
     folder = Path(spec.where).parent
     own = (Path(spec.where), lock_path(spec))
@@ -197,22 +197,22 @@ def evolve_tags(spec: Spec, tags: Sequence[str]) -> Spec:
     return specs.replaced(spec, image=evolve(spec.image, tags=tuple(map(Tag, merged))))
 
 
-def below_foundations(below: Plan) -> Mapping[Platform, Foundation]:
-    """Return `below` as something to build upon: its layers keep their own compression."""
+def foundations_of(base: Plan) -> Mapping[Platform, Foundation]:
+    """Return `base` as something to build upon: its layers keep their own compression."""
 
     def finish(platform: Platform, realisations: Sequence[Realisation]) -> BaseImage:
-        made = below.assemble(platform, realisations)
-        return BaseImage(below.spec.image.name, made.descriptor.digest, made.config)
+        made = base.assemble(platform, realisations)
+        return BaseImage(base.spec.image.name, made.descriptor.digest, made.config)
 
     return {
         platform: Foundation(
             tuple(
-                evolve(layer, compression=layer.compression or below.spec.image.compression)
+                evolve(layer, compression=layer.compression or base.spec.image.compression)
                 for layer in layers
             ),
             functools.partial(finish, platform),
         )
-        for platform, layers in below.graph.platforms
+        for platform, layers in base.graph.platforms
     }
 
 

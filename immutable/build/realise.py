@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 
 from attrs import frozen
 
-from immutable.build.lower import LayersBelow
+from immutable.build.lower import LowerLayers
 from immutable.builders.base import Builder, Inputs, Scope
 from immutable.content import tar
 from immutable.content.compression import CHUNK, Encoder, cut
@@ -44,16 +44,16 @@ def realise(
     parts: Sequence[Job],
     builder: Builder,
     encoder: Encoder | None,
-    below: tuple[Realisation, ...],
+    lower: tuple[Realisation, ...],
     scope: Scope,
     pool: Executor,
 ) -> tuple[Realisation, ...]:
     """Build `parts`, which are one derivation or parts of one layer; store and record them.
 
-    Their sources have to be in the store. `below` are the layers that they name as inputs,
+    Their sources have to be in the store. `lower` are the layers that they name as inputs,
     bottom first. `pool` frames chunks.
     """
-    realisations = make(parts, builder, encoder, below, scope, pool)
+    realisations = make(parts, builder, encoder, lower, scope, pool)
     for realisation in realisations:
         scope.store.record_realisation(realisation)
     return realisations
@@ -63,7 +63,7 @@ def make(
     parts: Sequence[Job],
     builder: Builder,
     encoder: Encoder | None,
-    below: tuple[Realisation, ...],
+    lower: tuple[Realisation, ...],
     scope: Scope,
     pool: Executor,
 ) -> tuple[Realisation, ...]:
@@ -75,7 +75,7 @@ def make(
         def scratch() -> BinaryIO:
             return stack.enter_context(scope.store.scratch())
 
-        layers = LayersBelow(scope.store, below)
+        layers = LowerLayers(scope.store, lower)
         inputs = Inputs(scope.store, scratch, layers, scope.progress, scope.config)
         if builder.as_is:
             return tuple(builder.adopt(one, inputs) for one in parts)

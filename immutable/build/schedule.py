@@ -104,10 +104,10 @@ def _in_parallel(
         while waiting or running:
             for parts in [one for one in waiting if _is_ready(one, records)]:
                 waiting.remove(parts)
-                below = tuple(records[digest].realisation for digest in parts[0].derivation.inputs)
+                lower = tuple(records[digest].realisation for digest in parts[0].derivation.inputs)
                 chosen = encoders[parts[0].digest]
                 work = layers.submit(
-                    realise, parts, builder_of(parts[0]), chosen, below, scope, frames
+                    realise, parts, builder_of(parts[0]), chosen, lower, scope, frames
                 )
                 running[work] = parts
             assert running, "derivations that wait for each other"  # noqa: S101

@@ -74,7 +74,7 @@ def differences(one: Image, other: Image) -> tuple[Difference, ...]:
 def _places(one: BuiltPlatform, other: BuiltPlatform) -> list[tuple[str, str, str]]:
     where = str(one.platform)
     rows = [(f"{where}: number of layers", str(len(one.layers)), str(len(other.layers)))]
-    # A spec beneath can have been edited between the two builds.
+    # A base spec can have been edited between the two builds.
     for a, b in zip(one.layers, other.layers, strict=False):
         layer = f'{where}: layer "{a.name}"'
         rows += [

@@ -1,4 +1,4 @@
-"""The last layer: the spec's users and groups, added to what the layers below left."""
+"""The last layer: the spec's users and groups, added to what the lower layers left."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing_extensions import override
 from immutable.builders import parents
 from immutable.builders.base import Attributes, Builder, Facts, Inputs
 from immutable.builders.parents import HOME_MODE, NO_HOME, home_path
-from immutable.content.entries import Entry, EntryKind, above, directory, file, show
+from immutable.content.entries import Entry, EntryKind, ancestors, directory, file, show
 from immutable.errors import EntryError
 from immutable.spec.derivation import Derivation, Job
 from immutable.spec.document import accounts
@@ -31,7 +31,7 @@ class AccountsBuilder(Builder):
 
     @override
     def derive(self, facts: Facts) -> tuple[Job, ...]:
-        """Return the one derivation, which reads all layers below."""
+        """Return the one derivation, which reads all lower layers."""
         users, groups = accounts(facts.spec)
         return (
             Job(
@@ -54,7 +54,7 @@ class AccountsBuilder(Builder):
                         ],
                         "groups": [{"name": group.name, "gid": group.gid} for group in groups],
                     },
-                    inputs=tuple(dict.fromkeys(one.digest for one in facts.below)),
+                    inputs=tuple(dict.fromkeys(one.digest for one in facts.lower)),
                 ),
                 name=facts.layer.name,
             ),
@@ -76,23 +76,23 @@ class AccountsBuilder(Builder):
         homes = [home_path(user["name"], user["home"]) for user in users]
         # All in one look: each is a pass over the layers.
         files = (_PASSWD, _GROUP, _SHADOW, _GSHADOW)
-        below = inputs.below.find(*files, *homes, *above([*files, *homes]))
-        passwd, changed = _tables(users, groups, below)
+        lower = inputs.lower.find(*files, *homes, *ancestors([*files, *homes]))
+        passwd, changed = _tables(users, groups, lower)
         yield changed
-        made = [*_homes(users, passwd, below)]
+        made = [*_homes(users, passwd, lower)]
         yield made
-        yield _above([_PASSWD, *(entry.path for entry in made)], below)
+        yield _parents([_PASSWD, *(entry.path for entry in made)], lower)
 
 
 def _tables(
     users: Sequence[Mapping[str, Any]],
     groups: Sequence[Mapping[str, Any]],
-    below: Mapping[bytes, Entry],
+    lower: Mapping[bytes, Entry],
 ) -> tuple[_Table, list[Entry]]:
     """Return the table of users, and all account files with the additions."""
-    passwd = _Table(_PASSWD, below, _ROOT_USER)
-    group = _Table(_GROUP, below, _ROOT_GROUP)
-    shadow, gshadow = _Table(_SHADOW, below), _Table(_GSHADOW, below)
+    passwd = _Table(_PASSWD, lower, _ROOT_USER)
+    group = _Table(_GROUP, lower, _ROOT_GROUP)
+    shadow, gshadow = _Table(_SHADOW, lower), _Table(_GSHADOW, lower)
     for one in groups:
         group.add(one["name"], "x", str(one["gid"]), "")
         gshadow.add(one["name"], "!", "", "")
@@ -109,27 +109,27 @@ def _tables(
         shadow.add(user["name"], "!", "", "0", "99999", "7", "", "", "")
         for name in user["groups"]:
             group.add_member(name, user["name"])
-            if _GSHADOW in below:
+            if _GSHADOW in lower:
                 gshadow.add_member(name, user["name"])
-    optional = [table for table in (shadow, gshadow) if table.path in below]
+    optional = [table for table in (shadow, gshadow) if table.path in lower]
     return passwd, [table.entry() for table in (passwd, group, *optional)]
 
 
 def _homes(
-    users: Sequence[Mapping[str, Any]], passwd: _Table, below: Mapping[bytes, Entry]
+    users: Sequence[Mapping[str, Any]], passwd: _Table, lower: Mapping[bytes, Entry]
 ) -> Iterator[Entry]:
-    """Yield the homes that are not there; users below keep theirs, wherever that is."""
+    """Yield the homes that are not there; users of lower layers keep theirs, wherever that is."""
     for user in users:
         path = home_path(user["name"], user["home"])
         ours = user["home"] is not None or user["name"] in passwd.added
-        if ours and path not in below and path not in NO_HOME:
+        if ours and path not in lower and path not in NO_HOME:
             yield directory(path, HOME_MODE, user["uid"], user["gid"])
 
 
-def _above(paths: Iterable[bytes], below: Mapping[bytes, Entry]) -> Iterator[Entry]:
-    """Yield the directories above `paths` as the layers below have them."""
-    for path in sorted(above(paths)):
-        present = below.get(path)
+def _parents(paths: Iterable[bytes], lower: Mapping[bytes, Entry]) -> Iterator[Entry]:
+    """Yield the parent directories of `paths` as the lower layers have them."""
+    for path in sorted(ancestors(paths)):
+        present = lower.get(path)
         if present is not None and present.kind is not EntryKind.DIRECTORY:
             raise EntryError(
                 f"{show(path)}: expected a directory to put homes and accounts into, a layer "
@@ -140,7 +140,7 @@ def _above(paths: Iterable[bytes], below: Mapping[bytes, Entry]) -> Iterator[Ent
 
 
 class _Usual(str):
-    """A field that the spec leaves to custom: any other value below is as good."""
+    """A field that the spec leaves to custom: any other value in lower layers is as good."""
 
     __slots__ = ()
 
@@ -152,16 +152,16 @@ class _Usual(str):
 class _Table:
     """One of the account files: lines of fields, the name first."""
 
-    def __init__(self, path: bytes, below: Mapping[bytes, Entry], first: str = "") -> None:
+    def __init__(self, path: bytes, lower: Mapping[bytes, Entry], first: str = "") -> None:
         self.path = path
         self.added: set[str] = set()
-        self._below = below.get(path)
+        self._lower = lower.get(path)
         self._lines = [first] if first else []
-        if self._below is not None:
-            if self._below.kind is not EntryKind.FILE or self._below.content is None:
-                kind = self._below.kind.name.lower()
+        if self._lower is not None:
+            if self._lower.kind is not EntryKind.FILE or self._lower.content is None:
+                kind = self._lower.kind.name.lower()
                 raise EntryError(f"/{show(path)}: expected a file, a layer below has a {kind}")
-            data = b"".join(self._below.content.read())
+            data = b"".join(self._lower.content.read())
             # Whatever bytes there are come out again.
             text = data.decode("utf-8", "surrogateescape").removesuffix("\n")
             self._lines = text.split("\n") if text else []
@@ -169,7 +169,7 @@ class _Table:
     def add(self, *fields: str) -> None:
         """Add a line unless it is there; refuse another one of that name or id.
 
-        Passwords and members below are never looked at.
+        Passwords and members in lower layers are never looked at.
         """
         name, number = fields[0], fields[2]
         has_ids = self.path in (_PASSWD, _GROUP)
@@ -201,17 +201,20 @@ class _Table:
             )
 
     def entry(self) -> Entry:
-        """Return the file, with the attributes it had below."""
+        """Return the file, with the attributes it had in the lower layers."""
         data = "".join(line + "\n" for line in self._lines).encode("utf-8", "surrogateescape")
-        if self._below is None:
+        if self._lower is None:
             return file(self.path, data)
-        return file(self.path, data, self._below.mode, self._below.uid, self._below.gid)
+        return file(self.path, data, self._lower.mode, self._lower.uid, self._lower.gid)
 
 
-def _agrees(below: Sequence[str], wanted: Sequence[str], fields: int) -> bool:
-    """Tell whether the line below says what is wanted in its first `fields` but the password."""
+def _agrees(lower: Sequence[str], wanted: Sequence[str], fields: int) -> bool:
+    """Tell whether a line of lower layers says in its first `fields` what is wanted.
+
+    The password does not count.
+    """
     return all(
-        isinstance(want, _Usual) or below[number : number + 1] == [want]
+        isinstance(want, _Usual) or lower[number : number + 1] == [want]
         for number, want in enumerate(wanted[:fields])
         if number != 1
     )

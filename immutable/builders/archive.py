@@ -30,7 +30,7 @@ from immutable.content.archives import refuse_special
 from immutable.content.archives.decompress import open_stream
 from immutable.content.archives.spool import unpack
 from immutable.content.archives.zip import read_zip
-from immutable.content.entries import Entry, EntryKind, above, directory, safe_path, show
+from immutable.content.entries import Entry, EntryKind, ancestors, directory, safe_path, show
 from immutable.content.globs import compile_globs
 from immutable.errors import ArchiveError, DigestMismatch, ImmutableError, SourceError
 from immutable.net.fetch import Wanted
@@ -73,7 +73,7 @@ class ArchiveOptions:
     Either `path`, relative to the spec's folder, with its `sha256`, or `url`, whose sha256 the
     lock holds. `strip` leading names are taken off each path, entries with fewer are left out;
     then `include` and `exclude` choose. Owners are root, or `owner`, never the archive's; without
-    it, the target itself stays as the layers beneath describe it. `setuid` allows setuid and
+    it, the target itself stays as the lower layers describe it. `setuid` allows setuid and
     setgid bits and file capabilities, `special` devices and FIFOs.
     """
 
@@ -198,7 +198,7 @@ class ArchiveBuilder(Builder):
 
     @override
     def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
-        """Return what the archive holds and the globs choose, below the target."""
+        """Return what the archive holds and the globs choose, within the target."""
         assert job.snapshot is not None  # noqa: S101 - derive sets it
         archive: _Archive = job.snapshot.data
         name = archive.wanted.name
@@ -225,16 +225,16 @@ def _urls(options: ArchiveOptions) -> tuple[str, ...]:
 
 
 def _parents(options: ArchiveOptions, facts: Facts) -> dict[bytes, Attributes]:
-    """Return what the layers beneath say of directories that this one may pass through."""
+    """Return what the lower layers say of directories that this one may pass through."""
     top = _top(options.target)
-    passed = above([top])
+    passed = ancestors([top])
     if options.owner is None:
         passed.add(top)
-    below = top + b"/" if top else b""
+    inside = top + b"/" if top else b""
     return {
         path: attributes
         for path, attributes in parents.known(facts).items()
-        if path in passed or path.startswith(below)
+        if path in passed or path.startswith(inside)
     }
 
 
@@ -341,7 +341,7 @@ def _chosen(entries: Sequence[Entry], name: str, options: Mapping[str, Any]) -> 
         raise ArchiveError(f"{name}: {_nothing(options)} of its {len(entries)} entries")
     if options["include"]:
         # Folders come along with what is in them, and only then.
-        needed = above(e.path for e in chosen.values() if e.kind is not EntryKind.DIRECTORY)
+        needed = ancestors(e.path for e in chosen.values() if e.kind is not EntryKind.DIRECTORY)
         for path, entry in folders.items():
             if path in needed:
                 chosen[entry.path] = evolve(entry, path=path)
@@ -368,19 +368,19 @@ def _check(entries: Iterable[Entry], name: str, options: Mapping[str, Any]) -> N
 
 
 def _placed(chosen: Mapping[bytes, Entry], options: Mapping[str, Any]) -> Iterator[Entry]:
-    """Yield the layer's entries: those chosen, below the target, and the folders above them."""
+    """Yield the layer's entries: those chosen, within the target, and their parent folders."""
     top = _top(options["target"])
     uid, gid = options["owner"]
     paths = set()
     for entry in _relinked(chosen):
-        path = _below(top, entry.path)
-        target = _below(top, entry.target) if entry.kind is EntryKind.HARDLINK else entry.target
+        path = _joined(top, entry.path)
+        target = _joined(top, entry.target) if entry.kind is EntryKind.HARDLINK else entry.target
         paths.add(path)
         # A link's own mode is 0777 on Linux, whatever the archive was made on.
         mode = 0o777 if entry.kind is EntryKind.SYMLINK else entry.mode
         yield evolve(entry, path=path, target=target, mode=mode, uid=uid, gid=gid)
     known = parents.entries(options)
-    for path in sorted((above([*paths, top]) | {top}) - paths - {b""}):
+    for path in sorted((ancestors([*paths, top]) | {top}) - paths - {b""}):
         if path in known:
             yield known[path]
         elif path == top or path.startswith(top + b"/"):
@@ -410,5 +410,5 @@ def _top(target: str) -> bytes:
     return safe_path(target.encode(), reroot=True)
 
 
-def _below(top: bytes, path: bytes) -> bytes:
+def _joined(top: bytes, path: bytes) -> bytes:
     return b"/".join(filter(None, (top, path)))

@@ -33,7 +33,7 @@ from immutable.transports.outputs import DiskTransport
 class Facts:
     """All that is known of a layer before anything is built, for one platform.
 
-    `below` are the layers beneath, bottom first, and `kinds` what there is to ask about them.
+    `lower` are the lower layers, bottom first, and `kinds` what there is to ask about them.
     """
 
     layer: Layer
@@ -43,7 +43,7 @@ class Facts:
     pins: tuple[Pin, ...] = ()
     index: tuple[IndexPin, ...] = ()
     snapshot: Snapshot | None = None
-    below: tuple[Job, ...] = ()
+    lower: tuple[Job, ...] = ()
     kinds: Mapping[str, Builder] = field(factory=dict, repr=False)
 
 
@@ -98,7 +98,7 @@ class LockScope:
     """What `lock` gives a builder to resolve one layer with.
 
     `previous` is what the lock held for the layer; `upgrade` says to prefer newer versions to
-    it. `below` are the answers of the layers beneath, bottom first, those of the specs beneath
+    it. `lower` are the answers of the lower layers, bottom first, those of the base specs
     included.
     """
 
@@ -107,14 +107,14 @@ class LockScope:
     previous: LockedLayer | None
     upgrade: bool
     now: datetime.datetime
-    below: tuple[LockedLayer, ...]
+    lower: tuple[LockedLayer, ...]
     fetcher: Fetcher
     scope: Scope
     read: Read
 
 
-class Below(Protocol):
-    """What the layers below leave."""
+class LowerFiles(Protocol):
+    """What the lower layers leave."""
 
     def find(self, *paths: bytes) -> Mapping[bytes, Entry]:
         """Return the entries at those of `paths` that are there; files with their content."""
@@ -136,13 +136,13 @@ class Attributes:
 class Inputs:
     """What a builder does a job with.
 
-    `scratch` gives a temporary binary file that lives until the layer is done; `below` reads
+    `scratch` gives a temporary binary file that lives until the layer is done; `lower` reads
     the layers that the derivation names as its inputs.
     """
 
     store: AbstractStore
     scratch: Callable[[], BinaryIO]
-    below: Below
+    lower: LowerFiles
     progress: Progress
     config: Config
 
@@ -204,7 +204,7 @@ class Builder(ABC):
         """Look at what `layer` takes from this machine's disk; None if it takes nothing."""
         return None
 
-    def settle(self, snapshot: Snapshot, config: Config) -> Snapshot:  # noqa: ARG002
+    def digest_files(self, snapshot: Snapshot, config: Config) -> Snapshot:  # noqa: ARG002
         """Return an unread snapshot once its files are read, for kinds whose `scan` gives such."""
         return snapshot
 
@@ -228,7 +228,7 @@ class Builder(ABC):
 
     # Another image's layers, for kinds that are `as_is`
 
-    def beneath(self, options: Any) -> str | None:  # noqa: ARG002
+    def base_spec(self, options: Any) -> str | None:  # noqa: ARG002
         """Return the path of the spec whose layers are taken; None if they are no spec's."""
         return None
 

@@ -19,7 +19,7 @@ from immutable.content.entries import (
     MAX_PATH,
     Entry,
     EntryKind,
-    above,
+    ancestors,
     directory,
     file,
     safe_path,
@@ -94,10 +94,10 @@ _AHEAD: Final = 8 << 20
 class FilesOptions:
     """A ``files`` layer: `source` is a file or folder, relative to the spec's own folder.
 
-    A folder's content goes below `target`; a file becomes `target`. `ignore_file`, relative to the
+    A folder's content goes into `target`; a file becomes `target`. `ignore_file`, relative to the
     spec's folder too, says in Docker's way what of a folder to leave out. Without `mode`, files are
     0755 where their owner may execute them and 0644 elsewhere. Without `owner` and
-    `directory_mode`, the target itself stays as the layers beneath describe it.
+    `directory_mode`, the target itself stays as the lower layers describe it.
     """
 
     source: str = ""
@@ -165,10 +165,10 @@ class FilesBuilder(Builder):
             )
 
         snapshot = Snapshot(Digest.of(b"unread " + layer.name.encode()), tree, unread=True)
-        return self.settle(snapshot, scope.config) if tree.unseen < _AHEAD else snapshot
+        return self.digest_files(snapshot, scope.config) if tree.unseen < _AHEAD else snapshot
 
     @override
-    def settle(self, snapshot: Snapshot, config: Config) -> Snapshot:
+    def digest_files(self, snapshot: Snapshot, config: Config) -> Snapshot:
         tree: Tree = snapshot.data
         return Snapshot(tree.read(config.jobs), tree)
 
@@ -216,10 +216,10 @@ class FilesBuilder(Builder):
     def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return the tree's entries, then those of the spec."""
         options = job.options
-        above = parents.entries(options)
-        yield above.values()
+        known = parents.entries(options)
+        yield known.values()
         if job.snapshot is not None:
-            yield _placed(job.snapshot.data, options, above)
+            yield _placed(job.snapshot.data, options, known)
         yield [_entry(plain) for plain in options["entries"]]
 
 
@@ -243,22 +243,22 @@ def _folders(tree: Tree, options: Mapping[str, Any]) -> Iterator[tuple[bytes, At
         yield top, Attributes(_or(given, parents.usual_mode(top)), *options["owner"])
     for path, kind, mode, _, _ in tree.items():
         if kind is EntryKind.DIRECTORY:
-            yield _below(top, path), Attributes(_or(given, mode), *options["owner"])
+            yield _joined(top, path), Attributes(_or(given, mode), *options["owner"])
 
 
 def _parents(options: FilesOptions, facts: Facts) -> dict[bytes, Attributes]:
-    """Return what the layers beneath say of the directories that this one passes through."""
+    """Return what the lower layers say of the directories that this one passes through."""
     own = {_path(entry.path): entry.directory for entry in options.entries}
-    passed = above(own)
+    passed = ancestors(own)
     top = _path(options.target)
     silent = options.owner is None and options.directory_mode is None
     if facts.snapshot is not None:
         tree: Tree = facts.snapshot.data
         folders = {
-            _below(top, path) for path, kind, *_ in tree.items() if kind is EntryKind.DIRECTORY
+            _joined(top, path) for path, kind, *_ in tree.items() if kind is EntryKind.DIRECTORY
         }
         passed -= folders
-        passed |= above([top])
+        passed |= ancestors([top])
         if tree.is_folder:
             passed = passed | {top} if silent else passed - {top}
     known = parents.known(facts)
@@ -266,16 +266,16 @@ def _parents(options: FilesOptions, facts: Facts) -> dict[bytes, Attributes]:
 
 
 def _placed(
-    tree: Tree, options: Mapping[str, Any], above: Mapping[bytes, Entry]
+    tree: Tree, options: Mapping[str, Any], known: Mapping[bytes, Entry]
 ) -> Iterable[Entry]:
     uid, gid = options["owner"]
     mode, directory_mode = options["mode"], options["directory-mode"]
     top = _path(options["target"])
-    if tree.is_folder and top and top not in above:
+    if tree.is_folder and top and top not in known:
         yield directory(top, _or(directory_mode, parents.usual_mode(top)), uid, gid)
-    below = top + b"/" if top else b""
+    inside = top + b"/" if top else b""
     for path, kind, given_mode, content, target in tree.items():
-        place = below + path if path else top
+        place = inside + path if path else top
         if kind is EntryKind.DIRECTORY:
             yield directory(place, _or(directory_mode, given_mode), uid, gid)
         elif kind is EntryKind.SYMLINK:
@@ -314,7 +314,7 @@ def _path(text: str) -> bytes:
     return safe_path(text.encode(), reroot=True)
 
 
-def _below(top: bytes, path: bytes) -> bytes:
+def _joined(top: bytes, path: bytes) -> bytes:
     return b"/".join(filter(None, (top, path)))
 
 

@@ -1,9 +1,9 @@
 """Directories that a layer only passes through, with what is said of them elsewhere.
 
 A layer's tar holds the parents of everything in it, and unpacking it sets their mode and owner,
-also where a layer beneath said otherwise. So a layer repeats what is known, before anything is
-built, of the directories that it does not describe itself: what ``files`` and ``archive`` layers
-beneath it say, and whose home they are. What packages hold is not known so early; their
+also where a lower layer said otherwise. So a layer repeats what is known, before anything is
+built, of the directories that it does not describe itself: what lower layers of kinds that tell
+say, and whose home they are. What packages hold is not known so early; their
 directories are root's, 0755, as a rule.
 """
 
@@ -27,7 +27,7 @@ _SYSTEM: Final = frozenset(b"bin boot dev etc lib lib64 proc run sbin sys usr".s
 def known(facts: Facts) -> dict[bytes, Attributes]:
     """Return what is said of directories before the layer of `facts` comes: path → attributes."""
     found = dict(_homes(facts.spec))
-    for job in facts.below:
+    for job in facts.lower:
         found.update(facts.kinds[job.kind].directories(job))
     return found
 

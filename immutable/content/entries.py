@@ -130,11 +130,11 @@ class Arrangement:
         anything in are there too.
         """
         sources = tuple(self.sources[number] for number in chosen)
-        needed = above(entry.path for source in sources for entry in source)
+        needed = ancestors(entry.path for source in sources for entry in source)
         if rest:
-            held = above(entry.path for source in self.sources for entry in source)
+            held = ancestors(entry.path for source in self.sources for entry in source)
             empty = {entry.path for entry in self.directories} - held
-            needed |= empty | above(empty)
+            needed |= empty | ancestors(empty)
         directories = (entry for entry in self.directories if entry.path in needed)
         return Arrangement(tuple(directories), sources)
 
@@ -208,7 +208,7 @@ def parent(path: bytes) -> bytes:
     return path.rpartition(b"/")[0]
 
 
-def above(paths: Iterable[bytes]) -> set[bytes]:
+def ancestors(paths: Iterable[bytes]) -> set[bytes]:
     """Return every directory, short of the root, that `paths` lie in."""
     found: set[bytes] = set()
     for path in paths:
@@ -434,17 +434,17 @@ def _imply_parents(taken: dict[bytes, Entry], mtime: int) -> None:
     """Add the directories that entries stand in but nobody listed; refuse other parents."""
     checked: set[bytes] = {b""}
     for path in list(taken):
-        above = parent(path)
-        while above not in checked:
-            present = taken.get(above)
+        folder = parent(path)
+        while folder not in checked:
+            present = taken.get(folder)
             if present is None:
-                mode = CUSTOMARY_MODES.get(above, 0o755)
-                made = Entry(above, EntryKind.DIRECTORY, mode, mtime=mtime)
-                _check(above, made)
-                taken[above] = made
+                mode = CUSTOMARY_MODES.get(folder, 0o755)
+                made = Entry(folder, EntryKind.DIRECTORY, mode, mtime=mtime)
+                _check(folder, made)
+                taken[folder] = made
             elif present.kind is not EntryKind.DIRECTORY:
                 raise EntryError(
-                    f"{show(path)}: goes through {show(above)}, which is a {_NAMES[present.kind]}"
+                    f"{show(path)}: goes through {show(folder)}, which is a {_NAMES[present.kind]}"
                 )
-            checked.add(above)
-            above = parent(above)
+            checked.add(folder)
+            folder = parent(folder)

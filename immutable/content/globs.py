@@ -5,7 +5,7 @@ characters within one name, ``?`` for one, ``[a-z]`` and ``[!a-z]`` for one ASCI
 outside a set, ``**`` as a whole name for any number of directories, none included, and ``\``
 takes the next character as it is. Names that start with a dot are no exception.
 
-Whatever lies below a matching path matches too, so ``public`` and ``public/`` cover a directory
+Whatever lies within a matching path matches too, so ``public`` and ``public/`` cover a directory
 with all it holds, and ``public/**`` covers only what it holds. Where names are no tree, such as
 those of images, a pattern may be asked to match the `whole` of them.
 """
@@ -28,7 +28,7 @@ def compile_globs(patterns: Iterable[str], *, whole: bool = False) -> Callable[[
     """Return whether any of `patterns` matches a path, as a function of the path.
 
     Paths are raw bytes relative to the tree's root, without a leading or trailing ``/``. With
-    `whole` a pattern does not cover what lies below a path that it matches. The time for one is
+    `whole` a pattern does not cover what lies within a path that it matches. The time for one is
     in proportion to its length and that of the patterns. Raises ValueError, naming the pattern,
     for one that cannot be understood.
     """

@@ -24,7 +24,7 @@ _WILD: Final = frozenset("*?[\\")
 
 
 def find_deployed(patterns: Iterable[str], folder: Path, where: str = "policy") -> Deployed:
-    """Return what the files mention that match `patterns`, globs of paths below `folder`.
+    """Return what the files mention that match `patterns`, globs of paths within `folder`.
 
     Links are followed. Raises SpecError, naming `where` and every fault at once: a pattern that
     matches no file, as a misspelt one would let everything go, and a file that cannot be read,
@@ -50,7 +50,7 @@ def find_deployed(patterns: Iterable[str], folder: Path, where: str = "policy") 
 
 
 def _matching(pattern: str, folder: Path, faults: list[str]) -> Iterator[tuple[str, Path]]:
-    """Yield (path below `folder`, file) for all that match; note what cannot be listed."""
+    """Yield (path within `folder`, file) for all that match; note what cannot be listed."""
     match = compile_globs([pattern])
     start = _literal(pattern)
     for name, path in _files(folder / start, start, faults):

@@ -62,7 +62,7 @@ class _Run:
         )
 
     def reaches(self, folder: bytes) -> bool:
-        """Tell whether something below `folder` may match."""
+        """Tell whether something within `folder` may match."""
         inside = folder + b"/"
         return any(one.startswith(inside) for one in (*self.plain, *self.starts)) or any(
             map(inside.startswith, self.starts)
@@ -111,7 +111,7 @@ class IgnoreFile:
         return self._decided(self._matched(path)) is not None
 
     def ignores_all(self, path: bytes) -> bool:
-        """Tell whether what is at `path` is left out with all that there may be below it."""
+        """Tell whether what is at `path` is left out with all that there may be within it."""
         decided = self._decided(self._matched(path))
         return decided is not None and not any(
             run.keeps and run.reaches(path) for run in self._runs[decided:]

@@ -38,10 +38,10 @@ class StatCache(Protocol):
     """What remembers, for a root, path → (signature, digest)."""
 
     def load_stats(self, root: bytes) -> Stats:
-        """Return what is known below `root`."""
+        """Return what is known within `root`."""
 
     def save_stats(self, root: bytes, rows: Stats) -> None:
-        """Replace what is known below `root`."""
+        """Replace what is known within `root`."""
 
 
 @define(eq=False)

@@ -64,7 +64,7 @@ class Derivation:
 
     `kind` and `version` say which builder, `options` what it was told (plain JSON values),
     `sources` the fixed-output inputs in the order in which it takes them, `inputs` the
-    derivations of layers below that it reads. `platform` is set only where the output depends
+    derivations of lower layers that it reads. `platform` is set only where the output depends
     on it; `mtime` is every entry's time. `part` is set where the layer is one of several that
     are made together.
     """

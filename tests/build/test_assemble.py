@@ -60,8 +60,8 @@ def base(*history: History, count: int = 2, execution: Execution = BELOW) -> Bas
     return BaseImage("base", Digest.of(b"base"), config)
 
 
-def execution(text: str, below: BaseImage | None = None) -> Execution:
-    return assemble(spec(text), AMD64, EPOCH, layers(2), below).config.execution
+def execution(text: str, lower: BaseImage | None = None) -> Execution:
+    return assemble(spec(text), AMD64, EPOCH, layers(2), lower).config.execution
 
 
 def test_the_exact_digests() -> None:

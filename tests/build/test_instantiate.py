@@ -49,7 +49,7 @@ class Packages(Builder):
                     facts.mtime,
                     {},
                     tuple(pin.sha256 for pin in facts.pins),
-                    tuple(below.digest for below in facts.below),
+                    tuple(lower.digest for lower in facts.lower),
                     facts.platform,
                 ),
                 facts.layer.name,
@@ -68,8 +68,8 @@ class Several(Builder):
 
 class Accounts(Builder):
     def derive(self, facts: Facts) -> tuple[Job, ...]:
-        below = tuple(layer.digest for layer in facts.below)
-        return (Job(Derivation("users", 1, facts.mtime, {}, (), below), facts.layer.name),)
+        lower = tuple(layer.digest for layer in facts.lower)
+        return (Job(Derivation("users", 1, facts.mtime, {}, (), lower), facts.layer.name),)
 
 
 KINDS: dict[str, Builder] = {

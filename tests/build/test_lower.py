@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from immutable.build import lower
-from immutable.build.lower import LayersBelow
+from immutable.build.lower import LowerLayers
 from immutable.content.entries import Entry, EntryKind
 from immutable.errors import ArchiveError, DigestMismatch, EntryError
 from immutable.oci import documents as oci
@@ -48,8 +48,8 @@ class Layers:
         return self
 
     @property
-    def below(self) -> LayersBelow:
-        return LayersBelow(self.store, self.layers)
+    def lower(self) -> LowerLayers:
+        return LowerLayers(self.store, self.layers)
 
 
 def content(entry: Entry) -> bytes:
@@ -58,24 +58,24 @@ def content(entry: Entry) -> bytes:
 
 
 def test_the_topmost_entry_counts() -> None:
-    below = Layers().add(member(ETC, b"1")).add(member(ETC, b"2", mode=0o600)).below
+    lower = Layers().add(member(ETC, b"1")).add(member(ETC, b"2", mode=0o600)).lower
 
-    assert b"2" == below.read(ETC)
-    assert 0o600 == below.find(ETC)[ETC].mode
+    assert b"2" == lower.read(ETC)
+    assert 0o600 == lower.find(ETC)[ETC].mode
 
 
 def test_what_is_nowhere_is_not_found() -> None:
-    below = Layers().add(member(b"a", b"1")).below
+    lower = Layers().add(member(b"a", b"1")).lower
 
-    assert {} == below.find(ETC, b"b")
-    assert below.read(ETC) is None
-    assert {} == LayersBelow(MemoryStore(), []).find(ETC)
+    assert {} == lower.find(ETC, b"b")
+    assert lower.read(ETC) is None
+    assert {} == LowerLayers(MemoryStore(), []).find(ETC)
 
 
 def test_everything_is_found_in_one_look() -> None:
     layers = Layers().add(member(b"a", b"1"), directory(b"d")).add(symlink(b"l", b"a"))
 
-    found = layers.below.find(b"a", b"d", b"l", b"none")
+    found = layers.lower.find(b"a", b"d", b"l", b"none")
 
     assert {b"a": EntryKind.FILE, b"d": EntryKind.DIRECTORY, b"l": EntryKind.SYMLINK} == {
         path: entry.kind for path, entry in found.items()
@@ -95,9 +95,9 @@ def test_everything_is_found_in_one_look() -> None:
     ids=["whiteout", "whiteout above", "opaque", "opaque root", "file", "link"],
 )
 def test_what_is_hidden_is_not_there(hiding: bytes) -> None:
-    below = Layers().add(member(ETC, b"1")).add(hiding).below
+    lower = Layers().add(member(ETC, b"1")).add(hiding).lower
 
-    assert below.read(ETC) is None
+    assert lower.read(ETC) is None
 
 
 @pytest.mark.parametrize("hiding", [b"etc/.wh.passwd", b"etc/.wh..wh..opq"])
@@ -106,31 +106,31 @@ def test_whiteouts_say_nothing_of_their_own_layer(hiding: bytes) -> None:
         (member(hiding), member(ETC, b"2")),
         (member(ETC, b"2"), member(hiding)),
     ):
-        assert b"2" == Layers().add(member(ETC, b"1")).add(*members).below.read(ETC)
+        assert b"2" == Layers().add(member(ETC, b"1")).add(*members).lower.read(ETC)
 
 
 def test_other_names_are_not_hidden() -> None:
     layers = Layers().add(member(ETC, b"1"), member(b"etc2/x", b"3"))
 
-    below = layers.add(member(b"etc/.wh.pass"), member(b".wh.et")).below
+    lower = layers.add(member(b"etc/.wh.pass"), member(b".wh.et")).lower
 
-    assert b"1" == below.read(ETC)
-    assert b"3" == below.read(b"etc2/x")
+    assert b"1" == lower.read(ETC)
+    assert b"3" == lower.read(b"etc2/x")
 
 
 def test_what_comes_back_after_a_whiteout_is_there() -> None:
     layers = Layers().add(member(ETC, b"1")).add(member(b".wh.etc")).add(member(ETC, b"3"))
 
-    assert b"3" == layers.below.read(ETC)
+    assert b"3" == layers.lower.read(ETC)
 
 
 def test_a_hard_link_is_the_file_of_its_own_layer() -> None:
     layers = Layers().add(member(b"a", b"1", mode=0o600), hardlink(ETC, b"a"))
 
-    below = layers.add(member(b"a", b"2")).below
+    lower = layers.add(member(b"a", b"2")).lower
 
-    assert b"1" == below.read(ETC)
-    entry = below.find(ETC)[ETC]
+    assert b"1" == lower.read(ETC)
+    entry = lower.find(ETC)[ETC]
     assert (ETC, EntryKind.FILE, 0o600) == (entry.path, entry.kind, entry.mode)
 
 
@@ -174,12 +174,12 @@ LINKED: dict[str, tuple[list[bytes], bytes]] = {
 @pytest.mark.parametrize("case", LINKED)
 def test_a_hard_link_is_what_its_target_was_when_it_was_made(case: str) -> None:
     layers, expected = LINKED[case]
-    below = Layers()
+    lower = Layers()
     for one in layers:
-        below.add(one)
-    assert expected == below.below.read(ETC)
+        lower.add(one)
+    assert expected == lower.lower.read(ETC)
     # Whether the target is asked for too makes no difference.
-    assert expected == content(below.below.find(ETC, b"x", b"y", b"z")[ETC])
+    assert expected == content(lower.lower.find(ETC, b"x", b"y", b"z")[ETC])
 
 
 @pytest.mark.tools
@@ -215,36 +215,36 @@ def test_a_layer_is_what_comes_of_unpacking_it_in_order(
         elif target in unpacked and target != path:
             unpacked[path] = unpacked[target]
             members.append(hardlink(path, target))
-    below = Layers().add(*members).below
-    found = below.find(ETC, b"x", b"y", b"z")
+    lower = Layers().add(*members).lower
+    found = lower.find(ETC, b"x", b"y", b"z")
     assert unpacked == {path: content(entry) for path, entry in found.items()}
     for path, expected in unpacked.items():
-        assert expected == below.read(path)
+        assert expected == lower.read(path)
 
 
 def test_a_hard_link_to_a_file_beneath_is_refused() -> None:
     layers = Layers().add(member(b"x", b"1")).add(hardlink(ETC, b"x"))
     with pytest.raises(ArchiveError, match="a hard link to x, which is not there before it"):
-        layers.below.find(ETC)
+        layers.lower.find(ETC)
 
 
 def test_a_hard_link_is_no_way_around_overlay_marks() -> None:
     layers = Layers().add(block(b"x", flag=b"3"), hardlink(ETC, b"x"))
     with pytest.raises(EntryError, match="etc/passwd: a layer below has the character device 0:0"):
-        layers.below.find(ETC)
+        layers.lower.find(ETC)
 
 
 def test_a_hard_link_to_a_symlink_is_a_symlink() -> None:
-    entry = Layers().add(symlink(b"x", b"y"), hardlink(ETC, b"x")).below.find(ETC)[ETC]
+    entry = Layers().add(symlink(b"x", b"y"), hardlink(ETC, b"x")).lower.find(ETC)[ETC]
     assert (ETC, EntryKind.SYMLINK, b"y") == (entry.path, entry.kind, entry.target)
 
 
 def test_a_hard_link_to_a_whiteout_is_no_error_of_ours() -> None:
-    assert b"" == Layers().add(member(b".wh.x"), hardlink(ETC, b".wh.x")).below.read(ETC)
+    assert b"" == Layers().add(member(b".wh.x"), hardlink(ETC, b".wh.x")).lower.read(ETC)
 
 
 def test_a_later_entry_of_a_foreign_layer_replaces_an_earlier_one() -> None:
-    assert b"2" == Layers().add(member(ETC, b"1"), member(ETC, b"2")).below.read(ETC)
+    assert b"2" == Layers().add(member(ETC, b"1"), member(ETC, b"2")).lower.read(ETC)
 
 
 def test_of_our_own_layers_no_more_is_unpacked_than_needed() -> None:
@@ -253,9 +253,9 @@ def test_of_our_own_layers_no_more_is_unpacked_than_needed() -> None:
     ours = Layers().add(member(ETC, b"1"), junk, key="gzip-5")
     foreign = Layers().add(member(ETC, b"1"), junk)
 
-    assert b"1" == ours.below.read(ETC)
+    assert b"1" == ours.lower.read(ETC)
     with pytest.raises(ArchiveError, match="checksum"):
-        foreign.below.read(ETC)
+        foreign.lower.read(ETC)
 
 
 def test_bytes_that_changed_in_the_store_are_never_used() -> None:
@@ -265,18 +265,18 @@ def test_bytes_that_changed_in_the_store_are_never_used() -> None:
     layers.store._blobs[digest] = other
 
     with pytest.raises(DigestMismatch):
-        layers.below.read(ETC)
+        layers.lower.read(ETC)
 
 
 def test_a_huge_file_is_refused_not_read_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lower, "_MAX_FILE", 1000)
 
     with pytest.raises(EntryError, match="etc/passwd: a layer below has more than 1000 bytes"):
-        Layers().add(member(ETC, bytes(1001))).below.read(ETC)
+        Layers().add(member(ETC, bytes(1001))).lower.read(ETC)
 
 
 def test_a_path_that_is_no_file_has_no_content() -> None:
-    assert Layers().add(directory(ETC)).below.read(ETC) is None
+    assert Layers().add(directory(ETC)).lower.read(ETC) is None
 
 
 @pytest.mark.parametrize(
@@ -293,8 +293,8 @@ def test_a_path_that_is_no_file_has_no_content() -> None:
     ],
 )
 def test_overlay_marks_on_the_way_are_refused(marked: bytes, mark: str) -> None:
-    below = Layers().add(member(ETC, b"1"), member(b"a", b"2")).add(marked).below
+    lower = Layers().add(member(ETC, b"1"), member(b"a", b"2")).add(marked).lower
 
-    assert b"2" == below.read(b"a")
+    assert b"2" == lower.read(b"a")
     with pytest.raises(EntryError, match=f"^{mark}$"):
-        below.read(ETC)
+        lower.read(ETC)

@@ -84,7 +84,7 @@ def test_the_derivation_names_its_packages_platform_and_order() -> None:
 
 def test_a_layer_upon_debian_layers_reads_them() -> None:
     first = build(package("one"))
-    assert (first.job.digest,) == build(package("two"), below=first).job.derivation.inputs
+    assert (first.job.digest,) == build(package("two"), lower=first).job.derivation.inputs
 
 
 def test_each_package_is_a_source_of_its_own_and_the_rest_comes_last() -> None:
@@ -150,7 +150,7 @@ def test_a_hard_link_stands_alone_when_its_target_is_left_out() -> None:
 def test_the_first_layer_has_an_empty_machine_id_and_no_other() -> None:
     first = build(package("one"))
     assert (0o444, 0) == (first.entry("/etc/machine-id").mode, first.entry("/etc/machine-id").size)
-    second = build(package("two"), below=first)
+    second = build(package("two"), lower=first)
     assert b"etc/machine-id" not in {entry.path for entry in second.arrangement}
 
 
@@ -212,9 +212,9 @@ def test_locking_pins_what_a_mirror_offers_and_not_what_layers_below_hold(tmp_pa
         config = Config.load(environ, store=tmp_path / "store", apt=tmp_path, keyrings=tmp_path)
         layer = Layer(LayerName("web"), "debian", options("bookworm", "nginx", pockets=()))
 
-        def lock(*below: LockedLayer) -> LockedLayer:
+        def lock(*lower: LockedLayer) -> LockedLayer:
             with Fetcher(config) as fetcher:
-                return DebianBuilder().lock(layer, lock_scope(config, fetcher, below))
+                return DebianBuilder().lock(layer, lock_scope(config, fetcher, lower))
 
         base = lock()
         assert [(pin.name, pin.why) for pin in base.pin] == [
@@ -278,11 +278,11 @@ def test_sources_are_wanted_from_the_mirror() -> None:
     assert (wanted.digest,) == job.derivation.sources
 
 
-def lock_scope(config: Config, fetcher: Fetcher, below: tuple[LockedLayer, ...]) -> LockScope:
+def lock_scope(config: Config, fetcher: Fetcher, lower: tuple[LockedLayer, ...]) -> LockScope:
     scope = Scope(Path(), (AMD64,), config, MemoryStore(), SILENT, lambda _path: {})
     spec = Spec(SpecVersion(1), ImageTable(ImageName("test")))
     return LockScope(
-        spec, (AMD64,), None, False, DATE + timedelta(days=1), below, fetcher, scope, unread
+        spec, (AMD64,), None, False, DATE + timedelta(days=1), lower, fetcher, scope, unread
     )
 
 

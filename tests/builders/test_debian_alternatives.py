@@ -107,13 +107,13 @@ def test_a_call_that_cannot_be_read_is_passed_over(call: str) -> None:
     assert not [p for p in layer.entries if p.startswith(b"var/lib/dpkg/alternatives/")]
 
 
-def below() -> tuple[Built, Made]:
+def lower() -> tuple[Built, Made]:
     return build(provider("a", 5)), provider("b", 9)
 
 
 def test_a_layer_above_adds_its_choice_to_the_record_below() -> None:
-    first, better = below()
-    second = build(better, below=first)
+    first, better = lower()
+    second = build(better, lower=first)
     assert second.target("/etc/alternatives/awk") == "/usr/bin/b"
     assert second.text("/var/lib/dpkg/alternatives/awk") == (
         "auto\n/usr/bin/awk\n\n/usr/bin/a\n5\n/usr/bin/b\n9\n\n"
@@ -121,8 +121,8 @@ def test_a_layer_above_adds_its_choice_to_the_record_below() -> None:
 
 
 def test_a_lesser_choice_above_leaves_the_link_as_it_is() -> None:
-    first, _ = below()
-    second = build(provider("c", 1), below=first)
+    first, _ = lower()
+    second = build(provider("c", 1), lower=first)
     assert second.target("/etc/alternatives/awk") == "/usr/bin/a"
     assert "/usr/bin/c\n1" in second.text("/var/lib/dpkg/alternatives/awk")
 

@@ -94,7 +94,7 @@ def test_a_layer_above_keeps_what_is_below() -> None:
     interest = "interest-noawait /usr/share/a\ninterest ldconfig\n"
     first = build(nginx(), package("a", scripts={"triggers": interest}))
     second = build(
-        package("b", scripts={"triggers": interest + "activate x\n# none\n"}), below=first
+        package("b", scripts={"triggers": interest + "activate x\n# none\n"}), lower=first
     )
     names = [stanza["Package"] for stanza in stanzas(second.text("/var/lib/dpkg/status"))]
     assert names == ["a", "b", "nginx"]
@@ -109,7 +109,7 @@ def test_a_layer_above_keeps_what_is_below() -> None:
 
 def test_a_package_above_takes_its_own_stanzas_place() -> None:
     first = build(package("a", "1"))
-    second = build(package("a", "2"), below=first)
+    second = build(package("a", "2"), lower=first)
     (stanza,) = stanzas(second.text("/var/lib/dpkg/status"))
     assert stanza["Version"] == "2"
 

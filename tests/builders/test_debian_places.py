@@ -94,9 +94,9 @@ def test_links_that_a_package_ships_itself_are_kept() -> None:
 
 def test_a_later_layer_repeats_only_the_links_that_its_packages_go_through() -> None:
     first = build(package("one"))
-    plain = build(package("two", files={"/usr/bin/two": b""}), below=first)
+    plain = build(package("two", files={"/usr/bin/two": b""}), lower=first)
     assert {b"bin", b"lib", b"sbin"}.isdisjoint(e.path for e in plain.arrangement)
-    through = build(package("two", files={"/bin/two": b""}), below=first)
+    through = build(package("two", files={"/bin/two": b""}), lower=first)
     assert b"bin" in {e.path for e in through.arrangement}
     assert through.target("/bin") == "usr/bin"
 

@@ -143,8 +143,8 @@ def test_circles_are_refused_with_their_chain(
     tmp_path: Path, store: MemoryStore, chain: list[str]
 ) -> None:
     names = ["web", *chain]
-    for name, beneath in zip(names[:-1], chain, strict=True):
-        write(tmp_path, layer("image", "base", from_=f"{beneath}.toml"), f"{name}.toml")
+    for name, base in zip(names[:-1], chain, strict=True):
+        write(tmp_path, layer("image", "base", from_=f"{base}.toml"), f"{name}.toml")
     shown = " → ".join(f"{name}.toml" for name in names)
 
     with pytest.raises(SpecError, match=f"in a circle: {shown}$"):
@@ -544,8 +544,8 @@ def test_one_of_several_has_to_be_named(tmp_path: Path, layout: Layout, store: M
 
 
 def test_our_own_store_is_a_layout_to_build_upon(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "base-store") as below, Store.open(tmp_path / "store") as store:
-        base = build(write(tmp_path, BASE, "base.toml", image='tags = ["1.0"]'), below)
+    with Store.open(tmp_path / "base-store") as lower, Store.open(tmp_path / "store") as store:
+        base = build(write(tmp_path, BASE, "base.toml", image='tags = ["1.0"]'), lower)
         spec = write(tmp_path, layer("image", "base", from_="oci:base-store:test/base:1.0") + APP)
         lock(spec, store, config=CONFIG)
 

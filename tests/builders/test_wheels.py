@@ -159,7 +159,7 @@ def test_folders_that_a_layer_below_described_stay_as_they_are() -> None:
         "owner": [5, 6],
     }
     files = Derivation("files", 1, 0, {"target": "/", "owner": [0, 0], "entries": [inline]})
-    job = derive(wheel(), target="/app/lib", below=(Job(files),))
+    job = derive(wheel(), target="/app/lib", lower=(Job(files),))
     assert (("app", 0o750, 5, 6),) == job.options["parents"]
 
 

@@ -288,9 +288,9 @@ def test_content_is_compared_however_it_is_cut(data: bytes, cuts: list[int], fli
     ],
 )
 def test_nothing_goes_through_what_is_no_directory(link: Entry, what: str) -> None:
-    below = file(b"a/b/c/d", b"")
+    lower = file(b"a/b/c/d", b"")
     message = f"a/b/c/d: goes through a/b, which is {what}"
-    for sources in ([link, below],), ([below, link],), ([link], [below]), ([below], [link]):
+    for sources in ([link, lower],), ([lower, link],), ([link], [lower]), ([lower], [link]):
         assert message == refused(*sources)
 
 

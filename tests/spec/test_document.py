@@ -589,8 +589,8 @@ def _mutations(value: Any) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = [()]
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, item in items:
-        below = _mutations(item) if isinstance(item, dict | list) else [()]
-        found += [(key, *rest) for rest in below]
+        lower = _mutations(item) if isinstance(item, dict | list) else [()]
+        found += [(key, *rest) for rest in lower]
     return found
 
 

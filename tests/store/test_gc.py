@@ -563,9 +563,9 @@ def test_documents_go_before_what_they_refer_to(disk: Store) -> None:
     assert sorted(everything) == sorted(order)
     place = {digest: number for number, digest in enumerate(order)}
     for digest in everything:
-        below = Marker(disk)
-        below.mark([Need(digest)])
-        assert all(place[digest] <= place[other] for other in below.live if other in place)
+        lower = Marker(disk)
+        lower.mark([Need(digest)])
+        assert all(place[digest] <= place[other] for other in lower.live if other in place)
     assert place[signature.digest] < place[top.digest] < place[one.digest]
 
 

@@ -145,12 +145,12 @@ class StoreMachine(RuleBasedStateMachine):
         self.both(lambda store: store.expect_tags(name, (tag,), digest))
         self.both(lambda store: store.tag(name, tag, digest, replace=replace))
 
-    @rule(target=digests, below=st.lists(digests, max_size=2), subject=st.none() | digests)
-    def put_document(self, below: list[Digest], subject: Digest | None) -> Any:
+    @rule(target=digests, lower=st.lists(digests, max_size=2), subject=st.none() | digests)
+    def put_document(self, lower: list[Digest], subject: Digest | None) -> Any:
         def plain(digest: Digest) -> Any:
             return Descriptor(MANIFEST, digest, 0).plain()
 
-        document: Any = {"schemaVersion": 2, "manifests": [plain(digest) for digest in below]}
+        document: Any = {"schemaVersion": 2, "manifests": [plain(digest) for digest in lower]}
         if subject is not None:
             document["subject"] = plain(subject)
         return self.both(lambda store: store.put_blob(canonical.encode(document)))

@@ -120,7 +120,7 @@ def package(
 
 def build(
     *packages: Made,
-    below: Built | None = None,
+    lower: Built | None = None,
     jobs: int = 2,
     mtime: int = 0,
     platform: Platform = AMD64,
@@ -134,15 +134,15 @@ def build(
     )
     layer = Layer(LayerName("runtime"), builder.kind, chosen)
     spec = Spec(SpecVersion(1), ImageTable(ImageName("test")))
-    beneath = (below.job,) if below else ()
+    beneath = (lower.job,) if lower else ()
     (job,) = builder.derive(
-        Facts(layer, spec, platform, mtime, pins, below=beneath, kinds=builders())
+        Facts(layer, spec, platform, mtime, pins, lower=beneath, kinds=builders())
     )
     with ExitStack() as stack:
         inputs = Inputs(
             store=store,
             scratch=lambda: stack.enter_context(store.scratch()),
-            below=Beneath(below.entries if below else {}),
+            lower=Beneath(lower.entries if lower else {}),
             progress=notes,
             config=Config(Path("store"), Path("cache"), jobs=jobs),
         )
@@ -151,8 +151,8 @@ def build(
             spooled.directories, tuple(tuple(map(_in_memory, one)) for one in spooled.sources)
         )
     entries = {entry.path: entry for entry in arrangement}
-    merged = {**(below.entries if below else {}), **entries}
-    return Built(job, arrangement, merged if below else entries, notes.notes)
+    merged = {**(lower.entries if lower else {}), **entries}
+    return Built(job, arrangement, merged if lower else entries, notes.notes)
 
 
 def _pin(made: Made, store: MemoryStore) -> Pin:

@@ -56,7 +56,7 @@ class Asking(Plain):
         return {"text": options.text}
 
     def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
-        beneath = [pin.name for one in given.below if one.kind == self.kind for pin in one.pin]
+        beneath = [pin.name for one in given.lower if one.kind == self.kind for pin in one.pin]
         name = layer.options.text
         pin = Pin(name, "+".join(beneath), "", name, 1, Digest.of(name.encode()))
         request = self.request(layer.options, given.read) or {}

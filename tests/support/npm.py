@@ -150,10 +150,10 @@ class Project:
         return contents(store, self.build(store, **options).platforms[0].layers[0])
 
 
-def shape(entries: Mapping[str, Entry], below: str = "app/") -> dict[str, str]:
+def shape(entries: Mapping[str, Entry], lower: str = "app/") -> dict[str, str]:
     """Return path → what is there, in a few words, of all but directories."""
     return {
-        path.removeprefix(below): _word(entry)
+        path.removeprefix(lower): _word(entry)
         for path, entry in sorted(entries.items())
         if entry.kind is not EntryKind.DIRECTORY
     }

@@ -144,13 +144,13 @@ def pin(made: Made, platforms: tuple[Platform, ...] = ()) -> Pin:
     )
 
 
-def derive(*wheels: Made, below: tuple[Job, ...] = (), **options: Any) -> Job:
+def derive(*wheels: Made, lower: tuple[Job, ...] = (), **options: Any) -> Job:
     """Return the job of a layer of `wheels`."""
     chosen = WheelsOptions(**{"lockfile": "pylock.toml", "python": "3.11", **options})
     layer = Layer(LayerName("dependencies"), "wheels", chosen)
     user = User(AccountName("web"), AccountID(1001))
     spec = Spec(SpecVersion(1), ImageTable(ImageName("test")), user=(user,))
-    facts = Facts(layer, spec, AMD64, 7, tuple(map(pin, wheels)), below=below, kinds=builders())
+    facts = Facts(layer, spec, AMD64, 7, tuple(map(pin, wheels)), lower=lower, kinds=builders())
     (job,) = WheelsBuilder().derive(facts)
     return job
 
@@ -172,7 +172,7 @@ def build(
         inputs = Inputs(
             store=store,
             scratch=lambda: stack.enter_context(store.scratch()),
-            below=Beneath({}),
+            lower=Beneath({}),
             progress=Notes(),
             config=Config(Path("store"), Path("cache"), jobs=jobs),
         )

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from immutable.builders.base import Builder, Facts, Inputs, LockScope, Read, Scope
 from immutable.builders.debian import alternatives, database, java, scripts, system
-from immutable.builders.debian.overlaps import settle
+from immutable.builders.debian.overlaps import resolve
 from immutable.builders.debian.package import PinnedPackage, UnpackedPackage, unpack_all
 from immutable.builders.debian.places import Places, is_merged
 from immutable.builders.debian.tree import Tree
@@ -88,7 +88,7 @@ class DebianBuilder(Builder):
 
     @override
     def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
-        """Resolve the packages and pin them; those that layers below hold count as there."""
+        """Resolve the packages and pin them; those that lower layers hold count as there."""
         from immutable.sources import debian
 
         options: DebianOptions = layer.options
@@ -110,7 +110,7 @@ class DebianBuilder(Builder):
             previous=given.previous,
             upgrade=given.upgrade,
             now=given.now,
-            installed={p: _held(given.below, p) for p in given.platforms},
+            installed={p: _held(given.lower, p) for p in given.platforms},
         )
         asked = self.request(options, given.read) or {}
         return LockedLayer(layer.name, self.kind, asked, given.platforms, index, pins)
@@ -127,11 +127,11 @@ class DebianBuilder(Builder):
 
     @override
     def derive(self, facts: Facts) -> tuple[Job, ...]:
-        """Return the one derivation; it reads those layers below that may hold packages."""
+        """Return the one derivation; it reads those lower layers that may hold packages."""
         options: DebianOptions = facts.layer.options
-        below = (
+        lower = (
             one.digest
-            for one in facts.below
+            for one in facts.lower
             if one.kind == self.kind or facts.kinds[one.kind].as_is
         )
         return (
@@ -150,7 +150,7 @@ class DebianBuilder(Builder):
                         "merged-usr": is_merged(options.suite),
                     },
                     sources=tuple(pin.sha256 for pin in facts.pins),
-                    inputs=tuple(dict.fromkeys(below)),
+                    inputs=tuple(dict.fromkeys(lower)),
                     platform=facts.platform,
                 ),
                 name=facts.layer.name,
@@ -176,11 +176,11 @@ class DebianBuilder(Builder):
             for package, digest in zip(options["packages"], job.derivation.sources, strict=True)
         ]
         left_out = _left_out(options)
-        settled = settle(unpack_all(wanted, inputs, places, left_out))
-        _tell_of_scripts(job, settled.packages, inputs)
-        tree = Tree(itertools.chain(*settled.entries), places, left_out)
-        _complete(settled.packages, tree, places, inputs, first=not job.derivation.inputs)
-        return (*settled.entries, tree.added)
+        resolved = resolve(unpack_all(wanted, inputs, places, left_out))
+        _tell_of_scripts(job, resolved.packages, inputs)
+        tree = Tree(itertools.chain(*resolved.entries), places, left_out)
+        _complete(resolved.packages, tree, places, inputs, first=not job.derivation.inputs)
+        return (*resolved.entries, tree.added)
 
 
 def _pockets(options: DebianOptions) -> tuple[str, ...]:
@@ -197,7 +197,7 @@ def _left_out(options: Mapping[str, Any]) -> Callable[[bytes], bool]:
 def _complete(
     packages: Sequence[UnpackedPackage], tree: Tree, places: Places, inputs: Inputs, *, first: bool
 ) -> None:
-    """Add to `tree` what belongs to no single package; `first` tells of no such layer below."""
+    """Add to `tree` what belongs to no single package; `first` tells of no such lower layer."""
     shipped = (one.path for package in packages for one in package.files)
     tree.add(*places.needed(shipped, first=first))
     if first:
@@ -207,13 +207,13 @@ def _complete(
     _add_records(packages, tree, inputs, first=first)
 
 
-def _held(below: Iterable[LockedLayer], platform: Platform) -> dict[str, Installed]:
-    """Return the packages that the Debian layers below hold for `platform`."""
+def _held(lower: Iterable[LockedLayer], platform: Platform) -> dict[str, Installed]:
+    """Return the packages that lower layers of this kind hold for `platform`."""
     from immutable.sources.debian import Installed
 
     return {
         pin.name: Installed(pin.version, pin.architecture)
-        for layer in below
+        for layer in lower
         if layer.kind == DebianBuilder.kind
         for pin in layer.pins_for(platform)
     }
@@ -222,17 +222,17 @@ def _held(below: Iterable[LockedLayer], platform: Platform) -> dict[str, Install
 def _add_records(
     packages: Sequence[UnpackedPackage], tree: Tree, inputs: Inputs, *, first: bool
 ) -> None:
-    """Add alternatives and dpkg's database, upon those of the layers below."""
+    """Add alternatives and dpkg's database, upon those of the lower layers."""
     called = alternatives.merged((*alternatives.calls(packages), *java.alternatives(tree)))
     paths = {database.STATUS, database.FILE_TRIGGERS, *database.trigger_names(packages)}
     paths |= {alternatives.admin_path(name) for name in called}
-    below: dict[bytes, bytes] = {}
+    lower: dict[bytes, bytes] = {}
     if not first:
-        for path, entry in inputs.below.find(*sorted(paths)).items():
+        for path, entry in inputs.lower.find(*sorted(paths)).items():
             if entry.kind is EntryKind.FILE and entry.content is not None:
-                below[path] = b"".join(entry.content.read())
-    tree.add(*alternatives.entries(called, tree, below))
-    tree.add(*database.entries(packages, tree, below))
+                lower[path] = b"".join(entry.content.read())
+    tree.add(*alternatives.entries(called, tree, lower))
+    tree.add(*database.entries(packages, tree, lower))
 
 
 def _tell_of_scripts(job: Job, packages: Sequence[UnpackedPackage], inputs: Inputs) -> None:

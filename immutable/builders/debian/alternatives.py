@@ -79,11 +79,11 @@ def admin_path(name: str) -> bytes:
 
 
 def entries(
-    called: Mapping[str, Alternative], tree: Tree, below: Mapping[bytes, bytes]
+    called: Mapping[str, Alternative], tree: Tree, lower: Mapping[bytes, bytes]
 ) -> Iterator[Entry]:
     """Yield links and dpkg's records of the alternatives that can be provided.
 
-    `below` holds the records of the layers below, by path. A choice whose file is not there
+    `lower` holds the records of the lower layers, by path. A choice whose file is not there
     is none. As ``update-alternatives`` has it, the highest priority wins, of equal ones the
     first by path here, and no link replaces a file.
     """
@@ -93,7 +93,7 @@ def entries(
         if not choices or _occupied(tree, fresh.link):
             continue
         alternative = evolve(fresh, choices=choices)
-        record = below.get(admin_path(name))
+        record = lower.get(admin_path(name))
         if record is not None:
             older = _parse(name, record)
             if older is None:

@@ -35,7 +35,7 @@ def entries(tree: Tree) -> Iterator[Entry]:
 
     All certificates that are there are trusted, in the order of their names' bytes.
     """
-    shipped = [path for path in tree.below(_SHIPPED) if path.endswith(b".crt")]
+    shipped = [path for path in tree.within(_SHIPPED) if path.endswith(b".crt")]
     contents = {path: tree.read(path) or b"" for path in shipped}
     names = [path.removeprefix(_SHIPPED) for path in shipped]
     yield file(_SETTINGS, _HEADER + b"".join(name + b"\n" for name in names))

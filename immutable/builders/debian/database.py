@@ -30,23 +30,23 @@ _OWN: Final = frozenset({"control", "md5sums", "list"})  # not taken over as the
 
 
 def entries(
-    packages: Sequence[UnpackedPackage], tree: Tree, below: Mapping[bytes, bytes]
+    packages: Sequence[UnpackedPackage], tree: Tree, lower: Mapping[bytes, bytes]
 ) -> list[Entry]:
     """Return the database's files.
 
-    `below` are those of the database in the layers below, by path; what is in them is kept.
+    `lower` are those of the database in the lower layers, by path; what is in them is kept.
     """
     made = [
         directory(FOLDER + suffix)
         for suffix in (b"", b"/alternatives", b"/info", b"/parts", b"/triggers", b"/updates")
     ]
-    made.append(file(STATUS, _status(packages, tree, below.get(STATUS, b""))))
-    if STATUS not in below:
+    made.append(file(STATUS, _status(packages, tree, lower.get(STATUS, b""))))
+    if STATUS not in lower:
         made.append(file(FOLDER + b"/available", b""))
         made.append(file(FOLDER + b"/info/format", b"1\n"))
     for package in packages:
         made += _info(package, tree)
-    made += _triggers(packages, below)
+    made += _triggers(packages, lower)
     return made
 
 
@@ -60,9 +60,9 @@ def trigger_names(packages: Iterable[UnpackedPackage]) -> set[bytes]:
     }
 
 
-def _status(packages: Sequence[UnpackedPackage], tree: Tree, below: bytes) -> bytes:
-    """Return the status file: a stanza a package, sorted, those of `below` included."""
-    stanzas = {_key(stanza): stanza for stanza in below.split(b"\n\n") if stanza.strip()}
+def _status(packages: Sequence[UnpackedPackage], tree: Tree, lower: bytes) -> bytes:
+    """Return the status file: a stanza a package, sorted, those of `lower` included."""
+    stanzas = {_key(stanza): stanza for stanza in lower.split(b"\n\n") if stanza.strip()}
     for package in packages:
         stanza = _stanza(package, tree)
         stanzas[_key(stanza)] = stanza
@@ -152,10 +152,10 @@ def _md5(entry: Entry) -> str:
     return hasher.hexdigest()
 
 
-def _triggers(packages: Sequence[UnpackedPackage], below: Mapping[bytes, bytes]) -> Iterator[Entry]:
+def _triggers(packages: Sequence[UnpackedPackage], lower: Mapping[bytes, bytes]) -> Iterator[Entry]:
     """Yield who is to be called for which trigger: deb-triggers(5), dpkg's triggers.txt."""
     lines: dict[bytes, list[bytes]] = {}
-    for path, data in below.items():
+    for path, data in lower.items():
         if path.startswith(TRIGGERS + b"/"):
             lines[path] = [line for line in data.split(b"\n") if line]
     for package in packages:

@@ -30,7 +30,7 @@ def alternatives(tree: Tree) -> Iterator[Alternative]:
     Their scripts install them in loops; the list is for update-java-alternatives(8), and says the
     same.
     """
-    for path in tree.below(_MACHINES):
+    for path in tree.within(_MACHINES):
         if path.endswith(b".jinfo"):
             yield from _listed((tree.read(path) or b"").decode("utf-8", "replace"))
 
@@ -51,7 +51,7 @@ def _listed(text: str) -> Iterator[Alternative]:
 def keystore(tree: Tree) -> Iterator[Entry]:
     """Yield the trusted roots as a Java key store, named as ca-certificates-java names them."""
     roots: dict[str, bytes] = {}
-    for path in tree.below(_CERTIFICATES):
+    for path in tree.within(_CERTIFICATES):
         name = path.removeprefix(_CERTIFICATES)
         if name.endswith(b".pem") and b"/" not in name:
             try:

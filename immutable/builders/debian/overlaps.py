@@ -17,14 +17,14 @@ _FIRST = "base-files"
 
 
 @frozen
-class Settled:
+class Resolved:
     """What each package contributes, and the packages less what others replace in them."""
 
     packages: tuple[UnpackedPackage, ...]
     entries: tuple[tuple[Entry, ...], ...]
 
 
-def settle(packages: Sequence[UnpackedPackage]) -> Settled:
+def resolve(packages: Sequence[UnpackedPackage]) -> Resolved:
     """Say for each path which package's entry the layer has.
 
     Of a directory that several ship, base-files' attributes count, else those of the first
@@ -51,7 +51,7 @@ def settle(packages: Sequence[UnpackedPackage]) -> Settled:
     contributed: list[list[Entry]] = [[] for _ in packages]
     for index, entry in owners.values():
         contributed[index].append(entry)
-    return Settled(
+    return Resolved(
         tuple(_without(package, index, lost) for index, package in enumerate(packages)),
         tuple(tuple(entries) for entries in contributed),
     )

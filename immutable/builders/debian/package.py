@@ -155,10 +155,10 @@ def _kept(files: Sequence[Shipped], left_out: Callable[[bytes], bool]) -> tuple[
     marked = [(one, left_out(one.path) or left_out(one.entry.path)) for one in files]
     holding: set[bytes] = set()
     for one, out in marked:
-        above = b"" if out else parent(one.path)
-        while above and above not in holding:
-            holding.add(above)
-            above = parent(above)
+        parent_path = b"" if out else parent(one.path)
+        while parent_path and parent_path not in holding:
+            holding.add(parent_path)
+            parent_path = parent(parent_path)
 
     def holds(one: Shipped) -> bool:
         return one.entry.kind is EntryKind.DIRECTORY and one.path in holding

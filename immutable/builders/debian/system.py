@@ -43,8 +43,8 @@ def _called(words: list[str], tree: Tree) -> Iterator[Entry]:
         case ["install_from_default", source, path]:
             data = tree.read(_in_base_files(source))
             place = _path(path)
-            above = tree.find(parent(place))
-            if data is not None and above is not None and above.kind is EntryKind.DIRECTORY:
+            holder = tree.find(parent(place))
+            if data is not None and holder is not None and holder.kind is EntryKind.DIRECTORY:
                 yield file(place, data)
         case ["install_directory", path, mode, group] if group in _GROUPS and _is_mode(mode):
             yield directory(_path(path), int(mode, 8), 0, _GROUPS[group])
@@ -105,7 +105,7 @@ def _shells(_package: UnpackedPackage, tree: Tree, _all: object) -> Iterator[Ent
     if template is None:
         return
     folder = b"usr/share/debianutils/shells.d"
-    sources = [template, *(tree.read(path) or b"" for path in tree.below(folder))]
+    sources = [template, *(tree.read(path) or b"" for path in tree.within(folder))]
     shells: dict[bytes, None] = {}
     for source in sources:
         for line in source.splitlines():

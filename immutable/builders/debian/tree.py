@@ -44,11 +44,11 @@ class Tree:
     def get(self, path: bytes) -> Entry | None:
         """Return what stands at `path` itself, links in front of it followed."""
         path = path.strip(b"/")
-        above = self._resolve(parent(path), _MOST_LINKS)
-        if above is None:
+        parent_path = self._resolve(parent(path), _MOST_LINKS)
+        if parent_path is None:
             return None
         name = path.rpartition(b"/")[2]
-        return self._entries.get(self._places(above + b"/" + name if above else name))
+        return self._entries.get(self._places(parent_path + b"/" + name if parent_path else name))
 
     def find(self, path: bytes) -> Entry | None:
         """Return what `path` leads to, links followed; None where it leads nowhere."""
@@ -75,8 +75,8 @@ class Tree:
             raise EntryError(f"{show(path)}: expected at most {_MOST_BYTES} bytes")
         return b"".join(entry.content.read())
 
-    def below(self, folder: bytes) -> Iterator[bytes]:
-        """Yield the paths below `folder`, sorted."""
+    def within(self, folder: bytes) -> Iterator[bytes]:
+        """Yield the paths within `folder`, sorted."""
         prefix = self._places(folder.strip(b"/")) + b"/"
         yield from sorted(path for path in self._entries if path.startswith(prefix))
 

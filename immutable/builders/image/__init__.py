@@ -57,7 +57,7 @@ class ImageBuilder(Builder):
         return None if isinstance(options.from_, OtherSpec) else {"from": options.from_.asked}
 
     @override
-    def beneath(self, options: ImageOptions) -> str | None:
+    def base_spec(self, options: ImageOptions) -> str | None:
         """Return the path of the spec to build upon; None for anything else."""
         return options.from_.path if isinstance(options.from_, OtherSpec) else None
 
@@ -109,7 +109,7 @@ class ImageBuilder(Builder):
     @override
     def derive(self, facts: Facts) -> tuple[Job, ...]:
         """Return the other image's layers."""
-        if facts.below or facts.snapshot is None:
+        if facts.lower or facts.snapshot is None:
             raise SpecError(
                 facts.spec.where,
                 [f'layer "{facts.layer.name}": an image to build upon has to be the first layer'],

@@ -25,7 +25,7 @@ from immutable.builders.npm.layout import Command, Layout, Placement, commands, 
 from immutable.builders.npm.options import NpmOptions
 from immutable.builders.npm.package import PinnedArchive, unpack_all
 from immutable.builders.npm.project import Key, Project, pins_of, read_file, read_project
-from immutable.content.entries import Entry, above, directory, parent, safe_path
+from immutable.content.entries import Entry, ancestors, directory, parent, safe_path
 from immutable.errors import LockStale
 from immutable.net.fetch import Wanted
 from immutable.oci.digest import Digest
@@ -162,7 +162,7 @@ class NpmBuilder(Builder):
             project.hidden if options["lockfile"] else b"",
             project.bundled,
         )
-        yield _above(target, options, anything=bool(options["places"] or options["links"]))
+        yield _holders(target, options, anything=bool(options["places"] or options["links"]))
 
 
 def _project(snapshot: Snapshot | None) -> Project:
@@ -187,15 +187,15 @@ def _extras(project: Project, selection: Selection) -> dict[str, Any]:
 
 
 def _parents(options: NpmOptions, facts: Facts) -> dict[bytes, Attributes]:
-    """Return what the layers beneath say of the directories that this one passes through."""
+    """Return what the lower layers say of the directories that this one passes through."""
     top = _top(options.target)
-    passed = above([top])
+    passed = ancestors([top])
     if options.owner is None and top:
         passed.add(top)
     return {path: one for path, one in parents.known(facts).items() if path in passed}
 
 
-def _above(target: bytes, options: Mapping[str, Any], *, anything: bool) -> list[Entry]:
+def _holders(target: bytes, options: Mapping[str, Any], *, anything: bool) -> list[Entry]:
     """Return the target and the directories that it lies in."""
     if not anything:
         return []

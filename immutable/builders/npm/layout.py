@@ -21,7 +21,7 @@ HIDDEN = f"{_MODULES}/.package-lock.json"
 
 @frozen
 class Command:
-    """A link in a ``.bin`` folder to a file of a package; all are paths below the project.
+    """A link in a ``.bin`` folder to a file of a package; all are paths within the project.
 
     `linked` says that the package is a link to a folder, whose files are not known here.
     """
@@ -64,7 +64,7 @@ class Placement:
 
 @define
 class Layout:
-    """Turns packages' files into the layer's entries, below `target`, for one owner."""
+    """Turns packages' files into the layer's entries, within `target`, for one owner."""
 
     target: bytes
     uid: int
@@ -160,8 +160,8 @@ class _Holders:
         for location, rest in _splits(path):
             if location in self.files:
                 inner, held = rest.encode(), self.files[location]
-                below = inner + b"/"
-                there = inner in held or any(one.startswith(below) for one in held)
+                inside = inner + b"/"
+                there = inner in held or any(one.startswith(inside) for one in held)
                 return _Holder(held, inner) if there else None
         return None
 
@@ -173,7 +173,7 @@ class _Holders:
 
 
 def relative(path: str, folder: str) -> str:
-    """Return what a link in `folder` says to lead to `path`; both are below the project.
+    """Return what a link in `folder` says to lead to `path`; both are within the project.
 
     `path` may begin with ``..``, to lead out of it.
     """

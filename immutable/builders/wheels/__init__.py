@@ -26,7 +26,7 @@ from immutable.builders.base import (
 )
 from immutable.builders.wheels.locking import pins_of
 from immutable.builders.wheels.options import WheelsOptions
-from immutable.content.entries import Entry, above, directory, safe_path, show
+from immutable.content.entries import Entry, ancestors, directory, safe_path, show
 from immutable.errors import EntryError
 from immutable.net.fetch import Wanted
 from immutable.oci.digest import Digest
@@ -160,16 +160,16 @@ def _platform(pins: Iterable[Pin]) -> Platform:
 
 
 def _parents(options: WheelsOptions, places: Places, facts: Facts) -> dict[bytes, Attributes]:
-    """Return what the layers beneath say of directories that this one may pass through."""
+    """Return what the lower layers say of directories that this one may pass through."""
     tops = [_path(text) for text in (places.library, places.scripts, places.headers, places.data)]
-    passed = {*above(tops), *tops} - {b""}
+    passed = {*ancestors(tops), *tops} - {b""}
     if options.owner is not None:
         passed -= {tops[0]}
-    below = tuple(top + b"/" for top in tops if top)
+    inside = tuple(top + b"/" for top in tops if top)
     return {
         path: attributes
         for path, attributes in parents.known(facts).items()
-        if path in passed or path.startswith(below)
+        if path in passed or path.startswith(inside)
     }
 
 
@@ -248,7 +248,7 @@ def _check_overlaps(installed: Sequence[Installed]) -> None:
             if (mode, known) != (entry.mode, hashed):
                 raise _overlap(path, other, one)
     for one in installed:
-        for path in above(one.files):
+        for path in ancestors(one.files):
             if path in owners:
                 raise _overlap(path, owners[path][0], one)
 
@@ -261,11 +261,11 @@ def _overlap(path: bytes, one: Installed, other: Installed) -> EntryError:
 
 
 def _folders(options: Mapping[str, Any], paths: Iterable[bytes]) -> Iterator[Entry]:
-    """Yield the folders above `paths`: as it is known of them, the target's as its owner's."""
+    """Yield the parent folders of `paths`: as it is known of them, the target's as its owner's."""
     top = _path(options["target"])
     uid, gid = options["owner"]
     known = parents.entries(options)
-    for path in sorted(above(paths)):
+    for path in sorted(ancestors(paths)):
         if path in known:
             yield known[path]
         elif path == top or path.startswith(top + b"/"):

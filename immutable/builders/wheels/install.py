@@ -41,7 +41,7 @@ Compile = Callable[[str, bytes], tuple[str, bytes] | None]
 class Places:
     """Where an image has each of a wheel's schemes, as absolute paths, and its interpreter.
 
-    Headers go into a folder of the distribution's own below `headers`.
+    Headers go into a folder of the distribution's own within `headers`.
     """
 
     library: str

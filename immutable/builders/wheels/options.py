@@ -15,7 +15,7 @@ from immutable.spec.toml import FaultError, parsed_by
 from immutable.spec.types import LayerCount, Owner, Target
 from immutable.spec.types import target as parse_target
 
-# A folder of this form belongs to an installation, whose programs stand below the same prefix.
+# A folder of this form belongs to an installation, whose programs stand within the same prefix.
 _LIBRARY: Final = re.compile(r"(?P<prefix>(?:/.*)?)/lib/python3(?:\.\d+)?/(?:site|dist)-packages")
 _INTERPRETER: Final = Target("/usr/bin/python3")
 _LONGEST: Final = 120  # Linux before 5.1 cuts a script's first line at 127 bytes
@@ -74,7 +74,7 @@ class WheelsOptions:
 
     @property
     def places(self) -> Places:
-        """Where everything goes: as in an installation, or all below the target."""
+        """Where everything goes: as in an installation, or all within the target."""
         minor = ".".join(self.python.split(".")[:2])
         library = self.target or f"/usr/local/lib/python{minor}/dist-packages"
         match = _LIBRARY.fullmatch(library)

@@ -84,7 +84,7 @@ def _zeros(length: int) -> Iterator[bytes]:
         length -= len(_ZEROS)
 
 
-class Tape:
+class BlockReader:
     """The archive's bytes, in order; knows the place for messages."""
 
     def __init__(self, stream: BinaryIO, name: str) -> None:

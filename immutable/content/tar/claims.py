@@ -44,9 +44,9 @@ class Claims:
             raise EntryError(f"the root as {_SHOWN[kind]}")
         if path in self._kinds:
             self._check_repeat(path, kind)
-        above = parent(path)
-        if above and self._kinds.get(above) is not _DIRECTORY:
-            self._imply(above, path)
+        parent_path = parent(path)
+        if parent_path and self._kinds.get(parent_path) is not _DIRECTORY:
+            self._imply(parent_path, path)
         self._put(path, kind)
 
     def check_link(self, path: bytes, target: bytes) -> None:

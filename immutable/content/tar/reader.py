@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 
 from immutable.content.entries import MAX_PATH, Entry, EntryKind, safe_path, show
 from immutable.content.tar import sparse
-from immutable.content.tar.blocks import Member, Tape
+from immutable.content.tar.blocks import BlockReader, Member
 from immutable.content.tar.claims import Claims
 from immutable.content.tar.format import (
     BLOCK,
@@ -88,7 +88,7 @@ def read(
     passed over. Nothing is read ahead: when a member is given, `stream` stands at its content.
     Raises ArchiveError for whatever is damaged, unsafe, ambiguous or too large.
     """
-    return _Reader(Tape(stream, name), limits, reroot, repeats).members()
+    return _Reader(BlockReader(stream, name), limits, reroot, repeats).members()
 
 
 @define
@@ -121,7 +121,7 @@ class _Described:
 
 @define
 class _Reader:
-    _tape: Tape
+    _blocks: BlockReader
     _limits: Limits
     _reroot: bool
     _repeats: bool
@@ -137,25 +137,25 @@ class _Reader:
 
     def members(self) -> Iterator[Member]:
         """Yield each member, then pass over what is left of its content."""
-        tape = self._tape
-        while (block := tape.header()) != _ZERO_BLOCK:
+        blocks = self._blocks
+        while (block := blocks.header()) != _ZERO_BLOCK:
             try:
                 member = self._next(block)
             except FormatError as fault:
-                raise tape.error(fault) from None
+                raise blocks.error(fault) from None
             except EntryError as fault:
-                tape.member = b""  # the message begins with it
-                raise tape.error(fault) from None
+                blocks.member = b""  # the message begins with it
+                raise blocks.error(fault) from None
             if member is not None:
                 yield member
                 member.pass_over()
         if self._pending:
-            raise tape.error("an extended header at the end, without the file that it describes")
-        tape.finish()
+            raise blocks.error("an extended header at the end, without the file that it describes")
+        blocks.finish()
 
     def _next(self, block: bytes) -> Member | None:
         """Return the member whose header is `block`; None for extensions and the root."""
-        self._tape.member = name = identify(block)
+        self._blocks.member = name = identify(block)
         header = decode(block, name)
         if header.type in _EXTENSIONS:
             self._extend(header)
@@ -168,8 +168,8 @@ class _Reader:
             raise FormatError(
                 f"an extended header of {header.size} bytes; at most {self._limits.extension}"
             )
-        data = self._tape.take(header.size)
-        self._tape.pad(header.size)
+        data = self._blocks.take(header.size)
+        self._blocks.pad(header.size)
         pending = self._pending
         if header.type == b"g":
             self._extend_all(data)
@@ -200,7 +200,7 @@ class _Reader:
 
     def _member(self, described: _Described) -> Member | None:
         name = _name(described)
-        self._tape.member = name
+        self._blocks.member = name
         kind = _kind(described, name)
         size = _size(described, kind)
         path = safe_path(name, reroot=self._reroot)
@@ -245,37 +245,37 @@ class _Reader:
         if self._content > self._limits.content:
             raise FormatError(f"more than {self._limits.content} bytes of content in one archive")
         # What is stored takes at most its own length of input.
-        self._check_ratio(self._tape.taken + stored)
+        self._check_ratio(self._blocks.taken + stored)
         return Member(entry, length, self._extents(segments, stored))
 
     def _holes(self, described: _Described) -> tuple[sparse.Map | None, int]:
         """Return a sparse file's map, and how many bytes of its content that took."""
-        limit, values, tape = self._limits.segments, described.values, self._tape
+        limit, values, blocks = self._limits.segments, described.values, self._blocks
         sparse_keywords = any(map(sparse.is_keyword, values))
         if described.header.type == b"S":
             if sparse_keywords:
                 raise FormatError("two maps of a sparse file, in its header and in PAX records")
             # The header's size does not count the blocks in which the map goes on.
-            return sparse.from_header(described.block, tape.block, limit), 0
+            return sparse.from_header(described.block, blocks.block, limit), 0
         if not sparse_keywords:
             return None, 0
         if sparse.is_version_1(values):
-            before = tape.offset
-            return sparse.from_content(values, tape.block, limit), tape.offset - before
+            before = blocks.offset
+            return sparse.from_content(values, blocks.block, limit), blocks.offset - before
         return sparse.from_records(described.own, values, limit), 0
 
     def _extents(
         self, segments: Iterable[tuple[int, int]], stored: int
     ) -> Iterator[tuple[int, bytes]]:
         for offset, length in segments:
-            for piece in self._tape.pieces(length):
+            for piece in self._blocks.pieces(length):
                 yield offset, piece
                 offset += len(piece)
-        self._tape.pad(stored)
+        self._blocks.pad(stored)
         try:
-            self._check_ratio(self._tape.taken)
+            self._check_ratio(self._blocks.taken)
         except FormatError as fault:
-            raise self._tape.error(fault) from None
+            raise self._blocks.error(fault) from None
 
     def _check_ratio(self, taken: int) -> None:
         free = self._limits.free

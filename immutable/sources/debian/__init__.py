@@ -49,7 +49,7 @@ class Request:
 
 @frozen
 class Installed:
-    """A package that a layer below holds."""
+    """A package that a lower layer holds."""
 
     version: str
     architecture: str = "all"
@@ -182,7 +182,7 @@ def _preferred(previous: LockedLayer | None, platform: Platform) -> dict[str, st
 
 
 def _held(universe: Universe, installed: Mapping[str, Installed]) -> dict[str, IndexedPackage]:
-    """Return what layers below hold, with its relations where the indexes still know them."""
+    """Return what lower layers hold, with its relations where the indexes still know them."""
     held = {}
     for name, package in installed.items():
         known = [p for p in universe.candidates(name) if p.version == package.version]

@@ -93,7 +93,7 @@ class Universe:
             found: dict[str, IndexedPackage] = {}
             for index in self._indexes:
                 offered = [p for p in index.find(name) if self._fits(p)]
-                # One index with two stanzas of one version: settled by their bytes.
+                # One index with two stanzas of one version: told apart by their bytes.
                 for package in sorted(offered, key=lambda p: (p.path, p.sha256)):
                     found.setdefault(package.version, package)
             kept = self.preferred.get(name)

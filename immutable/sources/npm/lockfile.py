@@ -391,7 +391,7 @@ def local_path(package: LockedPackage) -> str:
     return path
 
 
-def locations_above(location: str) -> Iterable[str]:
+def enclosing_locations(location: str) -> Iterable[str]:
     """Yield the packages' locations that `location` lies in, nearest first."""
     while "/" + _MODULES in location:
         location = location.rpartition("/" + _MODULES)[0]

@@ -15,7 +15,7 @@ from attrs import frozen
 from immutable.errors import ResolutionError, SpecError
 from immutable.oci.platforms import Platform
 from immutable.redact import quoted
-from immutable.sources.npm.lockfile import LockedPackage, Lockfile, local_path, locations_above
+from immutable.sources.npm.lockfile import LockedPackage, Lockfile, enclosing_locations, local_path
 from immutable.sources.npm.tree import Tree
 
 # What `process.arch` says; https://nodejs.org/api/process.html#processarch
@@ -123,7 +123,7 @@ def _selection(tree: Tree, gone: set[str]) -> Selection:
 def _parents(package: LockedPackage) -> Iterator[str]:
     """Yield the locations of the packages in whose node_modules this one lies."""
     if package.is_installed:
-        for location in locations_above(package.location):
+        for location in enclosing_locations(package.location):
             if f"/{location}".rpartition("/" + _MODULES)[1]:
                 yield location
 
@@ -132,8 +132,8 @@ def _omitted(package: LockedPackage, tree: Tree, omit: frozenset[str]) -> bool:
     """Tell whether a kind that is left out is all that `package` is: Node's "shouldOmit"."""
     if not omit or not package.is_installed:
         return False
-    above = f"/{package.location}".partition("/" + _MODULES)[0].removeprefix("/")
-    if above and above not in tree.workspaces:
+    enclosing = f"/{package.location}".partition("/" + _MODULES)[0].removeprefix("/")
+    if enclosing and enclosing not in tree.workspaces:
         return False
     if package.link is not None:
         package = tree.lockfile.packages.get(package.link, package)

@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from immutable.content.globs import compile_globs
 from immutable.errors import SpecError
-from immutable.sources.npm.lockfile import Edge, LockedPackage, Lockfile, locations_above
+from immutable.sources.npm.lockfile import Edge, LockedPackage, Lockfile, enclosing_locations
 
 _MODULES: Final = "node_modules/"
 _UNREAD: Final = frozenset("{}()")  # of minimatch's patterns, and not of ours
@@ -63,7 +63,7 @@ class Tree:
             if location in found:
                 continue
             found.add(location)
-            queue += locations_above(location)
+            queue += enclosing_locations(location)
             queue += [
                 target
                 for edge, target in self.targets.get(location, ())
@@ -97,9 +97,9 @@ class Tree:
         if not package.bundled:
             return False
         packages = self.lockfile.packages
-        around = map(packages.get, locations_above(package.location))
+        around = map(packages.get, enclosing_locations(package.location))
         outermost = [package, *(one for one in around if one is not None and one.bundled)][-1]
-        holder = packages.get(next(iter(locations_above(outermost.location)), ""))
+        holder = packages.get(next(iter(enclosing_locations(outermost.location)), ""))
         return holder is not None and holder.is_installed
 
     def optional_set(self, location: str, gone: set[str]) -> set[str]:
