@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final
+from typing import Final, Self
+
+from typing_extensions import override
 
 # Matching time must not explode on hostile patterns or names: every repetition is closed off in
 # an atomic group or ends at a name's end, so none is ever tried again. Taking the leftmost match of
@@ -34,9 +36,28 @@ def compile_globs(patterns: Iterable[str], *, whole: bool = False) -> Callable[[
     """
     branches = [_translate(pattern, whole=whole) for pattern in patterns]
     if not branches:
-        return lambda _path: False
-    match = re.compile(b"|".join(branches), re.DOTALL).match
-    return lambda path: match(path) is not None
+        return _matches_nothing
+    return _Matcher(re.compile(b"|".join(branches), re.DOTALL))
+
+
+class _Matcher:
+    """What `compile_globs` gives; unlike a closure, it can be pickled."""
+
+    __slots__ = ("_match", "_pattern")
+
+    def __init__(self, pattern: re.Pattern[bytes]) -> None:
+        self._pattern, self._match = pattern, pattern.match
+
+    def __call__(self, path: bytes) -> bool:
+        return self._match(path) is not None
+
+    @override
+    def __reduce__(self) -> tuple[type[Self], tuple[re.Pattern[bytes]]]:
+        return type(self), (self._pattern,)
+
+
+def _matches_nothing(_path: bytes) -> bool:
+    return False
 
 
 def check(pattern: str) -> None:

@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 from attrs import define, field, frozen
+from typing_extensions import override
 
 from immutable.content.entries import MAX_PATH, EntryKind, safe_path, show
 from immutable.content.globs import compile_globs
@@ -42,6 +43,19 @@ class StatCache(Protocol):
 
     def save_stats(self, root: bytes, rows: Stats) -> None:
         """Replace what is known within `root`."""
+
+
+class _NoCache:
+    """A stat cache that knows nothing."""
+
+    def load_stats(self, _root: bytes) -> Stats:
+        return {}
+
+    def save_stats(self, _root: bytes, _rows: Stats) -> None:
+        pass
+
+
+_NO_CACHE: Final = _NoCache()
 
 
 @define(eq=False)
@@ -162,13 +176,18 @@ class Choice:
         """Tell whether the file at `path`, relative to the folder, is wanted."""
         return self.included(path) and not self.excluded(path)
 
+    @override
+    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
+        return type(self), (self.include, self.exclude, self.ignore, self.never)
+
 
 @define(eq=False)
 class Tree:
     """A file or folder on disk, as chosen by globs, at one moment.
 
     It is listed first, and its digest known when its files are: the stat cache spares reading
-    them, and so does whoever reads them for another reason in between.
+    them, and so does whoever reads them for another reason in between. One that was pickled asks
+    no stat cache any more.
     """
 
     is_folder: bool
@@ -260,6 +279,13 @@ class Tree:
             self._remember()
             self._digest = _digest(self._items)
         return self._digest
+
+    def __getstate__(self) -> tuple[object, ...]:
+        return (self.is_folder, self._items, self._top, self._choice, self._digest)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.is_folder, self._items, self._top, self._choice, self._digest = state
+        self._stats, self._known = _NO_CACHE, {}
 
     def _remember(self) -> None:
         """Leave to the stat cache what can be told by its times."""

@@ -119,7 +119,7 @@ class ImageBuilder(Builder):
     @override
     def wanted(self, job: Job, scope: Scope) -> Sequence[Wanted]:
         """Return the layer's blob."""
-        pinned, blob = _pinned(job), _layer(job).blob
+        pinned, blob = _pinned(job).seen_from(scope), _layer(job).blob
         name = f"{pinned.place.base_name} layer {blob.digest.short}"
         local = pinned.place.local
         return [Wanted(name, blob.digest, blob.size, (), through=pinned, local=local)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from attrs import define, field, frozen
 
@@ -49,14 +49,28 @@ class PlatformBase:
 class Pinned:
     """The image whose manifest or index has the digest `root`, at `place`.
 
-    It fetches what it has told of (`immutable.sources.wanted.Through`).
+    It fetches what it has told of (`immutable.net.wanted.Through`). One that was pickled has lost
+    where it is looked at from, and which layers it has brought.
     """
 
     place: Place
     root: Descriptor
-    scope: Scope
+    scope: Scope | None
     _layers: dict[Digest, PinnedLayer] = field(factory=dict, init=False)
     _seen: set[PinnedLayer] = field(factory=set, init=False)
+
+    def __getstate__(self) -> tuple[object, ...]:
+        return self.place, self.root, self._layers
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.place, self.root, self._layers = state
+        self.scope, self._seen = None, set()
+
+    def seen_from(self, scope: Scope) -> Self:
+        """Return it, looked at from `scope` if it has been pickled."""
+        if self.scope is None:
+            self.scope = scope
+        return self
 
     def platforms(self, platforms: Sequence[Platform]) -> Mapping[Platform, PlatformBase]:
         """Return the image for each of `platforms`.
@@ -64,6 +78,7 @@ class Pinned:
         Raises TransportError where there is none, ImageError for one that none can build upon,
         and SourceError when its documents are not in the store and nothing may be fetched.
         """
+        assert self.scope is not None, "pickled"  # noqa: S101
         with documents(self.place, self.scope, self.root) as source:
             found = {platform: read(source, platform) for platform in platforms}
         for base in found.values():
@@ -75,6 +90,7 @@ class Pinned:
 
         Nothing is kept of a layer that does not hold.
         """
+        assert self.scope is not None, "pickled"  # noqa: S101
         some = [self._layers[one.digest] for one in wanted]
         data = store.read_blob(self.root.digest) if store.has_blob(self.root.digest) else None
         with self.place.opened(self.scope, self.root, data) as source:
