@@ -22,7 +22,7 @@ ROOMS: Final = (
     ("redact",),
     ("reading", "findings"),
     ("errors",),
-    ("progress",),
+    ("progress", "plugins"),
     ("oci",),
     ("reference",),
     ("content",),

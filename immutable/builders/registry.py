@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint
 from typing import Any, Final
 
 from immutable.builders.base import Builder
 from immutable.errors import SpecError
+from immutable.plugins import Plugins
 
 _GROUP: Final = "immutable.builders"
 # A kind that no spec names: its layer comes of the spec's users and groups.
@@ -22,31 +22,12 @@ def builders() -> Mapping[str, Builder]:
 
     Asking for one that cannot be loaded raises SpecError.
     """
-    return _Builders((*importlib.metadata.entry_points(group=_GROUP), _UNNAMED))
+    return Plugins[Builder](_GROUP, lambda kind: kind(), _failed, own=[_UNNAMED])
 
 
 def options() -> Mapping[str, type[Any]]:
     """Return the options class of each layer kind that specs name."""
     return _Options()
-
-
-class _Builders(Mapping[str, Builder]):
-    """The layer kinds that entry points name."""
-
-    def __init__(self, points: tuple[EntryPoint, ...]) -> None:
-        self._points = {point.name: point for point in points}
-        self._loaded: dict[str, Builder] = {}
-
-    def __getitem__(self, kind: str) -> Builder:
-        if kind not in self._loaded:
-            self._loaded[kind] = _made(self._points[kind])
-        return self._loaded[kind]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._points))
-
-    def __len__(self) -> int:
-        return len(self._points)
 
 
 class _Options(Mapping[str, type[Any]]):
@@ -64,11 +45,5 @@ class _Options(Mapping[str, type[Any]]):
         return len(builders()) - 1
 
 
-def _made(point: EntryPoint) -> Builder:
-    try:
-        builder: Builder = point.load()()
-    except Exception as error:  # others' code: it may raise anything
-        raise SpecError(
-            f"layer kind {point.name!r}", [f"{point.value} cannot be loaded: {error!r}"]
-        ) from error
-    return builder
+def _failed(kind: str, reason: str) -> SpecError:
+    return SpecError(f"layer kind {kind!r}", [reason])

@@ -11,11 +11,16 @@
 
 A path ends at the first colon. No registry and no tag is assumed where none is written, and nothing
 is written as ``latest``. Tags in registries and in the store do not move unless that is asked for.
+
+Other packages add transports by entry points in the group ``immutable.transports``: see `Around`.
+One whose reference would read as a name of the store, such as ``ipfs:abc``, is written with
+slashes, ``ipfs://abc``.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -35,7 +40,7 @@ from immutable.transports.base import Image, Scratch, Source, Transport, expect_
 from immutable.transports.outputs import DiskTransport, expect_apart, same
 from immutable.transports.tree import expect_platform, gather
 
-__all__ = ["DiskTransport", "Image", "Source", "Transport", "copy", "parse"]
+__all__ = ["Around", "DiskTransport", "Image", "Source", "Transport", "copy", "parse"]
 
 
 def copy(
@@ -89,11 +94,13 @@ def parse(
     what goes to a registry or a store takes tags away from other images. Raises TransportError
     for an unknown transport and for what cannot follow a known one.
     """
-    around = _Around(store, registries, replace_tag)
+    around = Around(store, registries, replace_tag)
     prefix, colon, rest = reference.partition(":")
     transport = _TRANSPORTS.get(prefix) if colon else None
     if colon and prefix == "docker":
         return _docker(rest, around)
+    if transport is None and colon and not _is_name(reference):
+        transport = plugins().get(prefix)
     if transport is None:
         _refuse_unknown(reference, prefix if colon else "")
         return _store(reference, around)
@@ -115,8 +122,12 @@ def _expect_apart(source: Transport, destination: Transport) -> None:
 
 
 @frozen
-class _Around:
-    """What a reference itself does not say."""
+class Around:
+    """What a reference itself does not say.
+
+    A transport is a function of what follows its colon and of this. It returns the place, and
+    raises ValueError, saying what is wrong, for what cannot follow the colon.
+    """
 
     store: AbstractStore | None
     registries: Registries | None
@@ -128,21 +139,24 @@ class _Around:
         return temporary if self.store is None else self.store.scratch
 
 
-def _oci(rest: str, _around: _Around) -> Transport:
+Parser = Callable[[str, Around], Transport]
+
+
+def _oci(rest: str, _around: Around) -> Transport:
     from immutable.transports.oci import LayoutDirectory
 
     path, ref = _path(rest)
     return LayoutDirectory(path, ref)
 
 
-def _oci_archive(rest: str, around: _Around) -> Transport:
+def _oci_archive(rest: str, around: Around) -> Transport:
     from immutable.transports.oci_archive import OciArchive
 
     path, ref = _path(rest)
     return OciArchive(path, ref, around.scratch)
 
 
-def _docker_archive(rest: str, around: _Around) -> Transport:
+def _docker_archive(rest: str, around: Around) -> Transport:
     from immutable.reference.docker import DockerName
     from immutable.transports.docker_archive import DockerArchive
 
@@ -150,7 +164,7 @@ def _docker_archive(rest: str, around: _Around) -> Transport:
     return DockerArchive(path, DockerName.parse(name) if name else None, around.scratch)
 
 
-def _docker_daemon(rest: str, around: _Around) -> Transport:
+def _docker_daemon(rest: str, around: Around) -> Transport:
     # The Docker SDK takes a tenth of a second to import.
     from immutable.reference.docker import DockerName
     from immutable.transports.docker_daemon import DockerDaemon
@@ -158,7 +172,7 @@ def _docker_daemon(rest: str, around: _Around) -> Transport:
     return DockerDaemon(DockerName.parse(rest), scratch=around.scratch)
 
 
-def _docker(rest: str, around: _Around) -> Transport:
+def _docker(rest: str, around: Around) -> Transport:
     # `requests` takes a tenth of a second to import.
     from immutable.reference.registry import RegistryName
     from immutable.transports.registry.transport import RegistryImage
@@ -177,7 +191,7 @@ def _docker(rest: str, around: _Around) -> Transport:
         raise TransportError(f"docker:{shown}: {error}") from None
 
 
-def _store(rest: str, around: _Around) -> Transport:
+def _store(rest: str, around: Around) -> Transport:
     from immutable.transports.store import StoreImage
 
     if not rest:
@@ -185,7 +199,7 @@ def _store(rest: str, around: _Around) -> Transport:
     return StoreImage(rest, around.store, replace_tag=around.replace_tag)
 
 
-_TRANSPORTS: Final[Mapping[str, Callable[[str, _Around], Transport]]] = MappingProxyType(
+_TRANSPORTS: Final[Mapping[str, Parser]] = MappingProxyType(
     {
         "oci": _oci,
         "oci-archive": _oci_archive,
@@ -199,6 +213,21 @@ _FOREIGN: Final = ("containers-storage", "dir", "ostree", "sif", "tarball")
 # A password, which has no place in a reference, but may stand there.
 _USER: Final = re.compile(r"//.*@(?!sha256:)", re.DOTALL)
 _LIKENESS: Final = 0.75
+
+
+@functools.cache
+def plugins() -> Mapping[str, Parser]:
+    """Return the transports of other packages, by name.
+
+    Asking for one that cannot be loaded raises TransportError.
+    """
+    from immutable.plugins import Plugins  # looking for entry points takes a while
+
+    return Plugins("immutable.transports", lambda parser: parser, _failed)
+
+
+def _failed(name: str, reason: str) -> TransportError:
+    return TransportError(f"transport {name}: {reason}")
 
 
 def _path(rest: str) -> tuple[Path, str]:
@@ -219,7 +248,7 @@ def _refuse_unknown(reference: str, prefix: str) -> None:
     A misspelt transport must not become an image of that name.
     """
     near = difflib.get_close_matches(prefix, _TRANSPORTS, n=1, cutoff=_LIKENESS)
-    is_name = Reference.parse(reference) is not None or reference.startswith("sha256:")
+    is_name = _is_name(reference)
     if is_name and not near and prefix not in _FOREIGN:
         return
     if not prefix:
@@ -234,5 +263,10 @@ def _refuse_unknown(reference: str, prefix: str) -> None:
     raise TransportError(f"{reference}: unknown transport {prefix!r}; {hint}{name}")
 
 
+def _is_name(reference: str) -> bool:
+    """Whether a reference without a known transport may name an image of the store."""
+    return Reference.parse(reference) is not None or reference.startswith("sha256:")
+
+
 def _known() -> str:
-    return ", ".join([*(f"{name}:" for name in _TRANSPORTS), "docker://"])
+    return ", ".join([*(f"{name}:" for name in (*_TRANSPORTS, *plugins())), "docker://"])

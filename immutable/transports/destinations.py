@@ -16,7 +16,7 @@ from immutable.config import Registries
 from immutable.errors import TransportError
 from immutable.reference.registry import RegistryName
 from immutable.store import AbstractStore
-from immutable.transports import parse
+from immutable.transports import parse, plugins
 from immutable.transports.base import Transport, expect_version
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ def completed(destination: str, name: str, tag: str | None) -> str:
     if colon and kind == "store":
         return destination
     if colon and registry_name(destination) is None:
+        if kind in plugins():
+            return destination
         from immutable.spec.toml import nearest
 
         parse(destination)  # knows what an unknown transport may have meant
@@ -119,7 +121,10 @@ def in_registry(reference: str) -> str:
 def has_transport(reference: str) -> bool:
     """Whether a reference begins with a transport."""
     kind, colon, _ = reference.partition(":")
-    return bool(colon) and kind in _ALL
+    if not colon or kind in _ALL:
+        return bool(colon)
+    # Looking for other packages' transports takes a while, and a registry's name needs none.
+    return registry_name(reference) is None and kind in plugins()
 
 
 def names_version(destination: str) -> bool:
