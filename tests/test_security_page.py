@@ -18,7 +18,7 @@ from immutable.content.tar import reader
 from immutable.net.attempts import ATTEMPTS, LONGEST_DELAY
 from immutable.sources import answers, git, objects
 from immutable.sources.debian import index, release, resolver
-from immutable.spec import toml as structure
+from immutable.spec import toml
 from immutable.transports import base
 from immutable.transports.registry import auth, session
 
@@ -50,7 +50,7 @@ def test_each_named_test_is_there(module: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("subject", "budget"),
     [
-        ("a spec or lock", f"{loading._MAX_SPEC // _MIB} MiB, {structure._MAX_DEPTH} levels"),
+        ("a spec or lock", f"{loading._MAX_SPEC // _MIB} MiB, {toml._MAX_DEPTH} levels"),
         (
             "an archive",
             (

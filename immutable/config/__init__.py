@@ -316,10 +316,10 @@ def _read_user_file(path: Path) -> _UserFile:
     except OSError as error:
         raise SpecError(str(path), [f"cannot be read: {error.strerror}"]) from None
     expect_private(path, status)
-    from immutable.spec import toml as structure
+    from immutable.spec import toml
 
     where = str(path)
-    user = structure.build(structure.read_toml(data, where), _UserFile, where)
+    user = toml.build(toml.read_toml(data, where), _UserFile, where)
     faults: list[str] = []
     if not 0 <= user.jobs <= 9999:
         faults.append(f"jobs: expected a number from 1 to 9999, found {user.jobs}")

@@ -15,8 +15,7 @@ from cattrs.errors import ClassValidationError
 from immutable.errors import SpecError
 from immutable.oci.platforms import Platform
 from immutable.redact import quoted
-from immutable.spec import toml as structure
-from immutable.spec import types as notation
+from immutable.spec import toml, types
 from immutable.spec.toml import FaultError
 from immutable.spec.types import (
     COMPRESSIONS,
@@ -197,16 +196,16 @@ def parse(data: bytes, kinds: Mapping[str, type[Any]], where: str = "spec") -> S
     Raises SpecError with every fault, each with its path and, for a misspelt key or kind,
     the nearest known one.
     """
-    document = structure.read_toml(data, where)
-    converter = structure.converter()
-    notation.register(converter)
+    document = toml.read_toml(data, where)
+    converter = toml.converter()
+    types.register(converter)
     converter.register_structure_hook(Layer, lambda value, _: _layer(converter, value, kinds))
     faults: list[str] = []
     spec = None
     try:
         spec = converter.structure(document, Spec)
     except ClassValidationError as error:
-        faults += structure.faults(error)
+        faults += toml.faults(error)
     faults += _cross_faults(document)
     if spec is not None and not faults:
         faults += [*_repeats(spec), *_account_faults(spec)]
@@ -292,19 +291,19 @@ def owner_ids(spec: Spec, owner: str) -> tuple[int, int]:
     elif name in by_name:
         uid, gid = by_name[name]
     else:
-        raise ValueError(f"no [[user]] is called {name!r}{structure.nearest(name, by_name)}")
+        raise ValueError(f"no [[user]] is called {name!r}{toml.nearest(name, by_name)}")
     if colon:
         if group.isdecimal():
             gid = int(group)
         elif group in gids:
             gid = gids[group]
         else:
-            raise ValueError(f"no [[group]] is called {group!r}{structure.nearest(group, gids)}")
+            raise ValueError(f"no [[group]] is called {group!r}{toml.nearest(group, gids)}")
     return uid, gid
 
 
 def _layer(made: Any, value: Any, kinds: Mapping[str, type[Any]]) -> Layer:
-    rest = dict(structure.table(value))
+    rest = dict(toml.table(value))
     head = {key: rest.pop(key) for key in ("name", "kind") if key in rest}
     problems: list[Exception] = []
     try:
@@ -317,7 +316,7 @@ def _layer(made: Any, value: Any, kinds: Mapping[str, type[Any]]) -> Layer:
     except (ClassValidationError, FaultError) as error:
         problems.append(error)
     if problems:
-        raise structure.together(problems)
+        raise toml.together(problems)
     return Layer(named.name, kind, options)
 
 
@@ -334,8 +333,8 @@ def _kind(value: Any, kinds: Mapping[str, type[Any]]) -> str:
     if value is None:
         raise FaultError(f"is required{known}", key="kind")
     if not isinstance(value, str):
-        raise FaultError(f"expected a string, found {structure.found(value)}{known}", key="kind")
-    hint = structure.nearest(value, kinds) or known
+        raise FaultError(f"expected a string, found {toml.found(value)}{known}", key="kind")
+    hint = toml.nearest(value, kinds) or known
     raise FaultError(f"no layer kind is called {quoted(value)}{hint}", key="kind")
 
 
@@ -359,7 +358,7 @@ def _duplicates(rows: Any, table: str, key: str) -> Iterator[str]:
         value = row.get(key) if isinstance(row, Mapping) else None
         if not isinstance(value, str | int) or isinstance(value, bool):
             continue
-        folded = structure.folded(value) if isinstance(value, str) else value
+        folded = toml.folded(value) if isinstance(value, str) else value
         first, present = seen.setdefault(folded, (number, value))
         if first != number:
             but = "" if value == present else f", {present!r}, but for case or Unicode form"

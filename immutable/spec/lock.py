@@ -20,7 +20,7 @@ from immutable.errors import LockError, SpecError
 from immutable.oci import canonical
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
-from immutable.spec import toml as structure
+from immutable.spec import toml
 from immutable.spec.types import MOST_LAYERS
 
 VERSION: Final = 1
@@ -101,10 +101,10 @@ def parse(data: bytes, where: str) -> Lock:
     that is not the one `dumps` wrote.
     """
     try:
-        document = structure.read_toml(data, where)
+        document = toml.read_toml(data, where)
         _check_version(document, where)
         seal = document.pop(_SEAL, None)
-        lock = structure.build(document, Lock, where)
+        lock = toml.build(document, Lock, where)
     except SpecError as error:
         raise LockError(str(error)) from None
     faults = [*_faults(lock)]
@@ -198,7 +198,7 @@ def _check_version(document: Mapping[str, Any], where: str) -> None:
     version = document.get("lock-version")
     if type(version) is int and version == VERSION:
         return
-    found = "nothing" if version is None else structure.found(version)
+    found = "nothing" if version is None else toml.found(version)
     newer = type(version) is int and version > VERSION
     hint = "; it was written by a newer immutable" if newer else ""
     raise LockError(f"{where}: lock-version: expected {VERSION}, found {found}{hint}")
@@ -207,7 +207,7 @@ def _check_version(document: Mapping[str, Any], where: str) -> None:
 def _faults(lock: Lock) -> Iterator[str]:
     seen: set[str] = set()
     for number, layer in enumerate(lock.layer):
-        folded = structure.folded(layer.name)
+        folded = toml.folded(layer.name)
         if folded in seen:
             yield f"layer[{number}].name: a second layer {layer.name!r}"
         seen.add(folded)

@@ -18,7 +18,7 @@ from immutable.errors import EntryError
 from immutable.oci.tags import LATEST, NO_VERSION, is_tag
 from immutable.redact import cut, quoted
 from immutable.reference.grammar import LONGEST, is_repository
-from immutable.spec import toml as structure
+from immutable.spec import toml
 from immutable.spec.toml import FaultError, Pairs
 
 VERSION: Final = 1
@@ -113,14 +113,14 @@ def register(made: cattrs.Converter) -> None:
             _matching(_PACKAGE_REQUEST, "a package as name, name=version or name (>= version)"),
         ),
     ):
-        made.register_structure_hook(kind, structure.parsed(parse))
+        made.register_structure_hook(kind, toml.parsed(parse))
     made.register_structure_hook(AccountID, _between(0, _LAST_ID, "an id"))
     made.register_structure_hook(Retries, _between(0, 2**31 - 1, "a number"))
     made.register_structure_hook(LayerCount, _between(1, MOST_LAYERS, "a number of layers"))
     made.register_structure_hook(SpecVersion, _spec_version)
     made.register_structure_hook(Created, _created)
-    made.register_structure_hook(Environment, lambda value, _: structure.strings(value, _env_name))
-    made.register_structure_hook(Texts, lambda value, _: structure.strings(value, _placeholders))
+    made.register_structure_hook(Environment, lambda value, _: toml.strings(value, _env_name))
+    made.register_structure_hook(Texts, lambda value, _: toml.strings(value, _placeholders))
 
 
 def _matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
@@ -228,7 +228,7 @@ def _comment(text: str) -> str:
 def _between(least: int, most: int, what: str) -> Callable[[Any, Any], int]:
     def hook(value: Any, _: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            found = structure.found(value)
+            found = toml.found(value)
             raise FaultError(f"expected {what} from {least} to {most}, found {found}")
         return value
 
@@ -239,7 +239,7 @@ def _spec_version(value: Any, _: Any) -> int:
     if type(value) is not int or value != VERSION:
         newer = type(value) is int and value > VERSION
         hint = "; it was written for a newer immutable" if newer else ""
-        raise FaultError(f"expected {VERSION}, found {structure.found(value)}{hint}")
+        raise FaultError(f"expected {VERSION}, found {toml.found(value)}{hint}")
     return VERSION
 
 
@@ -249,13 +249,13 @@ def _created(value: Any, _: Any) -> str:
     if not isinstance(value, datetime.datetime) or value.tzinfo is None:
         raise FaultError(
             'expected a time with its offset from UTC, "git" or "source-date-epoch", '
-            f"found {structure.found(value)}"
+            f"found {toml.found(value)}"
         )
-    moment = structure.instant(value)
+    moment = toml.instant(value)
     if moment.microsecond:
-        raise FaultError(f"expected whole seconds, found {structure.found(value)}")
+        raise FaultError(f"expected whole seconds, found {toml.found(value)}")
     if moment < datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC):
-        raise FaultError(f"expected a time from 1970 on, found {structure.found(value)}")
+        raise FaultError(f"expected a time from 1970 on, found {toml.found(value)}")
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -267,6 +267,4 @@ def _env_name(name: str, _: str) -> None:
 def _placeholders(_: str, text: str) -> None:
     for name in re.findall(r"\{git\.([^}]*)\}", text):
         if name not in PLACEHOLDERS:
-            raise FaultError(
-                f"{{git.{cut(name, 40)}}}: unknown{structure.nearest(name, PLACEHOLDERS)}"
-            )
+            raise FaultError(f"{{git.{cut(name, 40)}}}: unknown{toml.nearest(name, PLACEHOLDERS)}")

@@ -30,7 +30,7 @@ from immutable.store.check_records import check_records, chunk_rows
 from immutable.store.database import Database
 from immutable.store.faults import Fault, FaultKind
 from immutable.store.layout import Layout
-from immutable.store.refs import Profiles
+from immutable.store.refs import Refs
 
 DATABASE: Final = "immutable.db"
 _ALGORITHMS: Final = frozenset(
@@ -164,7 +164,7 @@ class _Look:
     def _wanted(self, connection: sqlite3.Connection) -> tuple[dict[str, Descriptor], bool] | None:
         """Return what `index.json` should say of our names, and whether it may lag behind."""
         try:
-            profiles = Profiles(connection)
+            refs = Refs(connection)
             broken = connection.execute("PRAGMA foreign_key_check").fetchone()
             if broken is not None:
                 raise StoreError(f"a row of {broken[0]} without its {broken[2]}")
@@ -173,7 +173,7 @@ class _Look:
                 odd = connection.execute(query).fetchone()
                 if odd is not None:
                     raise StoreError(f"a row of {table} for {odd[0]!r} with other values")
-            return profiles.references(), profiles.index_lags() is not None
+            return refs.references(), refs.index_lags() is not None
         except _SENSELESS as error:
             place = f"{self.root / DATABASE}: names"
             hint = "a repair takes what holds of them, and of index.json"

@@ -37,7 +37,7 @@ from immutable.store.layout import Layout, make_root
 from immutable.store.leases import Leases
 from immutable.store.names import check_tag
 from immutable.store.preconditions import check_commit, check_sweep, dropped_names
-from immutable.store.refs import Profiles, with_references
+from immutable.store.refs import Refs, with_references
 from immutable.store.streams import Ingest
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Store(AbstractStore):
                 reserve.keep(path)
             database = Database.open(
                 path / "immutable.db",
-                fill=lambda connection: Profiles(connection).adopt(layout.index()),
+                fill=lambda connection: Refs(connection).adopt(layout.index()),
             )
         store = cls(path, layout, database, Leases(path / "leases", database))
         try:
@@ -165,7 +165,7 @@ class Store(AbstractStore):
         if database is None:
             database = Database.in_memory()
             with database.write() as connection:
-                Profiles(connection).adopt(layout.index())
+                Refs(connection).adopt(layout.index())
         return cls(path, layout, database, None, refusal=refusal)
 
     def _sweep_the_dead(self) -> None:
@@ -180,7 +180,7 @@ class Store(AbstractStore):
         if self._leases is not None:
             self._leases.sweep()
         with self._database.read() as connection:
-            lags = Profiles(connection).index_lags() is not None
+            lags = Refs(connection).index_lags() is not None
         if lags:
             with self._naming():
                 pass  # whatever it does, it ends with index.json written
@@ -312,57 +312,57 @@ class Store(AbstractStore):
         self._expect_blob(descriptor)
         descriptor = bare(descriptor)
         with self._database.read() as connection:
-            current = Profiles(connection).current(name)
+            current = Refs(connection).current(name)
         if current and current.descriptor == descriptor and {*tags} <= {*current.tags}:
             return current  # so that a build that changes nothing needs to write nothing
         self.expect_writable()
         # Whoever stored them may not have come to this yet; a name must not outlive a blob.
         self._layout.sync()
-        with self._naming() as profiles:
+        with self._naming() as refs:
             self._expect_blob(descriptor)  # still: no sweep comes between this and the name
             if not replace_tags:
-                expect_free(name, profiles.tags(name), tags, descriptor.digest)
-            return profiles.commit(name, descriptor, tags, created)
+                expect_free(name, refs.tags(name), tags, descriptor.digest)
+            return refs.commit(name, descriptor, tags, created)
 
     @override
     def generations(self, name: str) -> tuple[Generation, ...]:
         with self._database.read() as connection:
-            return Profiles(connection).generations(name)
+            return Refs(connection).generations(name)
 
     @override
     def images(self) -> tuple[Generation, ...]:
         with self._database.read() as connection:
-            return Profiles(connection).images()
+            return Refs(connection).images()
 
     @override
     def set_current(self, name: str, number: int) -> Generation:
-        with self._naming() as profiles:
-            return profiles.set_current(name, number)
+        with self._naming() as refs:
+            return refs.set_current(name, number)
 
     @override
     def tag(self, name: str, tag: str, digest: Digest, *, replace: bool = True) -> Generation:
         check_tag(tag)
-        with self._naming() as profiles:
-            generation = profiles.with_digest(name, digest)
+        with self._naming() as refs:
+            generation = refs.with_digest(name, digest)
             if not replace:
-                expect_free(name, profiles.tags(name), (tag,), digest)
-            profiles.set_tag(name, tag, generation.descriptor)
-            return profiles.generation(name, generation.number)
+                expect_free(name, refs.tags(name), (tag,), digest)
+            refs.set_tag(name, tag, generation.descriptor)
+            return refs.generation(name, generation.number)
 
     @override
     def untag(self, name: str, tag: str) -> None:
-        with self._naming() as profiles:
-            profiles.untag(name, tag)
+        with self._naming() as refs:
+            refs.untag(name, tag)
 
     @override
     def pin(self, name: str, number: int, *, pinned: bool = True) -> Generation:
-        with self._naming() as profiles:
-            return profiles.pin(name, number, pinned=pinned)
+        with self._naming() as refs:
+            return refs.pin(name, number, pinned=pinned)
 
     @override
     def forget(self, name: str, numbers: Iterable[int]) -> None:
-        with self._naming() as profiles:
-            profiles.forget(name, numbers)
+        with self._naming() as refs:
+            refs.forget(name, numbers)
 
     @override
     def resolve(self, reference: str) -> Descriptor:
@@ -382,7 +382,7 @@ class Store(AbstractStore):
                 if name:
                     result.setdefault(name, bare(entry))
         with self._database.read() as connection:
-            ours = Profiles(connection).references()
+            ours = Refs(connection).references()
         return result | {name: bare(descriptor) for name, descriptor in ours.items()}
 
     @override
@@ -424,7 +424,7 @@ class Store(AbstractStore):
         )
 
     @contextmanager
-    def _naming(self) -> Iterator[Profiles]:
+    def _naming(self) -> Iterator[Refs]:
         """Change names in the database and in index.json together.
 
         All that can fail for want of space comes before the commit. A process killed between
@@ -433,18 +433,18 @@ class Store(AbstractStore):
         self.expect_writable()
         with files.locked_directory(self.root), ExitStack() as stack:
             with self._database.write(durable=True) as connection:
-                profiles = Profiles(connection)
-                before = profiles.references().keys() | (profiles.index_lags() or set())
-                yield profiles
-                wanted = profiles.references()
+                refs = Refs(connection)
+                before = refs.references().keys() | (refs.index_lags() or set())
+                yield refs
+                wanted = refs.references()
                 gone = before - wanted.keys()
                 publish = stack.enter_context(
                     self._layout.prepared_index(lambda index: with_references(index, wanted, gone))
                 )
-                profiles.mark_index(gone)
+                refs.mark_index(gone)
             publish()
             with suppress(StoreError), self._database.write() as connection:
-                Profiles(connection).unmark_index()
+                Refs(connection).unmark_index()
 
     def _spare(self, digests: Iterable[Digest]) -> bool:
         return self._leases is not None and self._leases.spare(digests)

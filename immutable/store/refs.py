@@ -35,7 +35,7 @@ CURRENT: Final = "immutable.generation.current"
 NEXT: Final = "immutable.generation.next"
 
 
-class Profiles:
+class Refs:
     """The names, within one transaction or query of `connection`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:

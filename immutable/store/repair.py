@@ -26,7 +26,7 @@ from immutable.store.database import Database
 from immutable.store.disk import Store
 from immutable.store.faults import Fault, FaultKind
 from immutable.store.layout import Layout
-from immutable.store.refs import Profiles
+from immutable.store.refs import Refs
 from immutable.store.repair_names import merge_names
 
 _AWAY: Final = "damaged"
@@ -110,7 +110,7 @@ def _there(layout: Layout) -> dict[Digest, int]:
 def _adopting(index: Index | None) -> Callable[[sqlite3.Connection], None]:
     def fill(connection: sqlite3.Connection) -> None:
         if index is not None:
-            Profiles(connection).adopt(index)
+            Refs(connection).adopt(index)
 
     return fill
 

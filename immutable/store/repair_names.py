@@ -16,7 +16,7 @@ from immutable.reference.store import Reference
 from immutable.store.base import Generation, in_utc
 from immutable.store.database import Database
 from immutable.store.records import raw
-from immutable.store.refs import Profiles
+from immutable.store.refs import Refs
 
 
 @define
@@ -45,9 +45,9 @@ def merge_names(
         if image.generations:
             merged[name] = image
     _replace(connection, merged)
-    profiles = Profiles(connection)
-    wanted = profiles.references()
-    profiles.mark_index(name for name in _of_generations(index) if name not in wanted)
+    refs = Refs(connection)
+    wanted = refs.references()
+    refs.mark_index(name for name in _of_generations(index) if name not in wanted)
 
 
 def _merged(ours: _Image, theirs: _Image, there: Mapping[Digest, int]) -> _Image:
@@ -105,7 +105,7 @@ def _of_index(index: Index) -> dict[str, _Image]:
     database = Database.in_memory()
     try:
         with database.write() as connection:
-            Profiles(connection).adopt(index)
+            Refs(connection).adopt(index)
         with database.read() as connection:
             return _of_database(connection)
     finally:

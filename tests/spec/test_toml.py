@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from immutable.errors import SpecError
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
-from immutable.spec import toml as structure
+from immutable.spec import toml
 from immutable.spec.toml import FaultError, Pairs
 from tests.support import strategies
 
@@ -39,7 +39,7 @@ class Outer:
     when: datetime.datetime | None = None
     digest: Digest | None = None
     platform: Platform | None = None
-    from_: str = field(default="", metadata=structure.parsed_by(str.upper))
+    from_: str = field(default="", metadata=toml.parsed_by(str.upper))
 
 
 @frozen
@@ -67,14 +67,14 @@ class BrokenHolder:
 
 def faults(text: str, cls: type[Any] = Outer) -> list[str]:
     with pytest.raises(SpecError) as caught:
-        structure.build(structure.read_toml(text.encode(), "x.toml"), cls, "x.toml")
+        toml.build(toml.read_toml(text.encode(), "x.toml"), cls, "x.toml")
     assert str(caught.value) == "\n".join(f"x.toml: {fault}" for fault in caught.value.faults)
     return list(caught.value.faults)
 
 
 def read_fault(data: bytes) -> str:
     with pytest.raises(SpecError) as caught:
-        structure.read_toml(data, "x.toml")
+        toml.read_toml(data, "x.toml")
     (fault,) = caught.value.faults
     return fault
 
@@ -92,7 +92,7 @@ def test_a_whole_document() -> None:
         platform = "linux/arm64/v8"
         from = "lower"
     """
-    made = structure.build(structure.read_toml(text.encode(), "x.toml"), Outer, "x.toml")
+    made = toml.build(toml.read_toml(text.encode(), "x.toml"), Outer, "x.toml")
     expected = Outer(
         "t",
         Inner(3),
@@ -190,12 +190,12 @@ def test_a_class_can_refuse_what_its_fields_are_together() -> None:
 
 
 def test_an_exception_that_is_no_fault_of_the_document_is_not_hidden() -> None:
-    made = structure.converter()
+    made = toml.converter()
     made.register_structure_hook(Broken, lambda value, _: value.no_such_attribute)
     with pytest.raises(ExceptionGroup) as caught:
         made.structure({"value": "x"}, BrokenHolder)
     with pytest.raises(AttributeError, match="no_such_attribute"):
-        list(structure.faults(caught.value))
+        list(toml.faults(caught.value))
 
 
 @pytest.mark.parametrize(
@@ -225,33 +225,33 @@ def test_a_document_that_is_no_honest_toml(data: bytes, expected: str) -> None:
 
 
 def test_nesting_is_bounded_on_every_machine_alike() -> None:
-    assert structure.read_toml(b"a = " + b"[" * 49 + b"]" * 49, "x")
+    assert toml.read_toml(b"a = " + b"[" * 49 + b"]" * 49, "x")
     assert read_fault(b"a = " + b"[" * 60 + b"]" * 60).endswith("…: nested too deeply")
     assert read_fault(b".".join([b"x"] * 200) + b" = 1").endswith("…: nested too deeply")
 
 
 def test_the_largest_integers_are_fine() -> None:
     text = b"a = [9223372036854775807, -9223372036854775808]"
-    assert {"a": [2**63 - 1, -(2**63)]} == structure.read_toml(text, "x")
+    assert {"a": [2**63 - 1, -(2**63)]} == toml.read_toml(text, "x")
 
 
 def test_line_ends_do_not_matter() -> None:
     text = b'a = 1\n[b]\nc = """x\ny"""\n'
     crlf = text.replace(b"\n", b"\r\n")
-    assert structure.read_toml(text, "x") == structure.read_toml(crlf, "x")
+    assert toml.read_toml(text, "x") == toml.read_toml(crlf, "x")
 
 
 @given(st.dictionaries(strategies.text, strategies.toml_values))
 def test_a_document_gives_a_value_or_a_spec_error(document: dict[str, Any]) -> None:
     data = tomli_w.dumps(document).encode()
     with contextlib.suppress(SpecError):
-        structure.build(structure.read_toml(data, "x"), Outer, "x")
+        toml.build(toml.read_toml(data, "x"), Outer, "x")
 
 
 @given(st.binary() | st.text().map(str.encode))
 def test_bytes_give_a_document_or_a_spec_error(data: bytes) -> None:
     try:
-        made = structure.read_toml(data, "x")
+        made = toml.read_toml(data, "x")
     except SpecError:
         return
     assert tomllib.loads(data.decode()) == made
@@ -271,13 +271,13 @@ def test_bytes_give_a_document_or_a_spec_error(data: bytes) -> None:
 )
 def test_names_that_differ_only_in_case_or_form_are_one(one: str, other: str) -> None:
     assert one != other
-    assert structure.folded(one) == structure.folded(other)
+    assert toml.folded(one) == toml.folded(other)
 
 
 def test_names_that_differ_are_two() -> None:
-    assert structure.folded("cafe") != structure.folded("caf\u00e9")
+    assert toml.folded("cafe") != toml.folded("caf\u00e9")
 
 
 @given(strategies.text)
 def test_folding_twice_changes_nothing(name: str) -> None:
-    assert structure.folded(name) == structure.folded(structure.folded(name))
+    assert toml.folded(name) == toml.folded(toml.folded(name))

@@ -19,7 +19,7 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import MANIFEST, Descriptor, Index
 from immutable.spec.derivation import Realisation
 from immutable.store import AbstractStore, Chunk, MemoryStore, Store
-from immutable.store.refs import Profiles
+from immutable.store.refs import Refs
 
 NAMES = st.sampled_from(["web", "shop/web", "api", "Bad", "a/b/c"])
 TAGS = st.sampled_from(["1.0", "2.0", "stable", "-bad"])
@@ -231,7 +231,7 @@ class StoreMachine(RuleBasedStateMachine):
             connection.execute("PRAGMA defer_foreign_keys = ON")
             for table in ("tag", "generation", "image"):
                 connection.execute(f"DELETE FROM {table}")
-            Profiles(connection).adopt(self.disk._layout.index())
+            Refs(connection).adopt(self.disk._layout.index())
 
     @invariant()
     def same(self) -> None:

@@ -56,7 +56,7 @@ from immutable.errors import SpecError
 from immutable.lifecycle.retention import tags
 from immutable.lifecycle.retention.tags import Newest, Selector
 from immutable.redact import quoted
-from immutable.spec import toml as structure
+from immutable.spec import toml
 from immutable.spec.toml import FaultError
 
 Age = NewType("Age", timedelta)  # written "30d", "12h", "1w2d"
@@ -118,7 +118,7 @@ def parse_size(text: str) -> Bytes:
 
 def _count(value: object) -> Count:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 31:
-        raise FaultError(f"expected a number from 1 to 2147483647, found {structure.found(value)}")
+        raise FaultError(f"expected a number from 1 to 2147483647, found {toml.found(value)}")
     return Count(value)
 
 
@@ -278,18 +278,18 @@ def parse(data: bytes, where: str = "policy") -> Policy:
     Raises SpecError with every fault, each with its path and, for a misspelt key, the nearest
     known one. An empty document keeps everything.
     """
-    document = structure.read_toml(data, where)
+    document = toml.read_toml(data, where)
     faults = [*_empty_arrays(document, "")]
-    made = structure.converter()
-    made.register_structure_hook(Age, structure.parsed(parse_age))
-    made.register_structure_hook(Bytes, structure.parsed(parse_size))
-    made.register_structure_hook(Pattern, structure.parsed(_pattern))
-    made.register_structure_hook(Selector, structure.parsed(tags.parse))
+    made = toml.converter()
+    made.register_structure_hook(Age, toml.parsed(parse_age))
+    made.register_structure_hook(Bytes, toml.parsed(parse_size))
+    made.register_structure_hook(Pattern, toml.parsed(_pattern))
+    made.register_structure_hook(Selector, toml.parsed(tags.parse))
     made.register_structure_hook(Count, lambda value, _: _count(value))
     try:
         parsed = made.structure(document, _Document)
     except ClassValidationError as error:
-        faults += structure.faults(error)
+        faults += toml.faults(error)
         raise SpecError(where, faults) from None
     if faults:
         raise SpecError(where, faults)

@@ -13,7 +13,7 @@ from immutable.errors import LockError, ResolutionError, SpecError
 from immutable.redact import cut
 from immutable.sources.pypi.choice import Choice, checked_hash
 from immutable.sources.pypi.environment import Environment
-from immutable.spec import toml as structure
+from immutable.spec import toml
 
 if TYPE_CHECKING:
     from packaging.pylock import Package, PackageWheel
@@ -27,7 +27,7 @@ class Pylock:
 
         self._where = where
         try:
-            self._lock = pylock.Pylock.from_dict(_placed(structure.read_toml(data, where)))
+            self._lock = pylock.Pylock.from_dict(_placed(toml.read_toml(data, where)))
         except SpecError as error:
             raise LockError(str(error)) from None
         except pylock.PylockValidationError as error:
@@ -80,7 +80,7 @@ class Pylock:
         ):
             for name in asked:
                 if name not in known:
-                    hint = structure.nearest(name, known)
+                    hint = toml.nearest(name, known)
                     raise ResolutionError(f"{self._where}: has no {what} {name!r}{hint}")
 
     def _is_for(
