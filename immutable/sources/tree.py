@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,18 +18,15 @@ from immutable.content.entries import MAX_PATH, EntryKind, safe_path, show
 from immutable.content.globs import compile_globs
 from immutable.errors import SourceError
 from immutable.oci.digest import Digest
+from immutable.sources.disk_file import DiskFile, Signature, failed, measure, signature_of
 from immutable.sources.ignoring import IgnoreFile
+from immutable.sources.walk import Found, walk
 
-_PIECE: Final = 1 << 20
 _BATCH: Final = 256  # files read by one task; one a task costs more than the reading
 # A file changed this recently may change again without its times moving on: file systems
 # stamp in ticks, some of two seconds. Git calls such entries racy.
 TICK: Final = 2_000_000_000
-_MOST_UNSIZED: Final = 16 << 20
-_ENCODING: Final = sys.getfilesystemencoding()
-_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
-Signature = tuple[int, int, int, int]  # size, mtime and ctime in nanoseconds, inode
 Stats = dict[bytes, tuple[Signature, Digest]]
 
 
@@ -56,69 +51,6 @@ class _NoCache:
 
 
 _NO_CACHE: Final = _NoCache()
-
-
-@define(eq=False)
-class DiskFile:
-    """A file on disk as it was when listed.
-
-    Reading it raises SourceError if it has changed since: its device, inode and times say so,
-    or, where it was too fresh for times to tell, its digest does. So whatever its path leads to
-    by then, only the file that was listed is read. `digest` is None until the content is known,
-    from the stat cache or because somebody has read it to its end. `unsized` is the content's
-    size where the file system says 0 of a file that it makes up when read.
-    """
-
-    path: bytes
-    signature: Signature
-    device: int
-    racy: bool
-    digest: Digest | None = None
-    unsized: int = 0
-
-    @property
-    def size(self) -> int:
-        """The size in bytes when listed."""
-        return self.unsized or self.signature[0]
-
-    def read(self) -> Iterator[bytes]:
-        """Yield the content in pieces of at most 1 MiB."""
-        hasher = hashlib.sha256() if self.digest is None or self.racy else None
-        descriptor = _open(self.path)
-        try:
-            self.expect_same(descriptor)
-            rest = self.size
-            while rest:
-                piece = os.read(descriptor, min(rest, _PIECE))
-                if not piece:
-                    raise _changed(self.path)
-                rest -= len(piece)
-                if hasher is not None:
-                    hasher.update(piece)
-                yield piece
-            # It was the file that was listed, unchanged, all the time, and this is its end.
-            self.expect_same(descriptor)
-            if not self.signature[0] and os.read(descriptor, 1):
-                raise _unsized(self.path)
-        except OSError as error:
-            raise _failed(self.path, error) from None
-        finally:
-            os.close(descriptor)
-        if hasher is not None:
-            self._settle(Digest(hasher.hexdigest()))
-
-    def expect_same(self, descriptor: int) -> None:
-        """Raise SourceError unless the open file is the one listed, as it was then."""
-        status = os.fstat(descriptor)
-        same = status.st_dev == self.device and stat.S_ISREG(status.st_mode)
-        if not same or (not self.unsized and signature_of(status) != self.signature):
-            raise _changed(self.path)
-
-    def _settle(self, digest: Digest) -> None:
-        if self.digest is None:
-            self.digest = digest
-        elif self.digest != digest:
-            raise _changed(self.path)
 
 
 Item = tuple[
@@ -225,18 +157,18 @@ class Tree:
             top = os.path.realpath(given, strict=True)
             status = os.stat(top)  # noqa: PTH116 - bytes
         except OSError as error:
-            raise _failed(given, error) from None
+            raise failed(given, error) from None
         is_folder = stat.S_ISDIR(status.st_mode)
         choice = Choice(tuple(include), tuple(exclude), ignore, never) if is_folder else Choice()
         known = stats.load_stats(top)
         if is_folder:
-            walk = _walk(top, status, choice.excluded)
-            items = _items(sorted(_chosen(walk, choice), key=_by_path), known, began)
+            found = walk(top, status, choice.excluded)
+            items = _items(sorted(_chosen(found, choice), key=_by_path), known, began)
         else:
             items = _items([(b"", top, status, b"")], known, began)
             for *_, content, _ in items:
                 if content is not None and not content.size:
-                    _measure(content)
+                    measure(content)
         return cls(is_folder, items, top, choice, stats, known)
 
     @classmethod
@@ -308,105 +240,20 @@ class Tree:
         """Tell whether a file at the absolute `path`, if there were one, would be in the tree."""
         if not self.is_folder:
             return path == self._top
-        below = path.removeprefix(self._top.rstrip(b"/") + b"/")
-        return below != path and self._choice(below)
+        inner = path.removeprefix(self._top.rstrip(b"/") + b"/")
+        return inner != path and self._choice(inner)
 
 
-_Found = tuple[bytes, bytes, os.stat_result, bytes]  # path, place, status, link target
-
-
-def _by_path(found: _Found) -> bytes:
+def _by_path(found: Found) -> bytes:
     return found[0]
 
 
-def _walk(top: bytes, status: os.stat_result, skip: Callable[[bytes], bool]) -> Iterator[_Found]:
-    """Yield what is in the folder `top`, whose status is known.
-
-    No path is followed: a folder is opened by its name in the open one that it was listed in, and
-    the way back is `..` of the open one; either is gone only to the folder that was listed. So
-    one that is swapped for a link meanwhile, at any depth, leads nowhere else, and two
-    descriptors are enough however deep the folders are.
-    """
-    folder = _Folder(b"", top, status)
-    descriptor = folder.enter(top)
-    try:
-        yield from folder.list(descriptor, skip)
-        above: list[_Folder] = []
-        while folder.waiting or above:
-            if not folder.waiting:
-                folder = above.pop()
-                descriptor = _exchanged(descriptor, folder.enter(b"..", descriptor))
-                continue
-            below = folder.waiting.pop()
-            entered = below.enter(below.place.rpartition(b"/")[2], descriptor)
-            try:
-                yield from below.list(entered, skip)
-                if below.waiting:
-                    # Others are left as they were entered: `..` asks for a right to search.
-                    above.append(folder)
-                    folder, descriptor, entered = below, entered, descriptor
-            finally:
-                os.close(entered)
-    finally:
-        os.close(descriptor)
-
-
-def _exchanged(old: int, new: int) -> int:
-    os.close(old)
-    return new
-
-
-@define(eq=False)
-class _Folder:
-    """A folder on the walk: the ones in it that are `waiting` are still to be walked."""
-
-    prefix: bytes  # of the paths of what is in it
-    place: bytes
-    status: os.stat_result
-    waiting: list[_Folder] = field(factory=list)
-
-    def enter(self, name: bytes, at: int | None = None) -> int:
-        """Return a descriptor of `name` in the open folder `at`; SourceError if it is another."""
-        try:
-            descriptor = os.open(name, _FLAGS | os.O_DIRECTORY, dir_fd=at)
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                raise _changed(self.place) from None
-            raise _failed(self.place, error) from None
-        if not os.path.samestat(os.fstat(descriptor), self.status):
-            os.close(descriptor)
-            raise _changed(self.place)
-        return descriptor
-
-    def list(self, descriptor: int, skip: Callable[[bytes], bool]) -> Iterator[_Found]:
-        """Yield what is in the folder, which is open, itself."""
-        prefix, inside = self.prefix, self.place.rstrip(b"/") + b"/"
-        try:
-            with os.scandir(descriptor) as listing:
-                for item in listing:
-                    name = item.name.encode(_ENCODING, "surrogateescape")  # as os.fsencode does
-                    path = prefix + name
-                    if skip(path):
-                        continue
-                    place = inside + name
-                    status = item.stat(follow_symlinks=False)
-                    target = b""
-                    kind = stat.S_IFMT(status.st_mode)
-                    if kind == stat.S_IFDIR:
-                        self.waiting.append(_Folder(path + b"/", place, status))
-                    elif kind == stat.S_IFLNK:
-                        target = os.readlink(name, dir_fd=descriptor)
-                    yield path, place, status, target
-        except OSError as error:
-            raise _failed(self.place, error) from None
-
-
-def _chosen(found: Iterator[_Found], choice: Choice) -> Iterator[_Found]:
+def _chosen(found: Iterator[Found], choice: Choice) -> Iterator[Found]:
     """Yield what `choice` includes, and the folders it stands in."""
     if not choice.skips_folders:
         yield from found
         return
-    folders: dict[bytes, _Found] = {}
+    folders: dict[bytes, Found] = {}
     needed: set[bytes] = set()
     for row in found:
         path = row[0]
@@ -423,7 +270,7 @@ def _chosen(found: Iterator[_Found], choice: Choice) -> Iterator[_Found]:
     yield from (folders[path] for path in needed if path in folders)
 
 
-def _items(found: Iterable[_Found], known: Stats, began: int) -> list[Item]:
+def _items(found: Iterable[Found], known: Stats, began: int) -> list[Item]:
     """Return the items; files have the digest that the stat cache knows."""
     items: list[Item] = []
     for path, place, status, target in found:
@@ -446,27 +293,6 @@ def _items(found: Iterable[_Found], known: Stats, began: int) -> list[Item]:
             what = "a socket" if kind == stat.S_IFSOCK else "a device or FIFO"
             raise SourceError(f"{show(place)}: {what}; exclude it, as images hold none")
     return items
-
-
-def _measure(file: DiskFile) -> None:
-    """Read a file that is said to be empty, as files of /proc are whatever they hold."""
-    descriptor = _open(file.path)
-    hasher = hashlib.sha256()
-    size = 0
-    try:
-        file.expect_same(descriptor)
-        while piece := os.read(descriptor, _PIECE):
-            size += len(piece)
-            hasher.update(piece)
-            if size > _MOST_UNSIZED:
-                raise _unsized(file.path)
-    except OSError as error:
-        raise _failed(file.path, error) from None
-    finally:
-        os.close(descriptor)
-    if size:
-        # Such a file's times tell nothing.
-        file.unsized, file.racy, file.digest = size, True, Digest(hasher.hexdigest())
 
 
 def _read(files: Iterable[DiskFile], jobs: int) -> None:
@@ -493,33 +319,3 @@ def _digest(items: Sequence[Item]) -> Digest:
             what = content.digest.hex.encode()
         hasher.update(b"%b %o %d %d\n" % (kind.value, mode, len(path), len(what)) + path + what)
     return Digest(hasher.hexdigest())
-
-
-def signature_of(status: os.stat_result) -> Signature:
-    """Return what of a file changes with its content."""
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-
-
-def _open(path: bytes) -> int:
-    try:
-        # A FIFO in its place would wait for a writer forever.
-        return os.open(path, _FLAGS | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO):
-            raise _changed(path) from None
-        raise _failed(path, error) from None
-
-
-def _failed(path: bytes, error: OSError) -> SourceError:
-    return SourceError(f"{show(path)}: {error.strerror}")
-
-
-def _changed(path: bytes) -> SourceError:
-    return SourceError(f"{show(path)}: changed while it was being read; build again")
-
-
-def _unsized(path: bytes) -> SourceError:
-    return SourceError(
-        f"{show(path)}: expected no more bytes than its size says, found more, as in files of "
-        "/proc; copy it to an ordinary file and take that"
-    )

@@ -17,7 +17,7 @@ from immutable.builders import files
 from immutable.errors import ImmutableError, SourceError
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
-from immutable.sources import tree as trees
+from immutable.sources import disk_file
 from immutable.store import MemoryStore, Store
 from tests.support import kinds
 from tests.support.archives import END, directory, member
@@ -388,13 +388,13 @@ def test_a_layer_made_ahead_is_new_once_and_its_files_are_read_once(
     fill(tmp_path / "app", {"a": "1", "b": "2"})
     spec = write(tmp_path, layer("files", source="app", target="/app"))
     opened: list[bytes] = []
-    real = trees._open
+    real = disk_file.open_listed
 
     def counting(path: bytes) -> int:
         opened.append(path.rpartition(b"/")[2])
         return real(path)
 
-    monkeypatch.setattr(trees, "_open", counting)
+    monkeypatch.setattr(disk_file, "open_listed", counting)
     store = MemoryStore()
 
     assert [False] == [built.cached for built in build(spec, store).layers]

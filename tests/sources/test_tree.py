@@ -18,8 +18,9 @@ from attrs import evolve
 from immutable.content.entries import EntryKind
 from immutable.errors import SourceError
 from immutable.oci.digest import Digest
-from immutable.sources import tree as trees
-from immutable.sources.tree import DiskFile, Tree
+from immutable.sources import disk_file, walk
+from immutable.sources.disk_file import DiskFile
+from immutable.sources.tree import Tree
 from immutable.store import MemoryStore
 from tests.support import needs
 from tests.support.hanging import at_once
@@ -243,7 +244,7 @@ def test_a_change_within_the_clock_s_tick_is_found_by_the_digest(tmp_path: Path)
 
     path.write_text("54321")
     # As where the file system's clock had not moved on.
-    content = evolve(content, signature=trees.signature_of(path.stat()))
+    content = evolve(content, signature=disk_file.signature_of(path.stat()))
 
     with pytest.raises(SourceError, match="/a: changed while it was being read; build again"):
         b"".join(content.read())
@@ -261,14 +262,14 @@ def before_entering(
     monkeypatch: pytest.MonkeyPatch, name: bytes, change: Callable[[], object]
 ) -> None:
     """Make `change` just before the scan goes into the folder `name`, once."""
-    real, due = trees._Folder.enter, [change]
+    real, due = walk.Folder.enter, [change]
 
-    def enter(folder: trees._Folder, given: bytes, at: int | None = None) -> int:
+    def enter(folder: walk.Folder, given: bytes, at: int | None = None) -> int:
         if given == name and due:
             due.pop()()
         return real(folder, given, at)
 
-    monkeypatch.setattr(trees._Folder, "enter", enter)
+    monkeypatch.setattr(walk.Folder, "enter", enter)
 
 
 @pytest.mark.parametrize("swapped", ["in", "in/deep"])
@@ -397,7 +398,7 @@ def test_a_file_of_proc_is_read_to_its_end(tmp_path: Path) -> None:
 
 
 def test_a_file_of_proc_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trees, "_MOST_UNSIZED", 10)
+    monkeypatch.setattr(disk_file, "_MOST_UNSIZED", 10)
 
     with pytest.raises(SourceError, match="/proc/version: expected no more bytes than its size"):
         scan(Path("/proc/version"))
@@ -417,13 +418,13 @@ class Opens(list[bytes]):
 
 @pytest.fixture
 def opens(monkeypatch: pytest.MonkeyPatch) -> Opens:
-    opened, real = Opens(), trees._open
+    opened, real = Opens(), disk_file.open_listed
 
     def counting(path: bytes) -> int:
         opened.append(path.rpartition(b"/")[2])
         return real(path)
 
-    monkeypatch.setattr(trees, "_open", counting)
+    monkeypatch.setattr(disk_file, "open_listed", counting)
     return opened
 
 
