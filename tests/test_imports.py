@@ -13,34 +13,10 @@ from typing import Final
 import pytest
 
 import immutable
+from tests.support.rooms import LEVELS
 
 ROOT: Final = Path(immutable.__file__).parent
 
-# The rooms from top to bottom: each may import from those before it. Rooms of one line stand side
-# by side and import nothing of each other.
-ROOMS: Final = (
-    ("redact",),
-    ("reading", "findings"),
-    ("errors",),
-    ("progress", "plugins"),
-    ("oci",),
-    ("reference",),
-    ("content",),
-    ("spec",),
-    ("config",),
-    ("store",),
-    ("net",),
-    ("sources", "transports"),
-    ("builders",),
-    ("attest",),
-    ("build",),
-    ("lifecycle",),
-    ("immutable",),  # the public names
-    ("testing",),
-    ("cli",),
-    ("__main__",),
-)
-LEVELS: Final = {name: level for level, names in enumerate(ROOMS) for name in names}
 # What a module names for its annotations alone.
 _FOR_TYPES: Final = frozenset({("errors", "oci")})
 # What is pure: rooms, and modules of others.
