@@ -123,20 +123,29 @@ def broken() -> None:
 
 
 @contextmanager
-def registered(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have these kinds found, by a distribution that is put into `folder`."""
-    kinds = [cls.__name__ for cls in (Plain, Asking, Random, Endless, Interrupted, Failing)]
-    lines = [f"test-{name.lower()} = {__name__}:{name}" for name in kinds]
+def installed(folder: Path, patch: pytest.MonkeyPatch, points: Mapping[str, str]) -> Iterator[None]:
+    """Have layer kinds found by their entry points, in a distribution that is put into `folder`.
+
+    `points` says which class each kind is: ``module:Class``. Modules in `folder` can be imported.
+    """
     metadata = folder / "test_kinds-1.0.dist-info"
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: test-kinds\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(
-        "\n".join(["[immutable.builders]", *lines, f"test-broken = {__name__}:broken"]) + "\n"
-    )
+    lines = [f"{kind} = {place}\n" for kind, place in points.items()]
+    (metadata / "entry_points.txt").write_text("".join(["[immutable.builders]\n", *lines]))
     patch.syspath_prepend(folder)
     builders.cache_clear()
-    begun.clear()
     try:
         yield
     finally:
         builders.cache_clear()
+
+
+@contextmanager
+def registered(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have these kinds found, as `installed` does it."""
+    kinds = [cls.__name__ for cls in (Plain, Asking, Random, Endless, Interrupted, Failing)]
+    points = {f"test-{name.lower()}": f"{__name__}:{name}" for name in kinds}
+    begun.clear()
+    with installed(folder, patch, {**points, "test-broken": f"{__name__}:broken"}):
+        yield
