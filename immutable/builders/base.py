@@ -244,7 +244,7 @@ class Builder(ABC):
         raise NotImplementedError(f"{self.kind}: no kind whose layers are taken as they are")
 
     def adopt(self, job: Job, inputs: Inputs) -> Realisation:
-        """Verify the layer's blob, put it into the store, and return its record."""
+        """Verify the layer's blob, which is in the store, and return its record."""
         raise NotImplementedError(f"{self.kind}: no kind whose layers are taken as they are")
 
 

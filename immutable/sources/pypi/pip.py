@@ -65,7 +65,7 @@ class Fetched:
 
 @frozen
 class Pip:
-    """Fetches pinned wheels for one environment; see `immutable.sources.wanted`.
+    """Fetches pinned wheels for one environment; see `immutable.net.wanted`.
 
     `packages` are the name and version of each digest. `python` is the interpreter that has pip.
     """
