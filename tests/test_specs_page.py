@@ -42,7 +42,11 @@ def test_the_table_of_a_layer_kind_lists_its_options_and_no_others(kind: str) ->
 
 @pytest.mark.parametrize(
     ("heading", "cls"),
-    [("`[image]`", document.ImageTable), ("`[config]`", document.Config), ("Retention policies", Rule)],
+    [
+        ("`[image]`", document.ImageTable),
+        ("`[config]`", document.Config),
+        ("Retention policies", Rule),
+    ],
 )
 def test_the_table_of_another_part_lists_its_keys_and_no_others(
     heading: str, cls: type[Any]

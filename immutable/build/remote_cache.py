@@ -332,7 +332,7 @@ def _realisation(record: Any, blob: Descriptor) -> Realisation:
         Digest.parse(record["derivation"]),
         record["encoder"],
         Digest.parse(record["diffID"]),
-        Descriptor(blob.media_type, blob.digest, blob.size),
+        blob.bare(),
     )
 
 

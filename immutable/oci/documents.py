@@ -76,6 +76,10 @@ class Descriptor:
             result["platform"] = _plain_platform(self.platform)
         return result
 
+    def bare(self) -> Descriptor:
+        """Return it without what belongs to the place where it stands: annotations, platform."""
+        return Descriptor(self.media_type, self.digest, self.size)
+
     def annotated(self, **annotations: str) -> Self:
         """Return this descriptor with further annotations."""
         return evolve(self, annotations={**dict(self.annotations), **annotations})

@@ -418,7 +418,7 @@ class AbstractStore(abc.ABC):
                 document = oci.decode_index(self.read_blob(index.digest), str(index.digest))
                 for listed in document.manifests:
                     if listed.digest == digest:
-                        return bare(listed)
+                        return listed.bare()
         raise ImageNotFound(f"{reference}: in no generation of {reference.name}")
 
     def _missing(self, reference: Reference) -> NoReturn:
@@ -428,11 +428,6 @@ class AbstractStore(abc.ABC):
             raise no_such_tag(reference.name, reference.tag, tags)
         numbers = [generation.number for generation in generations]
         raise no_such_generation(reference.name, reference.number or 0, numbers)
-
-
-def bare(descriptor: Descriptor) -> Descriptor:
-    """Return `descriptor` as stores keep it: media type, digest and size alone."""
-    return Descriptor(descriptor.media_type, descriptor.digest, descriptor.size)
 
 
 def in_utc(created: datetime) -> datetime:

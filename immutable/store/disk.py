@@ -27,7 +27,6 @@ from immutable.store.base import (
     Stats,
     StoreInfo,
     Swept,
-    bare,
     expect_free,
 )
 from immutable.store.closure import MAX_DOCUMENT, Caching
@@ -310,7 +309,7 @@ class Store(AbstractStore):
     ) -> Generation:
         check_commit(name, tags, created)
         self._expect_blob(descriptor)
-        descriptor = bare(descriptor)
+        descriptor = descriptor.bare()
         with self._database.read() as connection:
             current = Refs(connection).current(name)
         if current and current.descriptor == descriptor and {*tags} <= {*current.tags}:
@@ -380,10 +379,10 @@ class Store(AbstractStore):
             for entry in self._layout.index().manifests:
                 name = dict(entry.annotations).get(REF_NAME)
                 if name:
-                    result.setdefault(name, bare(entry))
+                    result.setdefault(name, entry.bare())
         with self._database.read() as connection:
             ours = Refs(connection).references()
-        return result | {name: bare(descriptor) for name, descriptor in ours.items()}
+        return result | {name: descriptor.bare() for name, descriptor in ours.items()}
 
     @override
     def lease(self) -> AbstractContextManager[None]:

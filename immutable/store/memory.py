@@ -29,7 +29,6 @@ from immutable.store.base import (
     Stats,
     StoreInfo,
     Swept,
-    bare,
     expect_free,
     in_utc,
 )
@@ -146,7 +145,7 @@ class MemoryStore(AbstractStore):
         key = (realisation.derivation, realisation.encoder)
         with self._lock:
             self._expect_blob(realisation.blob)
-            self._realisations[key] = evolve(realisation, blob=bare(realisation.blob))
+            self._realisations[key] = evolve(realisation, blob=realisation.blob.bare())
             self._use(realisation.blob.digest)
 
     @override
@@ -193,7 +192,7 @@ class MemoryStore(AbstractStore):
         replace_tags: bool = True,
     ) -> Generation:
         check_commit(name, tags, created)
-        descriptor = bare(descriptor)
+        descriptor = descriptor.bare()
         with self._lock:
             self._expect_blob(descriptor)
             if not replace_tags and name in self._images:

@@ -18,7 +18,7 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import REF_NAME, Descriptor, Index
 from immutable.reference.grammar import is_repository
 from immutable.reference.store import Reference
-from immutable.store.base import Generation, bare, in_utc
+from immutable.store.base import Generation, in_utc
 from immutable.store.names import no_such_generation, no_such_tag, not_found
 from immutable.store.preconditions import check_forget
 from immutable.store.records import digest as parsed
@@ -185,14 +185,14 @@ class Refs:
                     self._insert(
                         reference.name,
                         reference.number,
-                        bare(descriptor),
+                        descriptor.bare(),
                         created,
                         pinned=dict(descriptor.annotations).get(PINNED) == "true",
                     )
         for reference, descriptor in entries:
             known = numbers.get(reference.name, {})
             if reference.tag is not None and known:
-                self.set_tag(reference.name, reference.tag, bare(descriptor))
+                self.set_tag(reference.name, reference.tag, descriptor.bare())
             elif reference.number is None and reference.digest is None:
                 same = [n for n, digest in known.items() if digest == descriptor.digest]
                 if same:
@@ -320,7 +320,7 @@ def _told(descriptor: Descriptor, annotation: str) -> int:
 
 
 def _named(descriptor: Descriptor, name: str) -> Descriptor:
-    return bare(descriptor).annotated(**{REF_NAME: name})
+    return descriptor.bare().annotated(**{REF_NAME: name})
 
 
 def _columns(descriptor: Descriptor) -> tuple[str, bytes, int]:

@@ -108,8 +108,7 @@ def _listed(index: Index) -> Iterator[tuple[Descriptor, tuple[Called, ...]]]:
     found: dict[Descriptor, dict[Called, None]] = {}
     for entry in index.manifests:
         annotations = dict(entry.annotations)
-        root = Descriptor(entry.media_type, entry.digest, entry.size)
-        names = found.setdefault(root, {})
+        names = found.setdefault(entry.bare(), {})
         name = annotations.get(_CONTAINERD_NAME) or annotations.get(REF_NAME)
         if name:
             names[Called.parse(name)] = None

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from attrs import evolve
-
 from immutable.errors import ImageError, TransportError
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
@@ -27,18 +25,13 @@ def gather(source: Source, platform: Platform | None = None) -> Image:
     within an index, and descriptors that contradict each other; TransportError when there is
     nothing for `platform`, listing what there is.
     """
-    root = _document(source, bare(source.root))
+    root = _document(source, source.root.bare())
     if platform is not None and isinstance(root.value, Index):
         chosen = _choose(root.value, platform, source.where)
-        root = _document(source, bare(chosen))
+        root = _document(source, chosen.bare())
     documents = (root, *_children(source, root))
     _check_sizes(source, documents)
     return Image(source, documents, tuple(_blobs(documents)))
-
-
-def bare(descriptor: Descriptor) -> Descriptor:
-    """Return `descriptor` without what belongs to the place where it stands."""
-    return evolve(descriptor, annotations=(), platform=None)
 
 
 def expect_platform(image: Image, platform: Platform) -> None:

@@ -211,6 +211,12 @@ def test_a_document_need_not_say_its_media_type() -> None:
     assert INDEX == decode_index(dumped(document), "x")
 
 
+def test_a_bare_descriptor_says_nothing_of_where_it_stood() -> None:
+    platform = Platform("linux", "amd64")
+    descriptor = Descriptor(oci.MANIFEST, BLOB, 4, {"a": "1"}, platform)
+    assert Descriptor(oci.MANIFEST, BLOB, 4) == descriptor.bare()
+
+
 def test_an_attestation_s_platform_is_none_of_ours() -> None:
     document = json.loads(INDEX.encode())
     document["manifests"][0]["platform"] = {"os": "unknown", "architecture": "unknown"}

@@ -218,11 +218,11 @@ def read(source: Source, platform: Platform) -> PlatformBase:
     return PlatformBase(
         document.descriptor.digest,
         config,
-        tuple(PinnedLayer(_bare(blob), diff) for blob, diff in pairs),
+        tuple(PinnedLayer(_typed_by_oci(blob), diff) for blob, diff in pairs),
     )
 
 
-def _bare(blob: Descriptor) -> Descriptor:
+def _typed_by_oci(blob: Descriptor) -> Descriptor:
     return Descriptor(oci.family(blob.media_type), blob.digest, blob.size)
 
 
