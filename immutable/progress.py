@@ -28,6 +28,21 @@ class Progress(Protocol):
         """Tell something that is probably not as wanted."""
 
 
+class HighWaterMark:
+    """Tells `advance` how far one piece of work came; what a second try repeats counts once."""
+
+    def __init__(self, advance: Callable[[int], object]) -> None:
+        self._advance = advance
+        self._highest = 0
+
+    def reach(self, amount: int) -> None:
+        """Tell of what lies beyond the highest `amount` so far, counted from the work's start."""
+        further = amount - self._highest
+        if further > 0:
+            self._highest = amount
+            self._advance(further)
+
+
 class _Silent:
     @contextmanager
     def task(

@@ -31,7 +31,7 @@ from immutable.net.attempts import (
 )
 from immutable.net.wanted import Hashed, Wanted, by_program
 from immutable.oci.digest import Digest
-from immutable.progress import Progress
+from immutable.progress import HighWaterMark, Progress
 from immutable.reading import open_regular
 from immutable.redact import cut, redact
 
@@ -208,19 +208,15 @@ class Fetcher:
     def _fetch_one(
         self, wanted: Wanted, store: AbstractStore, advance: Callable[[int], None], run: Run
     ) -> None:
-        shown = 0
+        mark = HighWaterMark(advance)
 
         def attempt(url: str, run: Run) -> None:
-            nonlocal shown
             length = 0
             with store.ingest() as blob:
                 for piece in self._body(url, run, limit=wanted.size, settings=wanted.settings):
                     blob.write(piece)
                     length += len(piece)
-                    # A second attempt repeats bytes that were already counted.
-                    if length > shown:
-                        advance(length - shown)
-                        shown = length
+                    mark.reach(length)
                 if wanted.size is not None and length < wanted.size:
                     again = not url.startswith("file:")
                     raise FailedError(

@@ -19,7 +19,7 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, Index, Manifest
 from immutable.oci.platforms import Platform
 from immutable.oci.tags import LATEST, NO_VERSION
-from immutable.progress import Progress
+from immutable.progress import HighWaterMark, Progress
 from immutable.store.streams import verifying
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class _Counting:
 
     source: Source
     advance: Callable[[int], object]
-    told: dict[Digest, int] = field(factory=dict)
+    marks: dict[Digest, HighWaterMark] = field(factory=dict)
 
     @property
     def where(self) -> str:
@@ -159,22 +159,16 @@ class _Counting:
 
     def open(self, descriptor: Descriptor) -> BinaryIO:
         file = self.source.open(descriptor)
-        return cast("BinaryIO", _Counted(file, self, descriptor.digest))
-
-    def reached(self, digest: Digest, count: int) -> None:
-        """Tell of what was read of a blob beyond what was told already."""
-        new = count - self.told.get(digest, 0)
-        if new > 0:
-            self.told[digest] = count
-            self.advance(new)
+        mark = self.marks.setdefault(descriptor.digest, HighWaterMark(self.advance))
+        return cast("BinaryIO", _Counted(file, mark))
 
 
 class _Counted(io.RawIOBase):
     """A file that says how far it was read."""
 
-    def __init__(self, file: BinaryIO, counting: _Counting, digest: Digest) -> None:
+    def __init__(self, file: BinaryIO, mark: HighWaterMark) -> None:
         super().__init__()
-        self._file, self._counting, self._digest = file, counting, digest
+        self._file, self._mark = file, mark
         self._count = 0
 
     def readable(self) -> bool:
@@ -183,7 +177,7 @@ class _Counted(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         count = cast("io.RawIOBase", self._file).readinto(buffer) or 0
         self._count += count
-        self._counting.reached(self._digest, self._count)
+        self._mark.reach(self._count)
         return count
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from immutable.errors import BlobMissing, DigestMismatch, ImageError, RegistryEr
 from immutable.net.attempts import FailedError, Run, attempts
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
+from immutable.progress import HighWaterMark
 from immutable.redact import quoted
 from immutable.transports.base import MAX_DOCUMENT, Source
 from immutable.transports.registry import credentials, documents
@@ -140,7 +141,7 @@ class Client:
         It is tried first to mount it from the repository `mount`; `chunk` is the most bytes of
         one request. Raises DigestMismatch for wrong bytes, and what `source` raises.
         """
-        feed = Feed(source, blob, self.run, advance)
+        feed = Feed(source, blob, self.run, HighWaterMark(advance))
         upload = Upload(
             self.exchange,
             f"/v2/{self.repository}/blobs/uploads/",

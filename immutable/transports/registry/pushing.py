@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 
 from immutable.errors import RegistryError
 from immutable.net.attempts import Run, in_threads
 from immutable.oci.digest import Digest
 from immutable.oci.documents import BASE_NAME, Descriptor
-from immutable.progress import Progress
+from immutable.progress import HighWaterMark, Progress
 from immutable.reference.registry import RegistryName
 from immutable.transports.base import Document, Image, ending_with
 from immutable.transports.registry.client import Client
@@ -58,8 +58,10 @@ class Push:
                     advance(blob.size)
                     return
                 mount = "" if anew else self.known.get(blob.digest, "")
-                once = _Once(advance)
-                patiently(source, lambda: client.upload(source, blob, once.begun(), mount=mount))
+                mark = HighWaterMark(advance)
+                patiently(
+                    source, lambda: client.upload(source, blob, _from_start(mark), mount=mount)
+                )
 
             if ordered:
                 in_threads(work, ordered, min(WORKERS, len(ordered)), run)
@@ -73,25 +75,16 @@ class Push:
                 put_referrer(self.client, document.descriptor, document.data)
 
 
-@define
-class _Once:
-    """Tells `advance` of what a second try brings beyond the first alone."""
+def _from_start(mark: HighWaterMark) -> Callable[[int], None]:
+    """Return what to tell of each further amount of one more try."""
+    reached = 0
 
-    advance: Callable[[int], None]
-    _shown: int = 0
+    def advance(amount: int) -> None:
+        nonlocal reached
+        reached += amount
+        mark.reach(reached)
 
-    def begun(self) -> Callable[[int], None]:
-        """Return what to tell of the bytes of one more try."""
-        reached = 0
-
-        def tell(amount: int) -> None:
-            nonlocal reached
-            reached += amount
-            if reached > self._shown:
-                self.advance(reached - self._shown)
-                self._shown = reached
-
-        return tell
+    return advance
 
 
 def siblings(documents: Iterable[Document], name: RegistryName) -> dict[Digest, str]:

@@ -18,6 +18,7 @@ from attrs import define, field, frozen
 from immutable.errors import ImageError
 from immutable.net.attempts import FailedError, HaltedError, Run, attempts
 from immutable.oci.documents import Descriptor
+from immutable.progress import HighWaterMark
 from immutable.store.streams import VerifiedReader
 from immutable.transports.base import PIECE, Source
 from immutable.transports.registry.auth import MOST_ATTEMPTS
@@ -38,16 +39,15 @@ _SPOILT: Final = frozenset(
 class Feed:
     """The verified bytes of a blob from any offset on; `source` is opened again where need be.
 
-    `fault` is what failed on this side. `advance` is told of each byte once, however often it
-    is sent.
+    `fault` is what failed on this side. `mark` shows how far the blob is there, however often a
+    byte is sent.
     """
 
     source: Source
     blob: Descriptor
     run: Run
-    advance: Callable[[int], None]
+    mark: HighWaterMark
     fault: OSError | None = None
-    _shown: int = field(default=0, init=False)
     _position: int = field(default=0, init=False)
     _file: BinaryIO | None = field(default=None, init=False)
     _stream: BinaryIO | None = field(default=None, init=False)
@@ -81,16 +81,10 @@ class Feed:
                 self._position += len(piece)
                 length -= len(piece)
                 yield piece
-                self.tell(self._position)
+                self.mark.reach(self._position)
         except OSError as error:
             self.fault = error
             raise
-
-    def tell(self, reached: int) -> None:
-        """Show that the blob is there up to the byte `reached`."""
-        if reached > self._shown:
-            self.advance(reached - self._shown)
-            self._shown = reached
 
     def _at(self, start: int) -> BinaryIO:
         if self._stream is not None and self._position == start:
@@ -180,7 +174,7 @@ class Upload:
             raise
         finally:
             self.feed.close()
-        self.feed.tell(self.feed.blob.size)
+        self.feed.mark.reach(self.feed.blob.size)
 
     def _attempt(self) -> None:
         self._tries += 1
