@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from immutable.redact import redact
 
@@ -19,6 +19,9 @@ Item = TypeVar("Item")
 
 ATTEMPTS = 4  # per URL
 LONGEST_DELAY = 20.0  # seconds between two attempts
+# Statuses after which the same request may do better (RFC 9110, 15.5.9 and 15.6; RFC 6585, 4;
+# RFC 8470, 5.2).
+TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _PARTING = 1.0  # seconds for all threads together to end in, once the work is given up
 
 

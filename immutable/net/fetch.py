@@ -24,6 +24,7 @@ from immutable.errors import DigestMismatch, FetchError
 from immutable.net.attempts import (
     ATTEMPTS,
     LONGEST_DELAY,
+    TRANSIENT,
     FailedError,
     Run,
     attempts,
@@ -49,7 +50,6 @@ _PIECE = 1 << 18
 _MOST_HASHED = 4 << 30  # bytes of one package
 _MOST_UNPINNED = 64 << 30  # bytes of a body whose size nobody knows
 _MOST_AT_ONCE = 8  # connections; more is rude to a mirror and gains nothing
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class Fetcher:
@@ -364,7 +364,7 @@ def _check_status(response: requests.Response) -> None:
         return
     text = f"the server answered {status} {response.reason or ''}".rstrip()
     after = retry_after(response.headers.get("Retry-After", ""))
-    raise FailedError(text, again=status in _PASSING, absent=status in (404, 410), after=after)
+    raise FailedError(text, again=status in TRANSIENT, absent=status in (404, 410), after=after)
 
 
 def retry_after(value: str) -> float:

@@ -224,7 +224,7 @@ def test_a_realm_that_gives_no_token(answer: Answer, message: str) -> None:
     assert "hush" not in str(caught.value)
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 503])
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
 def test_a_realm_that_fails_for_a_while(status: int) -> None:
     fake = holding(login="token")
     for _ in range(5):

@@ -28,7 +28,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from immutable.errors import TransportError
-from immutable.net.attempts import FailedError
+from immutable.net.attempts import TRANSIENT, FailedError
 from immutable.net.fetch import innermost, root_cause
 from immutable.net.tls import relax
 from immutable.reading import open_regular
@@ -202,6 +202,11 @@ def failure(error: Exception) -> FailedError:
     if isinstance(cause, socket.gaierror) and cause.errno in _NO_NAME:
         return FailedError(f"{text}: there is no host of this name")
     return FailedError(text, again=True)
+
+
+def is_transient(status: int) -> bool:
+    """Whether the same request may do better after `status`; proxies have 5xx of their own."""
+    return status in TRANSIENT or status >= 500
 
 
 def _proxies(url: str) -> dict[str, str]:

@@ -19,7 +19,13 @@ from immutable.oci import canonical
 from immutable.oci.digest import Digest
 from immutable.redact import cut
 from immutable.transports.registry.auth import Auth
-from immutable.transports.registry.connections import Body, Connections, failure, settle
+from immutable.transports.registry.connections import (
+    Body,
+    Connections,
+    failure,
+    is_transient,
+    settle,
+)
 from immutable.transports.registry.credentials import Login
 from immutable.transports.registry.origins import Origin, Trust
 
@@ -27,7 +33,6 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _SAME_METHOD: Final = frozenset({307, 308})
 _MOST_REDIRECTS: Final = 5
 _MAX_REFUSAL: Final = 64 << 10  # bytes of an error's document that are looked at
-_PASSING: Final = frozenset({408, 425, 429})
 _SHA256: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
@@ -58,8 +63,8 @@ class RefusedError(FailedError):
         codes: frozenset[str] = frozenset(),
         digests: frozenset[Digest] = frozenset(),
     ) -> None:
-        again = status in _PASSING or status >= 500
-        super().__init__(reason, again=again, absent=status in (404, 410), after=after)
+        absent = status in (404, 410)
+        super().__init__(reason, again=is_transient(status), absent=absent, after=after)
         self.status, self.codes, self.digests = status, codes, digests
 
 
