@@ -1,14 +1,22 @@
-"""How files that a user names are opened and read: regular ones, to their end, within a budget."""
+"""How files are opened and read: regular ones, to their end or a part, within a budget."""
 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import stat
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+# Bytes of a file of settings, a spec or a lock; far more than a person writes.
+MAX_WRITTEN: Final = 16 << 20
 _PIECE: Final = 1 << 20
 # What a shell's <(...) and < give a program: files that are open already.
 _GIVEN: Final = re.compile(r"/dev/stdin|/dev/fd/[0-9]+|/proc/self/fd/[0-9]+")
@@ -19,12 +27,16 @@ _NAMES: Final = {
 }
 
 
+class NotRegularError(OSError):
+    """There is a directory, FIFO, device or socket where a regular file was expected."""
+
+
 def open_regular(path: Path | str, *, given: bool = False) -> int:
     """Return a descriptor of the regular file `path`, open for reading.
 
-    Raises OSError, its `strerror` fit for a message, for what cannot be opened and for what is no
-    regular file: a FIFO would wait for a writer forever. What is `given` by the user may also be a
-    pipe that the shell opened: ``/dev/stdin`` or ``/dev/fd/N``.
+    Raises OSError, its `strerror` fit for a message, for what cannot be opened; NotRegularError
+    for what is no regular file: a FIFO would wait for a writer forever. What is `given` by the
+    user may also be a pipe that the shell opened: ``/dev/stdin`` or ``/dev/fd/N``.
     """
     if given and _GIVEN.fullmatch(str(path)):
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -34,12 +46,12 @@ def open_regular(path: Path | str, *, given: bool = False) -> int:
         return descriptor
     os.close(descriptor)
     if kind == stat.S_IFDIR:
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise NotRegularError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     found = _NAMES.get(kind, "something else")
-    raise OSError(errno.EINVAL, f"expected a regular file, found {found}", str(path))
+    raise NotRegularError(errno.EINVAL, f"expected a regular file, found {found}", str(path))
 
 
-def read_file(path: Path | str, most: int, *, given: bool = False) -> bytes:
+def read_file(path: Path | str, most: int = MAX_WRITTEN, *, given: bool = False) -> bytes:
     """Return the content of the regular file `path`; raise OSError, also for over `most` bytes.
 
     It is read to its end, whatever its size is said to be: files of ``/proc`` say 0. `given` is as
@@ -49,7 +61,7 @@ def read_file(path: Path | str, most: int, *, given: bool = False) -> bytes:
 
 
 def read_with_status(
-    path: Path | str, most: int, *, given: bool = False
+    path: Path | str, most: int = MAX_WRITTEN, *, given: bool = False
 ) -> tuple[bytes, os.stat_result]:
     """Return what `read_file` does, and the status of the very file that was read."""
     descriptor = open_regular(path, given=given)
@@ -66,3 +78,23 @@ def _read(descriptor: int, most: int) -> bytes:
         if len(data) > most:
             raise OSError(errno.EFBIG, f"larger than {most} bytes")
     return bytes(data)
+
+
+class Window(io.RawIOBase):
+    """A part of an open file, read without moving the file's own position."""
+
+    def __init__(self, descriptor: int, offset: int, size: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._position, self._end = offset, offset + size
+
+    @override
+    def readable(self) -> bool:
+        return True
+
+    @override
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer).cast("B")[: self._end - self._position]
+        count = os.preadv(self._descriptor, [view], self._position) if view else 0
+        self._position += count
+        return count

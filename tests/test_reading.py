@@ -17,7 +17,7 @@ from immutable.config.keys import read_keys
 from immutable.config.registries import RegistryTable, read_registries
 from immutable.errors import ImmutableError
 from immutable.lifecycle.prune import read_policy
-from immutable.reading import read_file
+from immutable.reading import Window, read_file
 from immutable.sources.debian import release
 from immutable.transports.registry import connections
 from tests.support.hanging import at_once
@@ -105,3 +105,15 @@ def test_a_spec_may_come_through_a_pipe_of_the_shell() -> None:
             assert "web" == loading.load(f"/dev/fd/{reading}").image.name
     finally:
         os.close(reading)
+
+
+def test_a_window_shows_its_part_and_leaves_the_file_where_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    with path.open("rb") as file:
+        window = Window(file.fileno(), 2, 5)
+        buffer = bytearray(3)
+        assert [3, 2, 0] == [window.readinto(buffer) for _ in range(3)]
+        assert b"23456" == Window(file.fileno(), 2, 5).read()
+        assert b"89" == Window(file.fileno(), 8, 5).read()  # the file ends before the window
+        assert 0 == os.lseek(file.fileno(), 0, os.SEEK_CUR)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from immutable.build import loading, locked
+from immutable import reading
+from immutable.build import locked
 from immutable.build import remote_cache as cache
 from immutable.builders.npm import project
 from immutable.builders.wheels import wheel
@@ -50,7 +51,7 @@ def test_each_named_test_is_there(module: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("subject", "budget"),
     [
-        ("a spec or lock", f"{loading._MAX_SPEC // _MIB} MiB, {toml._MAX_DEPTH} levels"),
+        ("a spec or lock", f"{reading.MAX_WRITTEN // _MIB} MiB, {toml._MAX_DEPTH} levels"),
         (
             "an archive",
             (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 from immutable.builders.base import Read
 from immutable.builders.registry import options
@@ -13,8 +12,6 @@ from immutable.spec import document as specs
 from immutable.spec.document import Spec
 from immutable.spec.lock import Lock
 from immutable.spec.lock import parse as parse_lock
-
-_MAX_SPEC: Final = 16 << 20
 
 
 def load(path: str | Path) -> Spec:
@@ -46,7 +43,7 @@ def read_small(path: Path, where: str, *, given: bool = False) -> bytes:
     `given` is one that was named in the call, which may be a pipe (`reading.read_file`).
     """
     try:
-        return read_file(path, _MAX_SPEC, given=given)
+        return read_file(path, given=given)
     except OSError as error:
         raise SpecError(where, [f"{error.strerror}"]) from None
 

@@ -293,9 +293,6 @@ def _url_faults(urls: Iterable[str], *, dated: bool = False) -> Iterator[str]:
 # --- the user's file ---
 
 
-_MOST = 16 << 20  # bytes of a file of settings
-
-
 @frozen
 class _UserFile:
     store: str = ""
@@ -310,7 +307,7 @@ class _UserFile:
 def _read_user_file(path: Path) -> _UserFile:
     """Return what the user's file says, its paths made absolute; nothing when there is none."""
     try:
-        data, status = read_with_status(path, _MOST)
+        data, status = read_with_status(path)
     except (FileNotFoundError, NotADirectoryError):
         return _UserFile()
     except OSError as error:

@@ -17,7 +17,6 @@ APT = Path("/etc/apt")
 KEYRINGS = Path("/usr/share/keyrings")
 
 SCHEMES = ("http://", "https://", "file:///")
-_MOST = 16 << 20  # bytes of a file of settings
 _FINGERPRINT = re.compile(r"(?:[0-9A-Fa-f]{40}|[0-9A-Fa-f]{16})!?")
 
 
@@ -194,6 +193,6 @@ def _listing(folder: Path, *endings: str) -> list[Path]:
 
 def _read_text(path: Path) -> str:
     try:
-        return read_file(path, _MOST).decode("utf-8", "replace")
+        return read_file(path).decode("utf-8", "replace")
     except OSError:
         return ""

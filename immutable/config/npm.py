@@ -21,7 +21,6 @@ from attrs import field, frozen
 from immutable.config.apt import SCHEMES
 from immutable.reading import read_file
 
-_MOST = 16 << 20  # bytes of a file of settings
 _VARIABLE = re.compile(r"(\\*)\$\{([^${}?]+)(\?)?\}")
 _PREFIX = "npm_config_"
 
@@ -106,7 +105,7 @@ def _prefix(env: Mapping[str, str]) -> str:
 def _read(named: str | None, usual: Path, env: Mapping[str, str]) -> dict[str, str]:
     path = Path(named).expanduser() if named else usual
     try:
-        text = read_file(path, _MOST).decode("utf-8", "replace")
+        text = read_file(path).decode("utf-8", "replace")
     except OSError:
         return {}
     return dict(_settings(text, env))

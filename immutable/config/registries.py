@@ -24,7 +24,6 @@ from immutable.redact import quoted
 _HOST: Final = re.compile(
     r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII
 )
-_MOST: Final = 16 << 20  # bytes of a file of logins
 _INSECURE: Final = "IMMUTABLE_INSECURE_REGISTRIES"
 _CA_FILE: Final = "IMMUTABLE_REGISTRY_CA_FILE"
 # What `requests` takes certificates from.
@@ -118,7 +117,7 @@ def _auth_paths(env: Mapping[str, str]) -> Sequence[Path]:
 def _read(path: Path) -> AuthFile | None:
     # No word of the content may get into a message.
     try:
-        content = json.loads(read_file(path, _MOST, given=True))
+        content = json.loads(read_file(path, given=True))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

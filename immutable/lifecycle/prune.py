@@ -23,7 +23,6 @@ from immutable.progress import SILENT, Progress
 from immutable.reading import read_file
 from immutable.store import AbstractStore
 
-_MOST_POLICY: Final = 16 << 20  # bytes
 _NEEDED_BY_NOW: Final = "kept: since it was listed, it has come to be needed"
 
 
@@ -146,7 +145,7 @@ def prune(
 def read_policy(path: Path) -> Policy:
     """Return the policy in a TOML file; raise SpecError with every fault."""
     try:
-        data = read_file(path, _MOST_POLICY, given=True)
+        data = read_file(path, given=True)
     except OSError as error:
         raise SpecError(str(path), [f"cannot be read: {error.strerror}"]) from None
     return retention.parse(data, str(path))

@@ -15,6 +15,7 @@ from immutable.content.archives.decompress import open_stream
 from immutable.errors import ArchiveError, BlobMissing, StoreError
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
+from immutable.reading import Window
 from immutable.store import files
 from immutable.store.faults import Fault, FaultKind
 from immutable.store.layout import Layout
@@ -145,25 +146,6 @@ class _Tee(io.RawIOBase):
         return Digest(self._hash.hexdigest())
 
 
-class _Range(io.RawIOBase):
-    """A part of a file."""
-
-    def __init__(self, descriptor: int, offset: int, length: int) -> None:
-        super().__init__()
-        self._descriptor, self._offset, self._left = descriptor, offset, length
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        view = memoryview(buffer).cast("B")
-        data = os.pread(self._descriptor, min(len(view), self._left), self._offset)
-        view[: len(data)] = data
-        self._offset += len(data)
-        self._left -= len(data)
-        return len(data)
-
-
 def _rewound(file: BinaryIO) -> BinaryIO:
     file.seek(0)
     return file
@@ -192,7 +174,7 @@ def _holds(row: ChunkRow, descriptor: int, *, deep: bool) -> bool:
         return False
     if position < 0 or length < 0 or position + length > size:
         return False
-    tee = _Tee(cast("BinaryIO", _Range(descriptor, position, length)), lambda _: None)
+    tee = _Tee(cast("BinaryIO", Window(descriptor, position, length)), lambda _: None)
     compression = str(row.encoder).partition("-")[0]
     if deep and compression in ("gzip", "zstd"):
         plain = _plain(tee, compression)

@@ -12,13 +12,13 @@ import fcntl
 import io
 import os
 import secrets
-import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
+from immutable import reading
 from immutable.errors import StoreError
 
 if TYPE_CHECKING:
@@ -259,13 +259,12 @@ def sweep_drafts(directory: Path) -> None:
 def open_regular(path: Path) -> int:
     """Return a descriptor of the regular file `path`, open for reading.
 
-    Raises StoreError for what is no regular file: a FIFO would wait for a writer forever.
+    Raises StoreError for what is no regular file.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise StoreError(f"{path}: expected a regular file")
-    return descriptor
+    try:
+        return reading.open_regular(path)
+    except reading.NotRegularError:
+        raise StoreError(f"{path}: expected a regular file") from None
 
 
 def _locked_file(directory: Path, prefix: str) -> tuple[Path, int]:

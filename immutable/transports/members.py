@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import os
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import BinaryIO, Final, cast
 
 from attrs import frozen
 
@@ -17,12 +15,10 @@ from immutable.content.archives.decompress import open_stream
 from immutable.content.entries import Entry, EntryKind, directory
 from immutable.content.tar import reader
 from immutable.errors import ArchiveError, BlobMissing, ImageError, StoreError, TransportError
+from immutable.reading import Window
 from immutable.store import files
 from immutable.transports.base import Scratch, pieces
 from immutable.transports.outputs import Form, expect_replaceable
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 # An image's archive has a member for each blob; the limit is on what one would hold in memory.
 _LIMITS: Final = reader.Limits(members=1 << 16, names=16 << 20, content=1 << 50)
@@ -70,7 +66,7 @@ class Members:
         place = self.place(path)
         if size is not None and place.size != size:
             raise ImageError(f"{self.name}: {path}: expected {size} bytes, found {place.size}")
-        return cast("BinaryIO", _Section(self.file.fileno(), place))
+        return cast("BinaryIO", Window(self.file.fileno(), place.offset, place.size))
 
     def read(self, path: str, limit: int) -> bytes:
         """Return the bytes of the small file `path`; raise ImageError if it is over `limit`."""
@@ -81,24 +77,6 @@ class Members:
             )
         with self.open(path) as file:
             return file.read()
-
-
-class _Section(io.RawIOBase):
-    """A part of a file, read without moving the file's own position."""
-
-    def __init__(self, descriptor: int, place: Place) -> None:
-        super().__init__()
-        self._descriptor = descriptor
-        self._position, self._end = place.offset, place.offset + place.size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        view = memoryview(buffer).cast("B")[: self._end - self._position]
-        count = os.preadv(self._descriptor, [view], self._position) if view else 0
-        self._position += count
-        return count
 
 
 def index(file: BinaryIO, name: str) -> Members:

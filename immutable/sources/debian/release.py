@@ -105,7 +105,7 @@ def load_keys(keyring: Keyring, now: datetime) -> tuple[Cert, ...]:
     parts = [(keyring.origin, keyring.armoured.encode())] if keyring.armoured else []
     for path in keyring.files:
         try:
-            parts.append((f"{keyring.origin}, {path}", read_file(path, _MOST_KEYS)))
+            parts.append((f"{keyring.origin}, {path}", read_file(path)))
         except OSError as error:
             raise SignatureError(
                 f"{keyring.origin}: the keys in {path} cannot be read: {error.strerror}"
@@ -206,7 +206,6 @@ def _date(fields: Mapping[str, str], name: str, where: str) -> datetime | None:
         ) from None
 
 
-_MOST_KEYS = 16 << 20  # bytes of a keyring
 _FILE_LINE = re.compile(r"([0-9a-f]{64})[ \t]+([0-9]{1,15})[ \t]+(\S+)", re.ASCII)
 
 
