@@ -7,9 +7,8 @@ copied from that layer's blob, checked, instead of being compressed again.
 from __future__ import annotations
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from typing import BinaryIO, Final
 
@@ -25,6 +24,7 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
 from immutable.spec.derivation import Job, Part, Realisation
 from immutable.store import AbstractStore, Chunk
+from immutable.store.ordered import in_order
 
 # Chunks made while the first of them is still being framed. Their lengths vary as chance has
 # it, from nothing to twice the mean; with two, threads stood idle behind a long one.
@@ -124,7 +124,7 @@ def pack(
     offset = 0
     stream = tar.chunks(arrangement, cut, CHUNK)
     with store.ingest() as blob:
-        for framed in _in_order(stream, _framer(encoder, store), pool, jobs + _AHEAD):
+        for framed in in_order(_framer(encoder, store), stream, pool, jobs + _AHEAD):
             diff_id.update(framed.chunk)
             blob.write(framed.frame)
             placed[framed.digest] = (offset, len(framed.frame), Digest.of(framed.frame))
@@ -157,23 +157,3 @@ def _known_frame(store: AbstractStore, chunk: Digest, encoder: Encoder) -> bytes
     except StoreError:
         return None
     return frame if Digest.of(frame) == place.frame else None
-
-
-def _in_order(
-    chunks: Iterator[bytearray],
-    work: Callable[[bytearray], _Framed],
-    pool: Executor,
-    window: int,
-) -> Iterator[_Framed]:
-    """Yield ``work(chunk)`` for each chunk, in order, at most `window` of them under way."""
-    waiting: deque[Future[_Framed]] = deque()
-    try:
-        for chunk in chunks:
-            waiting.append(pool.submit(work, chunk))
-            if len(waiting) >= window:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
@@ -30,6 +29,7 @@ from immutable.store.check_records import check_records, chunk_rows
 from immutable.store.database import Database
 from immutable.store.faults import Fault, FaultKind
 from immutable.store.layout import Layout
+from immutable.store.ordered import in_order
 from immutable.store.refs import Refs
 
 DATABASE: Final = "immutable.db"
@@ -357,15 +357,6 @@ def _in_threads(
     inspector: Inspector, digests: Sequence[Digest], threads: int
 ) -> Iterator[tuple[Digest, list[Fault]]]:
     """Yield what is wrong with each blob, in order; a bounded number is under way."""
-    pool = ThreadPoolExecutor(threads)
-    waiting: deque[tuple[Digest, Future[list[Fault]]]] = deque()
-    try:
-        for digest in digests:
-            waiting.append((digest, pool.submit(inspector.inspect, digest)))
-            if len(waiting) >= threads * _AHEAD:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for first, future in waiting:
-            yield first, future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    with ThreadPoolExecutor(threads) as pool:
+        found = in_order(inspector.inspect, digests, pool, threads * _AHEAD)
+        yield from zip(digests, found, strict=True)

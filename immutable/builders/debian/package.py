@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
 from typing import BinaryIO
 
 from attrs import evolve, field, frozen
 
 from immutable.builders.base import Inputs
 from immutable.builders.debian.places import Places
+from immutable.builders.unpacking import unpack_each
 from immutable.content.archives.deb import Control, open_deb
 from immutable.content.entries import Entry, EntryKind, parent
 from immutable.errors import ArchiveError, EntryError
@@ -86,36 +85,18 @@ def unpack_all(
 ) -> list[UnpackedPackage]:
     """Return the packages in the order wanted, their contents in scratch files.
 
-    Several are unpacked at a time, the largest first, as xz and zstd work without the
-    interpreter's lock. Raises DigestMismatch for a wrong blob, and ArchiveError for a package
-    that is damaged, unsafe, or not the one its pin names.
+    Several are unpacked at a time, the largest first. Raises DigestMismatch for a wrong blob, and
+    ArchiveError for a package that is damaged, unsafe, or not the one its pin names.
     """
-    jobs = max(1, min(inputs.config.jobs, len(wanted)))
-    scratches: SimpleQueue[BinaryIO] = SimpleQueue()
-    for _ in range(jobs):
-        scratches.put(inputs.scratch())
     largest_first = sorted(wanted, key=lambda one: -inputs.store.blob_size(one.digest))
 
-    def unpack(one: PinnedPackage) -> UnpackedPackage:
-        scratch = scratches.get()
-        try:
-            package = _unpack(one, inputs, scratch, places, advance)
-        finally:
-            scratches.put(scratch)
+    def unpack(one: PinnedPackage, scratch: BinaryIO) -> UnpackedPackage:
+        package = _unpack(one, inputs, scratch, places, advance)
         advance(1)
         return evolve(package, files=_kept(package.files, left_out))
 
     with inputs.progress.task("unpacking", len(wanted), unit="packages") as advance:
-        if jobs == 1:
-            unpacked = [unpack(one) for one in largest_first]
-        else:
-            with ThreadPoolExecutor(jobs, "unpack") as pool:
-                futures = [pool.submit(unpack, one) for one in largest_first]
-                try:
-                    unpacked = [future.result() for future in futures]
-                except BaseException:
-                    pool.shutdown(wait=True, cancel_futures=True)
-                    raise
+        unpacked = unpack_each(unpack, largest_first, inputs)
     by_digest = dict(zip((one.digest for one in largest_first), unpacked, strict=True))
     return [by_digest[one.digest] for one in wanted]
 

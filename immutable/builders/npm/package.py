@@ -10,13 +10,12 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
 from typing import BinaryIO, Final
 
 from attrs import frozen
 
 from immutable.builders.base import Inputs
+from immutable.builders.unpacking import unpack_each
 from immutable.content import tar
 from immutable.content.archives import refuse_special
 from immutable.content.archives.decompress import open_stream
@@ -69,45 +68,22 @@ Files = Mapping[bytes, File]
 def unpack_all(wanted: Sequence[PinnedArchive], inputs: Inputs) -> list[Files]:
     """Return each package's files by their paths in it, their contents in scratch files.
 
-    Several are unpacked at a time, the largest first, as decompression works without the
-    interpreter's lock. Raises DigestMismatch for a wrong blob, and ArchiveError for an archive
-    that is damaged or unsafe.
+    Several are unpacked at a time, the largest first. Raises DigestMismatch for a wrong blob, and
+    ArchiveError for an archive that is damaged or unsafe.
     """
-    jobs = max(1, min(inputs.config.jobs, len(wanted)))
-    scratches: SimpleQueue[BinaryIO] = SimpleQueue()
-    for _ in range(jobs):
-        scratches.put(inputs.scratch())
     once = {one.digest: one for one in wanted}.values()
     largest_first = sorted(once, key=lambda one: -inputs.store.blob_size(one.digest))
 
-    def work(one: PinnedArchive) -> Files:
-        scratch = scratches.get()
-        try:
-            # Packages are what is counted; of pieces it is only told so that it can end the work.
-            files = _unpack(one, inputs, scratch, lambda _: advance(0))
-        finally:
-            scratches.put(scratch)
+    def work(one: PinnedArchive, scratch: BinaryIO) -> Files:
+        # Packages are what is counted; of pieces it is only told so that it can end the work.
+        files = _unpack(one, inputs, scratch, lambda _: advance(0))
         advance(1)
         return files
 
     with inputs.progress.task("unpacking", len(largest_first), unit="packages") as advance:
-        unpacked = _in_threads(work, largest_first, jobs)
+        unpacked = unpack_each(work, largest_first, inputs)
     by_digest = dict(zip((one.digest for one in largest_first), unpacked, strict=True))
     return [by_digest[one.digest] for one in wanted]
-
-
-def _in_threads(
-    work: Callable[[PinnedArchive], Files], wanted: Sequence[PinnedArchive], jobs: int
-) -> list[Files]:
-    if jobs == 1:
-        return [work(one) for one in wanted]
-    with ThreadPoolExecutor(jobs, "unpack") as pool:
-        futures = [pool.submit(work, one) for one in wanted]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
 
 
 def _unpack(

@@ -7,8 +7,6 @@ this machine's terms; nothing is ever built from sources, and nothing of a packa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final
 
 from typing_extensions import override
@@ -24,6 +22,7 @@ from immutable.builders.base import (
     Scope,
     owner_of,
 )
+from immutable.builders.unpacking import unpack_each
 from immutable.builders.wheels.locking import pins_of
 from immutable.builders.wheels.options import WheelsOptions
 from immutable.content.entries import Entry, ancestors, directory, safe_path, show
@@ -183,36 +182,17 @@ def _install_all(job: Job, inputs: Inputs, compiled: Compile) -> list[Installed]
         **{name: options[name] for name in ("scripts", "headers", "data", "interpreter")},
     )
     uid, gid = options["owner"]
-    jobs = max(1, min(inputs.config.jobs, len(job.derivation.sources)))
-    scratches: SimpleQueue[BinaryIO] = SimpleQueue()
-    for _ in range(jobs):
-        scratches.put(inputs.scratch())
+    wheels = list(zip(options["packages"], job.derivation.sources, strict=True))
 
-    def work(package: Mapping[str, str], digest: Digest) -> Installed:
-        scratch = scratches.get()
-        try:
-            # Wheels are what is counted; of pieces it is only told so that it can end the work.
-            wheel = _read(package, digest, inputs.store, scratch, lambda _: advance(0))
-        finally:
-            scratches.put(scratch)
+    def work(one: tuple[Mapping[str, str], Digest], scratch: BinaryIO) -> Installed:
+        # Wheels are what is counted; of pieces it is only told so that it can end the work.
+        wheel = _read(*one, inputs.store, scratch, lambda _: advance(0))
         made = install(wheel, places, (uid, gid), compiled)
         advance(1)
         return made
 
-    label = f"installing {job.name}"
-    with (
-        inputs.progress.task(label, len(job.derivation.sources), unit="wheels") as advance,
-        ThreadPoolExecutor(jobs, "wheels") as pool,
-    ):
-        futures = [
-            pool.submit(work, package, digest)
-            for package, digest in zip(options["packages"], job.derivation.sources, strict=True)
-        ]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    with inputs.progress.task(f"installing {job.name}", len(wheels), unit="wheels") as advance:
+        return unpack_each(work, wheels, inputs)
 
 
 def _read(
