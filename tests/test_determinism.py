@@ -19,10 +19,10 @@ import pytest
 
 import immutable
 from immutable import Config, MemoryStore, Store, lock
-from tests.build.test_schedule import APP, GOLDEN, everything
 from tests.support import needs
 from tests.support.archives import gzipped
 from tests.support.debian import DATE, DebianMirror, File
+from tests.support.everything import APP, GOLDEN, everything
 from tests.support.specs import contents, fill, layer, text, write
 
 ROOT = Path(immutable.__file__).parents[1]

@@ -173,6 +173,20 @@ def _called(path: Path) -> set[str]:
     return {function.id for function in calls if isinstance(function, ast.Name)}
 
 
+TESTS: Final = sorted(Path(__file__).parent.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
+def test_no_module_imports_from_a_test_module(path: Path) -> None:
+    found = [
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    ]
+    assert [] == [name for name in found if ".test_" in name]
+
+
 def test_the_time_zone_is_all_that_testing_touches() -> None:
     keys = {
         ast.unparse(node.slice)

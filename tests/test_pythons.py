@@ -9,7 +9,7 @@ import pytest
 
 from tests.long import pythons
 from tests.long.pythons import Python
-from tests.test_specs import DIGESTS
+from tests.support.shipped import DIGESTS
 
 
 def interpreter(folder: Path, version: str, status: int = 0) -> Path:

@@ -12,8 +12,8 @@ from immutable.errors import SourceError
 from immutable.oci.digest import Digest
 from immutable.store import MemoryStore
 from immutable.testing import assert_reproducible
-from tests.build.test_schedule import TOOL, everything
 from tests.support import kinds
+from tests.support.everything import TOOL, everything
 from tests.support.specs import CONFIG, build, fill, layer, write
 from tests.support.web import WebServer
 

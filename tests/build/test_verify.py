@@ -11,8 +11,8 @@ from immutable import verify
 from immutable.build.verify import Difference
 from immutable.errors import DigestMismatch
 from immutable.store import MemoryStore, Store
-from tests.build.test_schedule import everything
 from tests.support import kinds
+from tests.support.everything import everything
 from tests.support.specs import CONFIG, build, layer, write
 
 

@@ -20,7 +20,7 @@ from typing import Final
 
 from attrs import frozen
 
-from tests.test_specs import DIGESTS, SPECS
+from tests.support.shipped import DIGESTS, SPECS
 
 ROOT: Final = Path(__file__).parents[2]
 OLDEST: Final = (3, 11)

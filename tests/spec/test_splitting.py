@@ -30,10 +30,9 @@ from immutable.testing import assert_reproducible
 from tests.support import needs, specs
 from tests.support.debian import DebianMirror, File
 from tests.support.npm import Project
+from tests.support.shipped import SPECS
 from tests.support.specs import AMD64, ARM64, CONFIG
 from tests.support.wheels import Made, offer, pylock, wheel
-
-SPECS = Path(__file__).parents[2] / "specs"
 
 
 def packages(**sizes: int) -> list[SizedPackage]:
