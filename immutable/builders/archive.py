@@ -28,7 +28,7 @@ from immutable.builders.base import (
 from immutable.content import tar
 from immutable.content.archives import refuse_special
 from immutable.content.archives.decompress import open_stream
-from immutable.content.archives.spool import unpack
+from immutable.content.archives.scratch import unpack
 from immutable.content.archives.zip import read_zip
 from immutable.content.entries import Entry, EntryKind, ancestors, directory, safe_path, show
 from immutable.content.globs import compile_globs

@@ -109,7 +109,7 @@ class _Wanted:
 
     name: str
     tags: tuple[str, ...]
-    image: transports.Image
+    image: transports.GatheredImage
 
     def keep(self, store: AbstractStore, progress: Progress, *, replace_tag: bool) -> None:
         """Put it into `store`."""

@@ -167,7 +167,7 @@ def stored_size(store: AbstractStore, root: Descriptor, name: str) -> int:
     return total_size(gather(StoreSource(name, root, store)))
 
 
-def total_size(image: transports.Image) -> int:
+def total_size(image: transports.GatheredImage) -> int:
     """Return the bytes of all that an image is made of, each blob once."""
     documents = sum(document.descriptor.size for document in image.documents)
     return documents + sum(blob.size for blob in image.blobs)

@@ -134,7 +134,7 @@ def _generation(reference: str, root: Descriptor, store: AbstractStore) -> Gener
 
 
 def _document(
-    reference: str, image: transports.Image, generation: Generation | None
+    reference: str, image: transports.GatheredImage, generation: Generation | None
 ) -> dict[str, Any]:
     """Return the JSON document of an image."""
     from immutable.cli import reports
@@ -157,7 +157,7 @@ def _document(
 
 
 def _platform(
-    image: transports.Image, descriptor: Descriptor, manifest: Manifest
+    image: transports.GatheredImage, descriptor: Descriptor, manifest: Manifest
 ) -> dict[str, Any]:
     """Return one manifest with its config; `config` is None where it is no image's."""
     from immutable.oci import canonical

@@ -36,11 +36,18 @@ from immutable.oci.platforms import Platform
 from immutable.progress import SILENT, Progress
 from immutable.reference.store import Reference
 from immutable.store import AbstractStore
-from immutable.transports.base import Image, Scratch, Source, Transport, expect_version, temporary
+from immutable.transports.base import (
+    GatheredImage,
+    Scratch,
+    Source,
+    Transport,
+    expect_version,
+    temporary,
+)
 from immutable.transports.outputs import DiskTransport, expect_apart, same
 from immutable.transports.tree import expect_platform, gather
 
-__all__ = ["Around", "DiskTransport", "Image", "Source", "Transport", "copy", "parse"]
+__all__ = ["Around", "DiskTransport", "GatheredImage", "Source", "Transport", "copy", "parse"]
 
 
 def copy(

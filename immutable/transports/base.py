@@ -1,6 +1,7 @@
 """What a transport is: where an image can come from, and where it can go.
 
-A source gives blobs by descriptor, a destination takes an `Image`. Neither knows of the other.
+A source gives blobs by descriptor, a destination takes what was gathered of one, a
+`GatheredImage`. Neither knows of the other.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class Transport(Protocol):
         Raises TransportError if the place cannot be reached.
         """
 
-    def receive(self, image: Image, progress: Progress) -> None:
+    def receive(self, image: GatheredImage, progress: Progress) -> None:
         """Put the image there, its name last; on any error nothing has the name."""
 
 
@@ -105,7 +106,7 @@ class Document:
 
 
 @frozen
-class Image:
+class GatheredImage:
     """An image that is to be copied.
 
     `documents` are its manifest, or its index and then its manifests; `blobs` are its configs

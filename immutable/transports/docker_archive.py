@@ -28,7 +28,7 @@ from immutable.progress import Progress
 from immutable.reference.docker import DockerName
 from immutable.store.files import Draft
 from immutable.transports import docker_saved, members, outputs
-from immutable.transports.base import Called, Image, Scratch, pieces, temporary
+from immutable.transports.base import Called, GatheredImage, Scratch, pieces, temporary
 from immutable.transports.docker_saved import SavedSource
 
 _COMPRESSION: Final = {oci.LAYER: "none", oci.LAYER_GZIP: "gzip", oci.LAYER_ZSTD: "zstd"}
@@ -74,7 +74,7 @@ class DockerArchive:
         """Return the archive."""
         return self.path
 
-    def receive(self, image: Image, progress: Progress) -> None:
+    def receive(self, image: GatheredImage, progress: Progress) -> None:
         """Write the archive beside its place, then move it there."""
         parts = take_apart(image, str(self))
         with members.written(self.path, outputs.DOCKER_ARCHIVE) as draft:
@@ -82,7 +82,7 @@ class DockerArchive:
 
 
 @frozen
-class Layer:
+class SavedLayer:
     """A layer: its stored blob, and the digest of its tar."""
 
     blob: Descriptor
@@ -93,7 +93,7 @@ class Layer:
         """``none``, ``gzip`` or ``zstd``."""
         return _COMPRESSION[oci.family(self.blob.media_type)]
 
-    def read(self, image: Image) -> Iterator[bytes]:
+    def read(self, image: GatheredImage) -> Iterator[bytes]:
         """Yield the plain tar; raises DigestMismatch if it is not the one of `diff_id`."""
         name = f"{image.source.where}: layer {self.blob.digest}"
         found = hashlib.sha256()
@@ -112,10 +112,10 @@ class Parts:
 
     digest: Digest
     config: bytes
-    layers: tuple[Layer, ...]
+    layers: tuple[SavedLayer, ...]
 
 
-def take_apart(image: Image, where: str) -> Parts:
+def take_apart(image: GatheredImage, where: str) -> Parts:
     """Return the parts of a one-platform image.
 
     Raises TransportError for what engines cannot run, ImageError where config and manifest
@@ -140,7 +140,9 @@ def take_apart(image: Image, where: str) -> Parts:
             raise TransportError(
                 f"{where}: takes tar layers, plain, gzip or zstd; found {blob.media_type}"
             )
-    layers = tuple(Layer(blob, diff) for blob, diff in zip(manifest.layers, diff_ids, strict=True))
+    layers = tuple(
+        SavedLayer(blob, diff) for blob, diff in zip(manifest.layers, diff_ids, strict=True)
+    )
     return Parts(manifest.config.digest, data, layers)
 
 
@@ -149,7 +151,7 @@ def config_name(parts: Parts) -> str:
     return f"{parts.digest.hex}.json"
 
 
-def layer_name(layer: Layer) -> str:
+def layer_name(layer: SavedLayer) -> str:
     """Return the path of a layer in an archive; how it is compressed is seen by its bytes."""
     return f"{layer.diff_id.hex}.tar"
 
@@ -169,13 +171,15 @@ def documents(parts: Parts, name: DockerName | None) -> Iterator[bytes]:
     yield from members.member(config_name(parts), len(parts.config), (parts.config,))
 
 
-def distinct(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+def distinct(layers: tuple[SavedLayer, ...]) -> tuple[SavedLayer, ...]:
     """Return the layers, each diffID once."""
     return tuple({layer.diff_id: layer for layer in reversed(layers)}.values())[::-1]
 
 
 @contextmanager
-def counting(layers: tuple[Layer, ...], image: Image, progress: Progress) -> Iterator[Image]:
+def counting(
+    layers: tuple[SavedLayer, ...], image: GatheredImage, progress: Progress
+) -> Iterator[GatheredImage]:
     """Give `image` to copy `layers` from, counted in their stored bytes."""
     total = sum(layer.blob.size for layer in layers)
     with progress.task(f"copying {image.source.where}", total) as advance:
@@ -183,7 +187,7 @@ def counting(layers: tuple[Layer, ...], image: Image, progress: Progress) -> Ite
 
 
 def _write(
-    draft: Draft, image: Image, parts: Parts, name: DockerName | None, progress: Progress
+    draft: Draft, image: GatheredImage, parts: Parts, name: DockerName | None, progress: Progress
 ) -> None:
     offset = 0
     for piece in documents(parts, name):
@@ -196,7 +200,7 @@ def _write(
     draft.write(tar.END)
 
 
-def _write_layer(draft: Draft, offset: int, image: Image, layer: Layer) -> int:
+def _write_layer(draft: Draft, offset: int, image: GatheredImage, layer: SavedLayer) -> int:
     """Write a layer's member at `offset`, the draft's end; return its length.
 
     A descriptor does not say how long the plain tar is, and its header comes first. So the
@@ -217,7 +221,7 @@ def _write_layer(draft: Draft, offset: int, image: Image, layer: Layer) -> int:
     return len(header) + size + len(padding)
 
 
-def _write_content(draft: Draft, header: bytes, image: Image, layer: Layer) -> int:
+def _write_content(draft: Draft, header: bytes, image: GatheredImage, layer: SavedLayer) -> int:
     draft.write(header)
     size = 0
     for piece in layer.read(image):

@@ -16,10 +16,10 @@ from immutable.oci.platforms import Platform
 from immutable.progress import Progress
 from immutable.reference.docker import DockerName
 from immutable.transports import docker_saved, engine, members
-from immutable.transports.base import Called, Image, Scratch, pieces, temporary
+from immutable.transports.base import Called, GatheredImage, Scratch, pieces, temporary
 from immutable.transports.docker_archive import (
-    Layer,
     Parts,
+    SavedLayer,
     counting,
     distinct,
     documents,
@@ -54,7 +54,7 @@ class DockerDaemon:
     def open(self) -> Iterator[SavedSource]:
         """Open the image that is there: all of it is fetched at once."""
         with engine.connected(str(self), self.host) as there, self.scratch() as file:
-            members.spool(there.saved(self.name), file, str(self))
+            members.save(there.saved(self.name), file, str(self))
             yield docker_saved.source(members.index(file, str(self)), self.name, str(self))
 
     def takes(self) -> Platform | None:
@@ -62,7 +62,7 @@ class DockerDaemon:
         with engine.connected(str(self), self.host) as there:
             return there.platform()
 
-    def receive(self, image: Image, progress: Progress) -> None:
+    def receive(self, image: GatheredImage, progress: Progress) -> None:
         """Load the image, and check that it is what the engine then has by that name.
 
         Layers that the engine has already are not sent, nor anything of an image that it has.
@@ -84,7 +84,7 @@ class DockerDaemon:
 
 
 def _archive(
-    image: Image, parts: Parts, name: DockerName, known: int, progress: Progress
+    image: GatheredImage, parts: Parts, name: DockerName, known: int, progress: Progress
 ) -> Iterator[bytes]:
     """Yield a docker archive without the `known` lowest layers."""
     yield from documents(parts, name)
@@ -95,7 +95,7 @@ def _archive(
     yield tar.END
 
 
-def _layer(image: Image, layer: Layer) -> Iterator[bytes]:
+def _layer(image: GatheredImage, layer: SavedLayer) -> Iterator[bytes]:
     """Yield a layer's member: the stored bytes, where every engine can unpack them.
 
     Engines before 23 know no zstd. Such a layer is decompressed twice: its length comes first.

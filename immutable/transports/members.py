@@ -25,7 +25,7 @@ _LIMITS: Final = reader.Limits(members=1 << 16, names=16 << 20, content=1 << 50)
 
 
 @frozen
-class Place:
+class MemberPlace:
     """Where a member's content stands in its archive, in bytes."""
 
     offset: int
@@ -38,13 +38,13 @@ class Members:
 
     name: str
     file: BinaryIO
-    places: Mapping[str, Place]
+    places: Mapping[str, MemberPlace]
     links: Mapping[str, str]
 
     def __contains__(self, path: str) -> bool:
         return path in self.places
 
-    def place(self, path: str) -> Place:
+    def place(self, path: str) -> MemberPlace:
         """Return where the file `path` stands; raise BlobMissing."""
         try:
             return self.places[path]
@@ -86,7 +86,7 @@ def index(file: BinaryIO, name: str) -> Members:
     archive, and for sparse files, devices and FIFOs.
     """
     file.seek(0)
-    places: dict[str, Place] = {}
+    places: dict[str, MemberPlace] = {}
     links: dict[str, str] = {}
     for member in reader.read(file, name=name, limits=_LIMITS):
         path = _text(member.entry.path, name)
@@ -96,7 +96,7 @@ def index(file: BinaryIO, name: str) -> Members:
             member.pass_over()
             if file.tell() != start + member.size + -member.size % tar.BLOCK:
                 raise ArchiveError(f"{name}: {path}: a sparse file; expected a plain one")
-            places[path] = Place(start, member.size)
+            places[path] = MemberPlace(start, member.size)
         elif kind is EntryKind.SYMLINK:
             target = _text(member.entry.target, name)
             links[path] = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
@@ -132,11 +132,11 @@ def opened(path: Path, scratch: Scratch) -> Iterator[Members]:
             yield index(file, str(path))
             return
         with scratch() as unpacked:
-            spool(pieces(open_stream(file, name=str(path))), unpacked, str(path))
+            save(pieces(open_stream(file, name=str(path))), unpacked, str(path))
             yield index(unpacked, str(path))
 
 
-def spool(content: Iterable[bytes], file: BinaryIO, where: str) -> None:
+def save(content: Iterable[bytes], file: BinaryIO, where: str) -> None:
     """Write `content` into the temporary `file`; raise StoreError when the disk refuses."""
     with files.explained(f"{where}: temporary file"):
         file.writelines(content)

@@ -17,7 +17,7 @@ from immutable.progress import Progress
 from immutable.store.layout import Layout
 from immutable.store.streams import Ingest
 from immutable.transports import outputs
-from immutable.transports.base import Called, Image
+from immutable.transports.base import Called, GatheredImage
 from immutable.transports.sending import send
 
 # image-spec 1.1, annotations.md, "org.opencontainers.image.ref.name"
@@ -107,7 +107,7 @@ class LayoutDirectory:
         """Return the layout's index."""
         return Layout(self.path).index_path
 
-    def receive(self, image: Image, progress: Progress) -> None:
+    def receive(self, image: GatheredImage, progress: Progress) -> None:
         """Put the image's blobs there, then name it in `index.json`."""
         self.expect_replaceable()
         layout = Layout.create(self.path)

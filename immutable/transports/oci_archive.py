@@ -18,7 +18,14 @@ from immutable.oci.platforms import Platform
 from immutable.progress import Progress
 from immutable.store.layout import VERSION
 from immutable.transports import members, outputs
-from immutable.transports.base import MAX_DOCUMENT, Called, Image, Scratch, pieces, temporary
+from immutable.transports.base import (
+    MAX_DOCUMENT,
+    Called,
+    GatheredImage,
+    Scratch,
+    pieces,
+    temporary,
+)
 from immutable.transports.members import Members
 from immutable.transports.oci import check_ref, choose, named
 
@@ -68,7 +75,7 @@ class OciArchive:
         """Return the archive."""
         return self.path
 
-    def receive(self, image: Image, progress: Progress) -> None:
+    def receive(self, image: GatheredImage, progress: Progress) -> None:
         """Write the archive beside its place, then move it there."""
         with members.written(self.path, outputs.OCI_ARCHIVE) as draft:
             for piece in _archive(image, self.ref, progress):
@@ -113,7 +120,7 @@ def _check_marker(archive: Members) -> None:
         raise ImageError(f"{where}: imageLayoutVersion: expected {VERSION!r}, found {version!r}")
 
 
-def _archive(image: Image, ref: str, progress: Progress) -> Iterator[bytes]:
+def _archive(image: GatheredImage, ref: str, progress: Progress) -> Iterator[bytes]:
     """Yield the archive: small documents first, so that a stream's reader knows what comes."""
     index = Index((named(image.root, ref),)).encode()
     yield from members.member("oci-layout", len(_MARKER), (_MARKER,))

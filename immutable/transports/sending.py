@@ -16,7 +16,7 @@ from immutable.net.attempts import Run, in_threads
 from immutable.oci.documents import Descriptor
 from immutable.progress import Progress
 from immutable.store.streams import Ingest
-from immutable.transports.base import PIECE, Image, Source, ending_with, is_remote
+from immutable.transports.base import PIECE, GatheredImage, Source, ending_with, is_remote
 
 WORKERS: Final = 4  # blobs on their way at a time, from or to a registry
 
@@ -34,7 +34,7 @@ class Sink(Protocol):
         """Take a manifest or index; all that it refers to is there."""
 
 
-def send(image: Image, sink: Sink, progress: Progress) -> None:
+def send(image: GatheredImage, sink: Sink, progress: Progress) -> None:
     """Put everything that `image` is made of into `sink`, each after what it refers to."""
     total = sum(blob.size for blob in image.blobs)
     with progress.task(f"copying {image.source.where}", total) as advance:
@@ -43,7 +43,7 @@ def send(image: Image, sink: Sink, progress: Progress) -> None:
             sink.put_manifest(document.descriptor, document.data)
 
 
-def _send_blobs(image: Image, sink: Sink, advance: Callable[[int], None]) -> None:
+def _send_blobs(image: GatheredImage, sink: Sink, advance: Callable[[int], None]) -> None:
     """Put all blobs into `sink`; those that come over a network side by side."""
     run = Run()
     with ending_with(image.source, run) as source:

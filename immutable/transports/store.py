@@ -17,7 +17,7 @@ from immutable.reference.store import Reference
 from immutable.store import AbstractStore, Store
 from immutable.store.names import check_tag
 from immutable.store.streams import Ingest
-from immutable.transports.base import Called, Image
+from immutable.transports.base import Called, GatheredImage
 from immutable.transports.sending import send
 
 
@@ -58,7 +58,7 @@ class StoreImage:
         """Take all platforms."""
         return None
 
-    def receive(self, image: Image, progress: Progress) -> None:
+    def receive(self, image: GatheredImage, progress: Progress) -> None:
         """Put the image's blobs there, then commit a generation.
 
         Raises TagTaken, and StoreError for a name or a tag that cannot be.

@@ -10,14 +10,14 @@ from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, Index
 from immutable.oci.platforms import Platform
-from immutable.transports.base import Document, Image, Source, read
+from immutable.transports.base import Document, GatheredImage, Source, read
 
 # An index is bounded, and so is a manifest; a thousand of the largest would still be too much
 # to hold.
 MAX_DOCUMENTS: Final = 64 << 20  # bytes
 
 
-def gather(source: Source, platform: Platform | None = None) -> Image:
+def gather(source: Source, platform: Platform | None = None) -> GatheredImage:
     """Return the image of `source`; with `platform`, the one that its index has for it.
 
     All manifests are read and verified; of the blobs only their descriptors are looked at.
@@ -31,10 +31,10 @@ def gather(source: Source, platform: Platform | None = None) -> Image:
         root = _document(source, chosen.bare())
     documents = (root, *_children(source, root))
     _check_sizes(source, documents)
-    return Image(source, documents, tuple(_blobs(documents)))
+    return GatheredImage(source, documents, tuple(_blobs(documents)))
 
 
-def expect_platform(image: Image, platform: Platform) -> None:
+def expect_platform(image: GatheredImage, platform: Platform) -> None:
     """Raise TransportError if the image is one manifest, and that is not for `platform`."""
     root = image.documents[0].value
     if isinstance(root, Index) or oci.family(root.config.media_type) != oci.CONFIG:

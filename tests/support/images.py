@@ -24,7 +24,7 @@ from immutable.oci.platforms import Platform
 from immutable.progress import Progress
 from immutable.store.streams import Ingest
 from immutable.transports import copy
-from immutable.transports.base import Called, Image
+from immutable.transports.base import Called, GatheredImage
 from immutable.transports.sending import send
 from tests.support.archives import gzipped
 
@@ -92,7 +92,7 @@ class MemoryTransport:
     def takes(self) -> Platform | None:
         return self.platform
 
-    def receive(self, image: Image, progress: Progress) -> None:
+    def receive(self, image: GatheredImage, progress: Progress) -> None:
         send(image, self, progress)
         self.root = image.root
 

@@ -20,7 +20,7 @@ from immutable.oci.documents import Descriptor, Index
 from immutable.progress import Progress
 from immutable.reference.registry import RegistryName
 from immutable.transports import copy
-from immutable.transports.base import Called, Image
+from immutable.transports.base import Called, GatheredImage
 from immutable.transports.registry.transport import RegistryImage
 from tests.support.images import ARM64, MemoryTransport, image, index
 from tests.support.registry import Answer, Asked, FakeRegistry
@@ -336,7 +336,7 @@ class Opening:
 
     def takes(self) -> None: ...
 
-    def receive(self, image: Image, progress: Progress) -> None: ...
+    def receive(self, image: GatheredImage, progress: Progress) -> None: ...
 
 
 def test_blobs_go_side_by_side(fake: FakeRegistry, host: str) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from immutable.oci.platforms import Platform
     from immutable.progress import Progress
     from immutable.store import AbstractStore
-    from immutable.transports import Image, Source
+    from immutable.transports import GatheredImage, Source
 
 
 @frozen
@@ -247,7 +247,7 @@ def _check_layers(found: Sequence[Mapping[str, Any]], where: str) -> None:
 def _bring(
     some: Sequence[PinnedLayer], source: Source, store: AbstractStore, progress: Progress, name: str
 ) -> None:
-    from immutable.transports.base import Image, ending_with
+    from immutable.transports.base import GatheredImage, ending_with
     from immutable.transports.sending import WORKERS, Locked, patiently
 
     total = sum(layer.blob.size for layer in some)
@@ -262,7 +262,7 @@ def _bring(
             run.check()
             advance(amount)
 
-        image = Image(ending, (), ()).counted(Locked(told))
+        image = GatheredImage(ending, (), ()).counted(Locked(told))
 
         def work(layer: PinnedLayer, _: Run) -> None:
             # Once more if wrong bytes came from where right ones may yet come from.
@@ -272,7 +272,7 @@ def _bring(
         in_threads(work, ordered, min(WORKERS, len(ordered)), run)
 
 
-def _take(layer: PinnedLayer, image: Image, store: AbstractStore) -> None:
+def _take(layer: PinnedLayer, image: GatheredImage, store: AbstractStore) -> None:
     from immutable.transports.base import pieces
 
     with image.open(layer.blob) as raw, store.ingest() as blob:

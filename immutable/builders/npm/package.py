@@ -19,7 +19,7 @@ from immutable.builders.unpacking import unpack_each
 from immutable.content import tar
 from immutable.content.archives import refuse_special
 from immutable.content.archives.decompress import open_stream
-from immutable.content.archives.spool import Spool
+from immutable.content.archives.scratch import ScratchWriter
 from immutable.content.entries import Content, EntryKind, Inline
 from immutable.oci.digest import Digest
 
@@ -95,11 +95,11 @@ def _unpack(
             file = io.BytesIO(blob.read())
         # Some that were published are filled with zeros to whole blocks; Node passes over these.
         stream = open_stream(file, name=wanted.label, padded=True)
-        return dict(_files(stream, wanted.label, Spool(scratch, advance), advance))
+        return dict(_files(stream, wanted.label, ScratchWriter(scratch, advance), advance))
 
 
 def _files(
-    stream: BinaryIO, label: str, spool: Spool, advance: Callable[[int], None]
+    stream: BinaryIO, label: str, writer: ScratchWriter, advance: Callable[[int], None]
 ) -> Iterator[tuple[bytes, File]]:
     found: dict[bytes, File] = {}
     ignores: set[bytes] = set()
@@ -118,10 +118,10 @@ def _files(
             path = path[: -len(b".gitignore")] + b".npmignore"
             if path in ignores:
                 continue
-        content = spool.add(member.extents(), member.size)
+        content = writer.add(member.extents(), member.size)
         # A path that stands twice, as in some that were published, is written twice: the first
         # makes the file, the last is what stays in it.
         mode = found[path].mode if path in found else 0o644 | (entry.mode & _EXECUTE)
         found[path] = File(mode, content)
-    spool.finish()
+    writer.finish()
     yield from found.items()

@@ -15,7 +15,7 @@ from debian.deb822 import Deb822
 
 from immutable.content.archives import ar, refuse_special
 from immutable.content.archives.decompress import open_stream
-from immutable.content.archives.spool import unpack
+from immutable.content.archives.scratch import unpack
 from immutable.content.entries import Entry, EntryKind, show
 from immutable.content.tar.reader import Limits, Member, read
 from immutable.errors import ArchiveError

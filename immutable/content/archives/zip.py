@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
-from immutable.content.archives.spool import Spool
+from immutable.content.archives.scratch import ScratchWriter
 from immutable.content.archives.zip_directory import Listed, list_members
 from immutable.content.entries import MAX_PATH, Entry, EntryKind, safe_path, show
 from immutable.content.tar.claims import Claims
@@ -50,11 +50,11 @@ def read_zip(
         members = list_members(file, limit=limits.members)
         _check_sizes(members, file.seek(0, os.SEEK_END), limits.content)
         claims = Claims(members=limits.members, names=limits.names)
-        spool = Spool(scratch, advance)
-        entries = [entry for one in members if (entry := _entry(file, one, claims, spool))]
+        writer = ScratchWriter(scratch, advance)
+        entries = [entry for one in members if (entry := _entry(file, one, claims, writer))]
     except (FormatError, EntryError) as fault:
         raise ArchiveError(f"{name}: {fault}") from None
-    spool.finish()
+    writer.finish()
     return entries
 
 
@@ -66,7 +66,7 @@ def _check_sizes(members: Iterable[Listed], length: int, limit: int) -> None:
         raise FormatError(f"expands to more than {FREE} bytes and {MOST_RATIO} times its size")
 
 
-def _entry(file: BinaryIO, member: Listed, claims: Claims, spool: Spool) -> Entry | None:
+def _entry(file: BinaryIO, member: Listed, claims: Claims, writer: ScratchWriter) -> Entry | None:
     """Return the member as an entry; None for the root itself."""
     path = _path(member.name)
     kind = _kind(member)
@@ -82,7 +82,7 @@ def _entry(file: BinaryIO, member: Listed, claims: Claims, spool: Spool) -> Entr
         return Entry(path, kind, mode or 0o755)
     if kind is EntryKind.SYMLINK:
         return Entry(path, kind, 0o777, target=_target(path, content, member.size))
-    return Entry(path, kind, mode or 0o644, content=spool.add(content, member.size))
+    return Entry(path, kind, mode or 0o644, content=writer.add(content, member.size))
 
 
 def _path(name: bytes) -> bytes:

@@ -22,7 +22,7 @@ from immutable.net.attempts import FailedError, Run, attempts
 from immutable.net.fetch import retry_after
 from immutable.oci import canonical
 from immutable.transports.registry.challenge import Challenge, parse
-from immutable.transports.registry.connections import Body, failure, is_transient, settle
+from immutable.transports.registry.connections import Body, failure, is_transient, release
 from immutable.transports.registry.credentials import Login
 from immutable.transports.registry.origins import Origin, Trust
 
@@ -161,7 +161,7 @@ def _token(response: requests.Response, origin: Origin, now: float) -> _Token:
     with response:
         status = response.status_code
         if status != 200:
-            settle(response)
+            release(response)
             after = retry_after(response.headers.get("Retry-After", ""))
             raise FailedError(
                 f"{origin} answered {status}", again=is_transient(status), after=after

@@ -176,7 +176,7 @@ def _pools(watch: _Watch) -> dict[str, type[HTTPConnectionPool]]:
     return {"http": PlainPool, "https": SecurePool}
 
 
-def settle(response: requests.Response) -> None:
+def release(response: requests.Response) -> None:
     """Let go of a response that is done with; its connection is kept if little is left to read."""
     with response, contextlib.suppress(OSError, urllib3.exceptions.HTTPError):
         response.raw.read(_LITTLE, decode_content=False)

@@ -12,7 +12,7 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import BASE_NAME, Descriptor
 from immutable.progress import HighWaterMark, Progress
 from immutable.reference.registry import RegistryName
-from immutable.transports.base import Document, Image, ending_with
+from immutable.transports.base import Document, GatheredImage, ending_with
 from immutable.transports.registry.client import Client
 from immutable.transports.registry.documents import subject
 from immutable.transports.registry.lists import put_referrer
@@ -28,7 +28,7 @@ class Push:
     `known` says in which other repositories of the registry blobs are.
     """
 
-    image: Image
+    image: GatheredImage
     client: Client
     known: Mapping[Digest, str] = field(factory=dict)
 

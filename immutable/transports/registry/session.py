@@ -24,7 +24,7 @@ from immutable.transports.registry.connections import (
     Connections,
     failure,
     is_transient,
-    settle,
+    release,
 )
 from immutable.transports.registry.credentials import Login
 from immutable.transports.registry.origins import Origin, Trust
@@ -129,7 +129,7 @@ class Exchange:
         try:
             with response:
                 yield response
-                settle(response)
+                release(response)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             run.check()
             raise failure(error) from None
@@ -140,7 +140,7 @@ class Exchange:
         if response.status_code in expected:
             return response
         refusal = self._refusal(response)
-        settle(response)
+        release(response)
         raise refusal
 
     def _logged_in(self, request: Request, run: Run) -> requests.Response:
@@ -149,7 +149,7 @@ class Exchange:
         if response.status_code != 401 or not at_home:
             return response
         asked = response.headers.get("WWW-Authenticate", "")
-        settle(response)
+        release(response)
         return self._followed(request, self._auth.renewed(asked, request.scopes, used, run))[0]
 
     def _followed(self, request: Request, login: str | None) -> tuple[requests.Response, bool]:
@@ -166,7 +166,7 @@ class Exchange:
             response = self._once(request.method, url, headers, request.body)
             if not _is_redirect(request.method, response.status_code):
                 return response, at_home
-            settle(response)
+            release(response)
             url = self._trust.target(url, response.headers.get("Location", ""))
         raise FailedError(f"sent on more than {_MOST_REDIRECTS} times")
 
@@ -184,7 +184,7 @@ class Exchange:
             return secure
         try:
             # Only whether it speaks TLS; nothing is told, and certificates are looked at later.
-            settle(self._connections.send("GET", f"{secure}/v2/", {}, verify=False))
+            release(self._connections.send("GET", f"{secure}/v2/", {}, verify=False))
         except FailedError as failed:
             run.check()
             if not failed.again:
@@ -194,7 +194,7 @@ class Exchange:
 
     def _reached_plainly(self, plain: Origin, failed: FailedError) -> Origin:
         response = self._once("GET", f"{plain}/v2/", {}, None)
-        settle(response)
+        release(response)
         if response.status_code == 400:  # what a server of TLS says to plain http
             raise failed
         return plain

@@ -18,7 +18,7 @@ from immutable.oci.documents import Descriptor
 from immutable.oci.platforms import Platform
 from immutable.progress import Progress
 from immutable.reference.registry import RegistryName
-from immutable.transports.base import Called, Image
+from immutable.transports.base import Called, GatheredImage
 from immutable.transports.registry.client import Client, Sleep
 from immutable.transports.registry.pushing import Push, siblings
 from immutable.transports.registry.tagging import Tagging
@@ -68,7 +68,7 @@ class RegistryImage:
         self._expect_reference()
         return None
 
-    def receive(self, image: Image, progress: Progress) -> None:
+    def receive(self, image: GatheredImage, progress: Progress) -> None:
         """Put the image there: blobs, then manifests by digest, then the tags.
 
         Raises TagTaken, before anything is sent if it is known by then.
@@ -97,7 +97,7 @@ class RegistryImage:
     def _tags(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((self.name.tag, *self.also)))
 
-    def _known(self, image: Image, source: RegistrySource | None) -> Mapping[Digest, str]:
+    def _known(self, image: GatheredImage, source: RegistrySource | None) -> Mapping[Digest, str]:
         found = siblings(image.documents, self.name)
         if source is not None and source.client.exchange.host == self.name.host:
             other = source.client.repository

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import pytest
 
 from immutable.content.archives import refuse_special
-from immutable.content.archives.spool import Slice, Spool, unpack
+from immutable.content.archives.scratch import ScratchWriter, Slice, unpack
 from immutable.content.entries import Entry, EntryKind, arrange
 from immutable.content.tar.reader import read
 from immutable.errors import ArchiveError, EntryError, StoreError
@@ -67,11 +67,11 @@ def test_zeros_become_holes(scratch: BinaryIO) -> None:
 
 
 def test_extents(scratch: BinaryIO) -> None:
-    spool = Spool(scratch)
-    first = spool.add([(3, b"ab"), (7, b"c")], 10)
-    second = spool.add([], 5)
-    third = spool.add([(0, b"z")], 1)
-    spool.finish()
+    writer = ScratchWriter(scratch)
+    first = writer.add([(3, b"ab"), (7, b"c")], 10)
+    second = writer.add([], 5)
+    third = writer.add([(0, b"z")], 1)
+    writer.finish()
     assert [b"".join(one.read()) for one in (first, second, third)] == [
         b"\0\0\0ab\0\0c\0\0",
         bytes(5),

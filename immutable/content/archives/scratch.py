@@ -46,7 +46,7 @@ def _ignore(_amount: int) -> None:
     pass
 
 
-class Spool:
+class ScratchWriter:
     """Writes contents one after another to the end of a scratch file.
 
     `advance` is told of each piece's bytes; it ends the work by raising.
@@ -92,7 +92,7 @@ def unpack(
     becomes a second such thing. `scratch` must stay open as long as a content is read.
     `advance` is told of every member (0) and of each piece's bytes; it ends the work by raising.
     """
-    spool = Spool(scratch, advance)
+    writer = ScratchWriter(scratch, advance)
     found: dict[bytes, Entry] = {}
     for member in members:
         advance(0)
@@ -100,11 +100,11 @@ def unpack(
         if entry.path in found:
             raise EntryError(f"{show(entry.path)}: claimed twice in one archive")
         if entry.kind is EntryKind.FILE:
-            entry = evolve(entry, content=spool.add(member.extents(), member.size))
+            entry = evolve(entry, content=writer.add(member.extents(), member.size))
         elif entry.kind is EntryKind.HARDLINK:
             entry = _linked(entry, found[entry.target])
         found[entry.path] = entry
-    spool.finish()
+    writer.finish()
     return list(found.values())
 
 
