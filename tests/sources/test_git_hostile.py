@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from immutable.errors import SourceError
+from immutable.net import programs
 from immutable.sources import answers, git, objects
 from immutable.store import MemoryStore
 from tests.support import needs
@@ -419,14 +420,14 @@ def test_of_complaints_without_end_the_first_are_kept(
 ) -> None:
     _other_git(tmp_path, monkeypatch, "echo first >&2; yes '' | head -c 9000000 >&2; exit 3")
     kept: list[bytes] = []
-    both = answers._both
+    both = programs.both
 
     def spied(*arguments: object) -> tuple[bytes, bytes]:
         output, said = both(*arguments)  # type: ignore[arg-type]
         kept.append(said)
         return output, said
 
-    monkeypatch.setattr(answers, "_both", spied)
+    monkeypatch.setattr(programs, "both", spied)
     with pytest.raises(SourceError, match=f"{work}: git: first$"):
         git.facts(work, [])
     assert [answers.MOST_SAID] == [len(said) for said in kept]

@@ -6,20 +6,15 @@ only phrases are told that are known, in our own words, and the exit status.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import selectors
-import subprocess
-import time
-from collections.abc import Iterator
-from typing import IO, Any, Final
+import tempfile
+from typing import Any, Final
 
+from immutable.net import programs
 from immutable.oci import canonical
 
 # Seconds: somebody may have to type a passphrase, or to touch a key.
 PATIENCE: Final = 60.0
 MOST: Final = 1 << 20  # bytes of an answer
-_PIECE: Final = 1 << 16
 # What Docker's helpers say if they have no login, which is no failure.
 _NOT_FOUND: Final = b"credentials not found in native keychain"
 _REASONS: Final = (
@@ -79,64 +74,15 @@ def _reason(output: bytes) -> str:
 
 def _run(path: str, place: str, patience: float) -> tuple[int, bytes, bytes]:
     """Return the exit status of ``path get``, and what it wrote to stdout and to stderr."""
-    until = time.monotonic() + patience
-    try:
-        process = subprocess.Popen(  # noqa: S603 - the helper that the user's own file names
-            [path, "get"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "no such name can be"
-        raise HelperFailedError(f"cannot be run: {reason}") from None
-    with _ending(process), contextlib.ExitStack() as pipes:
-        given, out, err = (
-            pipes.enter_context(pipe)
-            for pipe in (process.stdin, process.stdout, process.stderr)
-            if pipe is not None
-        )
-        # A place is shorter than what a pipe takes at once.
-        with contextlib.suppress(BrokenPipeError), given:
-            given.write(place.encode())
-        output, told = _both(out, err, until, patience)
+    with tempfile.TemporaryFile() as given:
+        given.write(place.encode())
+        given.seek(0)
         try:
-            status = process.wait(max(0.0, until - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            raise _late(patience) from None
-    return status, output, told
-
-
-@contextlib.contextmanager
-def _ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """See to it that `process` is over after the block, however the block ends."""
-    try:
-        yield
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-
-
-def _both(out: IO[bytes], err: IO[bytes], until: float, patience: float) -> tuple[bytes, bytes]:
-    """Return all that comes from both; raise HelperFailedError past the time or MOST."""
-    written = {out: bytearray(), err: bytearray()}
-    with selectors.DefaultSelector() as selector:
-        for pipe in written:
-            selector.register(pipe, selectors.EVENT_READ, pipe)
-        while selector.get_map():
-            ready = selector.select(max(0.0, until - time.monotonic()))
-            if not ready or time.monotonic() > until:
-                raise _late(patience)
-            for key, _ in ready:
-                piece = os.read(key.fd, _PIECE)
-                written[key.data] += piece
-                if not piece:
-                    selector.unregister(key.fileobj)
-            if sum(map(len, written.values())) > MOST:
-                raise HelperFailedError(f"expected at most {MOST} bytes, it writes more")
-    return bytes(written[out]), bytes(written[err])
-
-
-def _late(patience: float) -> HelperFailedError:
-    return HelperFailedError(f"no answer within {patience:g} s")
+            return programs.run([path, "get"], programs.Bounds(patience, MOST), given=given)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "no such name can be"
+            raise HelperFailedError(f"cannot be run: {reason}") from None
+        except programs.LateError:
+            raise HelperFailedError(f"no answer within {patience:g} s") from None
+        except programs.TooMuchError:
+            raise HelperFailedError(f"expected at most {MOST} bytes, it writes more") from None
