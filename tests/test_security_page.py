@@ -17,8 +17,9 @@ from immutable.content import entries
 from immutable.content.archives import deb, decompress
 from immutable.content.tar import reader
 from immutable.net.attempts import ATTEMPTS, LONGEST_DELAY
-from immutable.sources import answers, git, objects
+from immutable.sources import git
 from immutable.sources.debian import index, release, resolver
+from immutable.sources.git import answers, objects
 from immutable.spec import toml
 from immutable.transports import base
 from immutable.transports.registry import auth, session

@@ -12,7 +12,7 @@ import pytest
 from immutable.config.tools import git_environment
 from immutable.errors import SourceError, SpecError
 from immutable.sources import git
-from immutable.sources.objects import Held, Repository
+from immutable.sources.git.objects import Held, Repository
 from immutable.spec.lock import Lock, dumps
 from immutable.store import MemoryStore
 from tests.support import needs

@@ -11,7 +11,8 @@ import pytest
 
 from immutable.errors import SourceError
 from immutable.net import programs
-from immutable.sources import answers, git, objects
+from immutable.sources import git
+from immutable.sources.git import answers, objects
 from immutable.store import MemoryStore
 from tests.support import needs
 from tests.support.git import commit, make, repository, run, store

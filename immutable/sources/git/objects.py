@@ -16,7 +16,7 @@ from attrs import define, field, frozen
 from immutable.content.entries import MAX_PATH, show
 from immutable.errors import SourceError
 from immutable.reading import read_file
-from immutable.sources.answers import MOST, ask
+from immutable.sources.git.answers import MOST, ask
 
 MOST_ENTRIES: Final = 1_000_000
 MOST_NAMES: Final = 96 << 20

@@ -18,8 +18,8 @@ from attrs import field, frozen
 
 from immutable.content.entries import show
 from immutable.errors import SourceError
-from immutable.sources.known import Known
-from immutable.sources.objects import Budget, Repository
+from immutable.sources.git.known import Known
+from immutable.sources.git.objects import Budget, Repository
 from immutable.sources.tree import StatCache
 
 _NAMED: Final = 5  # files that a message lists

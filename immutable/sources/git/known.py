@@ -18,7 +18,7 @@ from immutable.content.entries import show
 from immutable.errors import SourceError
 from immutable.oci.digest import Digest
 from immutable.sources.disk_file import Signature, signature_of
-from immutable.sources.objects import Held, Repository
+from immutable.sources.git.objects import Held, Repository
 from immutable.sources.tree import TICK, StatCache, Stats
 
 
