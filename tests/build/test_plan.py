@@ -16,7 +16,8 @@ from immutable.oci.digest import Digest
 from immutable.progress import SILENT
 from immutable.spec.lock import Lock, LockedLayer, Pin, dumps
 from immutable.store import MemoryStore
-from tests.support.specs import AMD64, ARM64, CONFIG, Notes, build, layer, write
+from tests.support.progress import Notes
+from tests.support.specs import AMD64, ARM64, CONFIG, build, layer, write
 
 LOCKED = layer("archive", "tool", url="https://mirror.test/tool.tar")
 

@@ -32,8 +32,9 @@ from immutable.transports.registry.client import Client
 from tests.support import distribution, needs, specs
 from tests.support.command import PATIENCE, Shell
 from tests.support.distribution import Distribution
+from tests.support.progress import Notes
 from tests.support.registry import Answer, Asked, FakeRegistry, Flood
-from tests.support.specs import CONFIG, Notes
+from tests.support.specs import CONFIG
 
 pytestmark = [pytest.mark.tools, needs.tool("docker-registry")]
 

@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,10 +19,10 @@ from immutable.sources import disk_file
 from immutable.store import MemoryStore, Store
 from tests.support import kinds
 from tests.support.everything import GOLDEN, everything
+from tests.support.progress import Notes
 from tests.support.specs import (
     AMD64,
     ARM64,
-    Notes,
     State,
     build,
     contents,
@@ -256,21 +255,9 @@ def test_a_kind_that_cannot_be_loaded_is_named(tmp_path: Path, other_kinds: None
         build(write(tmp_path, layer("test-broken")), MemoryStore())
 
 
-class Meddling(Notes):
-    """A watcher at whose first sign of work on a layer something happens."""
-
-    def __init__(self, layer: str, happens: Callable[[], object]) -> None:
-        super().__init__()
-        self._layer, self._happens = layer, happens
-
-    @contextmanager
-    def task(
-        self, label: str, total: int | None = None, *, unit: str = "B"
-    ) -> Iterator[Callable[[int], None]]:
-        if label == f"building {self._layer}":
-            self._happens()
-        with super().task(label, total, unit=unit) as advance:
-            yield advance
+def meddling(layer: str, happens: Callable[[], object]) -> Notes:
+    """Return a watcher at whose first sign of work on `layer` something happens."""
+    return Notes(begins=lambda label: happens() if label == f"building {layer}" else None)
 
 
 def test_progress_tells_of_each_layer_and_its_bytes(tmp_path: Path) -> None:
@@ -290,7 +277,7 @@ def test_a_file_that_changes_during_the_build_is_refused(tmp_path: Path, same_si
     path = tmp_path / "app" / "server.js"
     data = path.read_text()
     with Store.open(tmp_path / "store") as store:
-        watcher = Meddling(
+        watcher = meddling(
             "app", lambda: path.write_text(data.upper() if same_size else data + "more")
         )
         with pytest.raises(SourceError, match=r"server\.js: changed while it was being read"):
@@ -377,7 +364,7 @@ def test_a_file_that_changes_while_its_layer_is_made_ahead_is_refused(
     path = tmp_path / "app" / "server.js"
     with Store.open(tmp_path / "store") as store:
         with pytest.raises(SourceError, match=r"server\.js: changed while it was being read"):
-            build(spec, store, progress=Meddling("app", lambda: path.write_text("other")))
+            build(spec, store, progress=meddling("app", lambda: path.write_text("other")))
 
         assert (0, 0) == (store.info().realisations, store.info().chunks)
         assert {} == store.load_stats(os.fsencode(tmp_path / "app"))

@@ -6,8 +6,7 @@ import gzip
 import hashlib
 import lzma
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +36,9 @@ from tests.support.archives import (
     symlink,
     zipped,
 )
+from tests.support.progress import Notes
 from tests.support.specs import (
     CONFIG,
-    Notes,
     State,
     attributes,
     build,
@@ -297,19 +296,13 @@ def test_an_archive_that_changes_under_the_build_is_refused(
 ) -> None:
     spec = pinned(tmp_path, TAR)
 
-    class Meddler(Notes):
-        @contextmanager
-        def task(
-            self, label: str, total: int | None = None, *, unit: str = "B"
-        ) -> Iterator[Callable[[int], None]]:
-            if label == task:
-                (tmp_path / "tool.bin").write_bytes(TAR)
-                os.utime(tmp_path / "tool.bin", (1, 1))
-            with super().task(label, total, unit=unit) as advance:
-                yield advance
+    def meddle(label: str) -> None:
+        if label == task:
+            (tmp_path / "tool.bin").write_bytes(TAR)
+            os.utime(tmp_path / "tool.bin", (1, 1))
 
     with pytest.raises(SourceError, match=r"tool\.bin: changed while it was read"):
-        build(spec, store, progress=Meddler())
+        build(spec, store, progress=Notes(begins=meddle))
 
 
 def test_a_url_is_locked_then_built_then_never_asked_again(

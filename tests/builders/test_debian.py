@@ -25,7 +25,8 @@ from immutable.spec.lock import LockedLayer
 from immutable.spec.types import POCKETS, ImageName, LayerName, PackageRequest, SpecVersion, Suite
 from immutable.store.memory import MemoryStore
 from tests.support.debian import DATE, DebianMirror, File, tar_member
-from tests.support.debian_layer import AMD64, Notes, build, package
+from tests.support.debian_layer import AMD64, build, package
+from tests.support.progress import Notes
 
 
 def test_it_is_a_builder() -> None:

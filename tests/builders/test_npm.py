@@ -24,7 +24,8 @@ from immutable.errors import (
 from immutable.store import MemoryStore
 from tests.support.archives import hardlink, member, symlink
 from tests.support.npm import Project, integrity, shape, tarball
-from tests.support.specs import CONFIG, Notes, attributes, contents, layer, text
+from tests.support.progress import Notes
+from tests.support.specs import CONFIG, attributes, contents, layer, text
 from tests.support.web import Answer, WebServer
 
 HIDDEN = "node_modules/.package-lock.json"

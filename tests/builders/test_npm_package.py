@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
-from attrs import define, field
 
 import immutable
 from immutable.builders.base import Inputs
@@ -25,7 +23,8 @@ from immutable.store import MemoryStore, Store
 from tests.support.archives import END, block, directory, gzipped, hardlink, member, pax, symlink
 from tests.support.debian_layer import Beneath
 from tests.support.npm import Content, Project, shape, tarball
-from tests.support.specs import Notes, contents
+from tests.support.progress import Notes
+from tests.support.specs import contents
 from tests.support.stores import tree
 
 
@@ -33,25 +32,15 @@ class _StoppedError(Exception):
     pass
 
 
-@define
-class Stopping(Notes):
-    """A watcher that ends the work once it has been told of `calls` steps."""
+def stopping(calls: int) -> Notes:
+    """Return a watcher that ends the work once it has been told of `calls` steps."""
 
-    calls: int = 3
-    told: int = 0
-    lock: threading.Lock = field(factory=threading.Lock)
+    def stop(_amount: int) -> None:
+        if len(notes.steps) >= calls:
+            raise _StoppedError
 
-    @contextmanager
-    def task(
-        self, label: str, total: int | None = None, *, unit: str = "B"
-    ) -> Iterator[Callable[[int], None]]:
-        def advance(_amount: int) -> None:
-            with self.lock:
-                self.told += 1
-                if self.told >= self.calls:
-                    raise _StoppedError
-
-        yield advance
+    notes = Notes(advances=stop)
+    return notes
 
 
 def unpacked(
@@ -99,18 +88,18 @@ def test_progress_counts_packages_and_tells_of_every_piece() -> None:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_large_package_ends_as_soon_as_it_is_told_to(jobs: int) -> None:
     large = packed(member(b"package/large", bytes(64 << 20)))
-    progress = Stopping(calls=5)
+    progress = stopping(calls=5)
     with pytest.raises(_StoppedError):
         unpacked(large, packed(GOOD), jobs=jobs, progress=progress)
-    assert progress.told < 20
+    assert len(progress.steps) < 20
 
 
 def test_a_package_of_many_small_files_ends_too() -> None:
     many = packed(*(directory(b"package/%d/" % number) for number in range(500)))
-    progress = Stopping(calls=5)
+    progress = stopping(calls=5)
     with pytest.raises(_StoppedError):
         unpacked(many, progress=progress)
-    assert progress.told < 20
+    assert len(progress.steps) < 20
 
 
 def test_names_and_modes() -> None:

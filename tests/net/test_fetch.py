@@ -21,6 +21,7 @@ from immutable.oci.digest import Digest
 from immutable.progress import SILENT
 from immutable.store import MemoryStore
 from tests.support import certificates
+from tests.support.progress import Notes
 from tests.support.web import Answer, WebServer
 
 BODY = b"the right bytes\n" * 1000
@@ -454,21 +455,8 @@ def test_an_interrupt_ends_all_work_and_leaves_nothing(
     serve(web, "quick")
     store = CountingStore()
 
-    class Interrupted:
-        """A watcher at whose first sign of progress the user presses Ctrl-C."""
-
-        @contextmanager
-        def task(
-            self, label: str, total: int | None = None, *, unit: str = "B"
-        ) -> Iterator[object]:
-            def advance(amount: int) -> None:
-                raise KeyboardInterrupt
-
-            yield advance
-
-        def note(self, text: str) -> None: ...
-
-        def warn(self, text: str) -> None: ...
+    def interrupt(_amount: int) -> None:
+        raise KeyboardInterrupt
 
     items = [
         wanted(f"{url}/stalled", body=stalled, size=len(stalled)),
@@ -479,7 +467,7 @@ def test_an_interrupt_ends_all_work_and_leaves_nothing(
             Fetcher(Config(tmp_path, tmp_path)) as fetcher,
             pytest.raises(KeyboardInterrupt),
         ):
-            fetcher.fetch_all(items, store, Interrupted(), jobs=2)  # type: ignore[arg-type]
+            fetcher.fetch_all(items, store, Notes(advances=interrupt), jobs=2)
         assert 0 == store.open
         assert not store.has_blob(Digest.of(stalled))
     finally:
@@ -507,24 +495,11 @@ def test_one_failure_stops_a_stalled_other(web: WebServer, url: str, tmp_path: P
 
 
 def test_progress_counts_each_byte_once(web: WebServer, url: str, fetcher: Fetcher) -> None:
-    amounts: list[int] = []
-
-    class Watching:
-        @contextmanager
-        def task(
-            self, label: str, total: int | None = None, *, unit: str = "B"
-        ) -> Iterator[object]:
-            amounts.append(-(total or 0))
-            yield amounts.append
-
-        def note(self, text: str) -> None: ...
-
-        def warn(self, text: str) -> None: ...
-
+    watching = Notes()
     serve(web, "a")
     web.answers["/a"] = [Answer(200, BODY[:700], promised=len(BODY))]
 
-    fetcher.fetch_all([wanted(f"{url}/a")], MemoryStore(), Watching(), jobs=1)  # type: ignore[arg-type]
+    fetcher.fetch_all([wanted(f"{url}/a")], MemoryStore(), watching, jobs=1)
 
-    assert -len(BODY) == amounts[0]
-    assert len(BODY) == sum(amounts[1:])
+    assert len(BODY) == watching.total
+    assert len(BODY) == sum(watching.steps)

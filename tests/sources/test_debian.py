@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,26 +21,11 @@ from immutable.spec.lock import IndexPin, LockedLayer, Pin
 from immutable.store import MemoryStore
 from tests.support import needs
 from tests.support.debian import DATE, DebianMirror
+from tests.support.progress import Notes
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
 NOW = datetime.now(UTC)
 Pins = tuple[Pin, ...]
-
-
-class Watcher:
-    """Takes down the warnings."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    @contextmanager
-    def task(self, label: str, total: int | None = None, *, unit: str = "B") -> Iterator[Any]:
-        yield [].append
-
-    def note(self, text: str) -> None: ...
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
 
 
 class Place:
@@ -54,7 +38,7 @@ class Place:
             "HOME": str(folder),
             "IMMUTABLE_STORE": str(folder / "store"),
         }
-        self.watcher = Watcher()
+        self.watcher = Notes()
 
     def config(self, **environ: str) -> Config:
         return Config.load({**self.environ, **environ}, apt=Path("/nonexistent"))

@@ -20,7 +20,8 @@ from immutable.sources.tree import Tree
 from immutable.store import MemoryStore
 from tests.support import needs
 from tests.support.command import Shell
-from tests.support.specs import Notes, build, contents, fill, layer, write
+from tests.support.progress import Notes
+from tests.support.specs import build, contents, fill, layer, write
 
 FILES = (
     "a.md",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from attrs import define, evolve, field, frozen
+from attrs import evolve, frozen
 
 from immutable.builders.base import Facts, Inputs
 from immutable.builders.debian import DebianBuilder, DebianOptions
@@ -22,6 +22,7 @@ from immutable.spec.lock import Pin
 from immutable.spec.types import ImageName, LayerName, PackageRequest, SpecVersion
 from immutable.store.memory import MemoryStore
 from tests.support.debian import File, build_deb, control_text, data_members
+from tests.support.progress import Notes
 
 AMD64 = Platform("linux", "amd64")
 
@@ -34,25 +35,6 @@ class Made:
     version: str
     architecture: str
     deb: bytes
-
-
-@define
-class Notes:
-    """A progress that remembers what it was told."""
-
-    notes: list[str] = field(factory=list)
-
-    @contextmanager
-    def task(
-        self, label: str, total: int | None = None, *, unit: str = "B"
-    ) -> Iterator[Callable[[int], None]]:
-        yield lambda _amount: None
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def warn(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @frozen

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import define, evolve, field, frozen
+from attrs import evolve, frozen
 
 import immutable
 from immutable.build.results import BuiltLayer, Image
@@ -107,31 +106,6 @@ def text(entry: Entry) -> str:
 def attributes(entries: Mapping[str, Entry]) -> dict[str, tuple[int, int, int]]:
     """Return path → (mode, uid, gid)."""
     return {path: (entry.mode, entry.uid, entry.gid) for path, entry in entries.items()}
-
-
-@define
-class Notes:
-    """A watcher that remembers what it was told, and how much of each task was done."""
-
-    notes: list[str] = field(factory=list)
-    tasks: dict[str, int] = field(factory=dict)
-
-    @contextmanager
-    def task(
-        self, label: str, total: int | None = None, *, unit: str = "B"
-    ) -> Iterator[Callable[[int], None]]:
-        self.tasks.setdefault(label, 0)
-
-        def advance(amount: int) -> None:
-            self.tasks[label] += amount
-
-        yield advance
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def warn(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @frozen

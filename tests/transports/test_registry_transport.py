@@ -23,6 +23,7 @@ from immutable.transports import copy
 from immutable.transports.base import Called, GatheredImage
 from immutable.transports.registry.transport import RegistryImage
 from tests.support.images import ARM64, MemoryTransport, image, index
+from tests.support.progress import Notes
 from tests.support.registry import Answer, Asked, FakeRegistry
 
 LARGE: dict[str, Any] = {"kinds": (oci.LAYER,) * 2, "size": 800_000}
@@ -266,40 +267,19 @@ def test_a_layer_of_a_huge_size_is_refused_before_it_is_read(fake: FakeRegistry,
 # Progress, threads, memory
 
 
-class Watching:
-    """Progress that is only counted."""
-
-    def __init__(self) -> None:
-        self.total: int | None = None
-        self.done = 0
-
-    @contextmanager
-    def task(self, label: str, total: int | None = None, *, unit: str = "B") -> Iterator[Any]:
-        self.total = total
-
-        def advance(amount: int) -> None:
-            self.done += amount
-
-        yield advance
-
-    def note(self, text: str) -> None: ...
-
-    def warn(self, text: str) -> None: ...
-
-
 @pytest.mark.parametrize("broken", [False, True])
 def test_progress_is_every_byte_once(fake: FakeRegistry, host: str, broken: bool) -> None:
-    source, watching = image(**LARGE), Watching()
+    source, watching = image(**LARGE), Notes()
     if broken:
         fake.plan("PATCH", "", Answer(503))
         fake.plan("PUT", "uploads", Answer(400, {}, b'{"errors":[{"code":"DIGEST_INVALID"}]}'))
     copy(source, place(host), progress=watching)
     manifest = source.manifest
     expected = sum(blob.size for blob in (manifest.config, *manifest.layers))
-    assert (expected, expected) == (watching.total, watching.done)
-    again = Watching()
+    assert (expected, expected) == (watching.total, sum(watching.steps))
+    again = Notes()
     copy(source, place(host), progress=again)
-    assert (expected, expected) == (again.total, again.done)
+    assert (expected, expected) == (again.total, sum(again.steps))
 
 
 @frozen

@@ -1,9 +1,7 @@
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from attrs import define, evolve, field
+from attrs import evolve
 
 from immutable.errors import (
     BlobMissing,
@@ -20,6 +18,7 @@ from immutable.store import MemoryStore, Store
 from immutable.transports import copy, parse
 from immutable.transports.base import MAX_DOCUMENT
 from tests.support.images import AMD64, ARM64, MemoryTransport, fetched, image, index
+from tests.support.progress import Notes
 
 # References
 
@@ -323,31 +322,12 @@ def test_an_image_without_layers() -> None:
 # Progress
 
 
-@define
-class Watching:
-    """Progress that is only counted."""
-
-    total: int = 0
-    steps: list[int] = field(factory=list)
-
-    @contextmanager
-    def task(
-        self, label: str, total: int | None = None, *, unit: str = "B"
-    ) -> Iterator[Callable[[int], None]]:
-        self.total += total or 0
-        yield self.steps.append
-
-    def note(self, text: str) -> None: ...
-
-    def warn(self, text: str) -> None: ...
-
-
 @pytest.mark.parametrize("place", ["memory:", "oci:out", "oci-archive:out.tar", "docker-archive:o"])
 def test_progress_is_every_byte_once_and_piece_by_piece(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    watching, source = Watching(), image(size=1_500_000)
+    watching, source = Notes(), image(size=1_500_000)
     destination = MemoryTransport() if place == "memory:" else parse(place)
     copy(source, destination, progress=watching)
     blobs = (*source.manifest.layers, source.manifest.config)
@@ -358,7 +338,7 @@ def test_progress_is_every_byte_once_and_piece_by_piece(
 
 
 def test_what_is_there_counts_as_done(tmp_path: Path) -> None:
-    watching, source = Watching(), image()
+    watching, source = Notes(), image()
     copy(source, f"oci:{tmp_path}/out")
     copy(source, f"oci:{tmp_path}/out", progress=watching)
     assert watching.total == sum(watching.steps)
