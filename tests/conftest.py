@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from immutable.config import private
-from tests.support import needs
+from tests.support import distribution, needs
 from tests.support.command import Shell, environment
+from tests.support.distribution import Distribution
+from tests.support.registry import FakeRegistry
 
 # A shell that starts a job in the background has it ignore interrupts, and all that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -61,6 +63,26 @@ def shell(
     folder.mkdir()
     monkeypatch.chdir(folder)
     return Shell(folder, capsys, environ)
+
+
+@pytest.fixture
+def fake() -> FakeRegistry:
+    """A registry in memory."""
+    return FakeRegistry()
+
+
+@pytest.fixture
+def host(fake: FakeRegistry) -> Iterator[str]:
+    """Where `fake` is served."""
+    with fake.serve() as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Distribution]:
+    """A registry on disk, of another make, for all tests of a module."""
+    with distribution.serve(tmp_path_factory.mktemp("registry")) as served:
+        yield served
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

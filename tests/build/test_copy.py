@@ -1,6 +1,5 @@
 """The library's `copy`: of built images and of references, to registries and elsewhere."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,17 +10,6 @@ from immutable.errors import TagTaken, TransportError
 from immutable.store import MemoryStore
 from tests.support.command import HELLO
 from tests.support.registry import FakeRegistry
-
-
-@pytest.fixture
-def fake() -> FakeRegistry:
-    return FakeRegistry()
-
-
-@pytest.fixture
-def host(fake: FakeRegistry) -> Iterator[str]:
-    with fake.serve() as served:
-        yield served
 
 
 def built(folder: Path, text: str = "hello", *tags: str) -> immutable.Image:

@@ -6,7 +6,6 @@ import base64
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +39,6 @@ pytestmark = [pytest.mark.tools, needs.tool("docker-registry")]
 
 PROMPT = 10.0  # seconds from an interrupt to the end, on a busy machine
 TRUSTED, STRANGER = SecretKey.generate("ci"), SecretKey.generate("stranger")
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Distribution]:
-    with distribution.serve(tmp_path_factory.mktemp("registry")) as served:
-        yield served
 
 
 @frozen

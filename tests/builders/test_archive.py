@@ -73,11 +73,6 @@ def pinned(folder: Path, data: bytes, **options: Any) -> Path:
     return write(folder, layer("archive", "tool", path="tool.bin", **options))
 
 
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
 @pytest.mark.parametrize(
     "pack",
     [bytes, gzip.compress, lzma.compress, zstd.compress],

@@ -27,11 +27,6 @@ FILES = {"main.js": "1", "lib/a.js": "2", "notes.txt": "3"}
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
 def app(tmp_path: Path) -> Path:
     return fill(tmp_path / "app", FILES)
 

@@ -53,11 +53,6 @@ ON_BASE = layer("image", "base", from_="base.toml")
 LOW, HIGH = member(b"etc/passwd", b"root:x:0:0::/:\n") + END, member(b"b", b"2") + END
 
 
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
 # Another spec
 
 

@@ -61,11 +61,6 @@ def fake() -> Iterator[Gate]:
         yield registry
 
 
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
 def place(host: str, repository: str = "team/base", tag: str = "1") -> RegistryImage:
     return RegistryImage(RegistryName(host, repository, tag), CONFIG.registries)
 

@@ -33,11 +33,6 @@ BOTH = 'platforms = ["linux/amd64", "linux/arm64"]'
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
 def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,17 +29,6 @@ from tests.support.registry import Answer, Asked, FakeRegistry, Repository
 
 PROMPT = 10.0  # seconds from an interrupt to the end, on a busy machine
 BOTH = '"linux/amd64", "linux/arm64"'
-
-
-@pytest.fixture
-def fake() -> FakeRegistry:
-    return FakeRegistry()
-
-
-@pytest.fixture
-def host(fake: FakeRegistry) -> Iterator[str]:
-    with fake.serve() as served:
-        yield served
 
 
 def built(shell: Shell, *tags: str, text: str = "hello", platforms: str = BOTH) -> str:

@@ -1,7 +1,6 @@
 """The versions of an image, and going back to an earlier one."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,19 +9,11 @@ import immutable
 from immutable.errors import ImageNotFound
 from immutable.lifecycle.generations import generations, rollback
 from immutable.store import AbstractStore, Store
-from immutable.store.memory import MemoryStore
 from immutable.transports import copy
 from tests.support import specs
 from tests.support.command import Shell
 from tests.support.images import index
 from tests.support.specs import CONFIG
-
-
-@pytest.fixture(params=["disk", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AbstractStore]:
-    made = MemoryStore() if request.param == "memory" else Store.open(tmp_path / "store")
-    with made:
-        yield made
 
 
 def build(folder: Path, store: AbstractStore, text: str, *tags: str) -> immutable.Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -33,13 +33,6 @@ from tests.support.images import MemoryTransport
 from tests.support.specs import CONFIG
 
 LATER = datetime.now(UTC) + timedelta(days=365)
-
-
-@pytest.fixture(params=["disk", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AbstractStore]:
-    made = MemoryStore() if request.param == "memory" else Store.open(tmp_path / "store")
-    with made:
-        yield made
 
 
 def build(

@@ -28,7 +28,7 @@ from immutable.transports import copy
 from immutable.transports.registry import lists
 from immutable.transports.registry.client import Client
 from immutable.transports.registry.transport import RegistryImage
-from tests.support import distribution, needs
+from tests.support import needs
 from tests.support.command import Shell
 from tests.support.distribution import Distribution
 from tests.support.engine import FakeEngine
@@ -40,12 +40,6 @@ LATER = datetime.now(UTC) + timedelta(days=365)
 
 
 # A registry
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Distribution]:
-    with distribution.serve(tmp_path_factory.mktemp("registry")) as served:
-        yield served
 
 
 class Repository:

@@ -45,18 +45,6 @@ def fetcher(tmp_path: Path, naps: Naps) -> Iterator[Fetcher]:
         yield made
 
 
-@pytest.fixture
-def web(tmp_path: Path) -> WebServer:
-    (tmp_path / "web").mkdir()
-    return WebServer(tmp_path / "web")
-
-
-@pytest.fixture
-def url(web: WebServer) -> Iterator[str]:
-    with web.serve() as base:
-        yield base
-
-
 def wanted(
     *urls: str, body: bytes = BODY, size: int | None = len(BODY), absent: str = ""
 ) -> Wanted:

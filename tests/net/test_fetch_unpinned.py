@@ -25,18 +25,6 @@ def fetcher(tmp_path: Path) -> Iterator[Fetcher]:
         yield made
 
 
-@pytest.fixture
-def web(tmp_path: Path) -> WebServer:
-    (tmp_path / "web").mkdir()
-    return WebServer(tmp_path / "web")
-
-
-@pytest.fixture
-def url(web: WebServer) -> Iterator[str]:
-    with web.serve() as base:
-        yield base
-
-
 def test_what_comes_is_stored_and_named(web: WebServer, url: str, fetcher: Fetcher) -> None:
     (web.folder / "tool.tar").write_bytes(BODY)
     store = MemoryStore()

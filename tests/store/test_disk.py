@@ -32,17 +32,6 @@ from tests.support.stores import CREATED, commit, index_names, manifest, python,
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def disk(root: Path) -> Iterator[Store]:
-    with Store.open(root) as store:
-        yield store
-
-
-@pytest.fixture
 def own_directory() -> Iterator[Path]:
     """A directory of a user without root's rights, whose rights the test has meanwhile."""
     directory = Path(tempfile.mkdtemp())

@@ -53,11 +53,6 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
 def disk(root: Path, clock: Clock) -> Iterator[Store]:
     with Store.open(root, clock=clock) as store:
         yield store

@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Iterator
 from datetime import UTC, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -13,28 +12,8 @@ from immutable.errors import BlobMissing, DigestMismatch, ImageNotFound, StoreEr
 from immutable.oci.digest import Digest
 from immutable.oci.documents import INDEX, LAYER, MANIFEST, Descriptor, Index
 from immutable.oci.platforms import Platform
-from immutable.store import AbstractStore, Chunk, MemoryStore, Store
+from immutable.store import AbstractStore, Chunk
 from tests.support.stores import CREATED, commit, manifest, realisation
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def disk(root: Path) -> Iterator[Store]:
-    with Store.open(root) as store:
-        yield store
-
-
-@pytest.fixture(params=["disk", "memory"])
-def store(request: pytest.FixtureRequest) -> AbstractStore:
-    if request.param == "memory":
-        return MemoryStore()
-    opened: Store = request.getfixturevalue("disk")
-    return opened
-
 
 # Blobs
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -17,7 +17,7 @@ from immutable.oci import documents as oci
 from immutable.reference.registry import RegistryName
 from immutable.transports import copy
 from immutable.transports.registry.transport import RegistryImage
-from tests.support import distribution, needs
+from tests.support import needs
 from tests.support.distribution import Distribution
 from tests.support.faults import Fault, Faults
 from tests.support.images import MemoryTransport, image
@@ -42,12 +42,6 @@ CONFIG, LAYER = (
     f"/blobs/{blob.digest}" for blob in (large().manifest.config, *large().manifest.layers)
 )
 MOUNTED_LAYER = "mount=sha256.*" + LAYER.rpartition(":")[2]
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Distribution]:
-    with distribution.serve(tmp_path_factory.mktemp("registry")) as served:
-        yield served
 
 
 class Line:

@@ -39,17 +39,6 @@ def methods(fake: FakeRegistry, begun: int = 0) -> list[str]:
     return [asked.method for asked in fake.asked[begun:] if asked.path != "/v2/"]
 
 
-@pytest.fixture
-def fake() -> FakeRegistry:
-    return FakeRegistry()
-
-
-@pytest.fixture
-def host(fake: FakeRegistry) -> Iterator[str]:
-    with fake.serve() as served:
-        yield served
-
-
 # Order
 
 
