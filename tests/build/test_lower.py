@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from immutable.build import lower
 from immutable.build.lower import LowerLayers
-from immutable.content.entries import Entry, EntryKind
+from immutable.content.entries import EntryKind
 from immutable.errors import ArchiveError, DigestMismatch, EntryError
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
@@ -23,6 +23,7 @@ from immutable.store import MemoryStore
 from immutable.transports import copy
 from tests.support import needs
 from tests.support.archives import END, block, directory, hardlink, member, pax, symlink
+from tests.support.entries import content
 from tests.support.images import AMD64, MemoryTransport
 
 ETC = b"etc/passwd"
@@ -50,11 +51,6 @@ class Layers:
     @property
     def lower(self) -> LowerLayers:
         return LowerLayers(self.store, self.layers)
-
-
-def content(entry: Entry) -> bytes:
-    assert entry.content is not None
-    return b"".join(entry.content.read())
 
 
 def test_the_topmost_entry_counts() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from immutable.builders.wheels.bytecode import compiled
 from immutable.errors import SourceError
-from tests.support.debian_layer import content
+from tests.support.entries import content
 from tests.support.wheels import build, wheel
 
 HERE = platform.python_version()

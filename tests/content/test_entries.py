@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
-from attrs import evolve, frozen
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +30,7 @@ from immutable.content.entries import (
 )
 from immutable.errors import EntryError
 from tests.support import strategies
+from tests.support.entries import Sized
 
 
 def hardlink(path: bytes, target: bytes, data: bytes | None = None) -> Entry:
@@ -249,25 +250,11 @@ def test_two_claims_are_named(one: Entry, other: Entry, message: str) -> None:
     assert message == refused([one, other])
 
 
-@frozen
-class Cut:
-    """Content that comes in pieces of its own choosing, empty ones too."""
-
-    pieces: tuple[bytes, ...]
-
-    @property
-    def size(self) -> int:
-        return sum(map(len, self.pieces))
-
-    def read(self) -> Iterator[bytes]:
-        yield from self.pieces
-
-
 @given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=6), st.booleans())
 def test_content_is_compared_however_it_is_cut(data: bytes, cuts: list[int], flip: bool) -> None:
     other = bytes([data[0] ^ 1]) + data[1:] if flip and data else data
     places = [0, *sorted(min(cut, len(other)) for cut in cuts), len(other)]
-    cut = Cut(tuple(other[a:b] for a, b in pairwise(places)))
+    cut = Sized(len(other), tuple(other[a:b] for a, b in pairwise(places)))
     sources = [[file(b"a", data)], [Entry(b"a", EntryKind.FILE, content=cut)]]
     if data == other:
         assert 1 == len(list(arrange(sources, mtime=0)))

@@ -15,6 +15,7 @@ from immutable.content.entries import Entry, EntryKind, arrange
 from immutable.content.tar.reader import read
 from immutable.errors import ArchiveError, EntryError, StoreError
 from tests.support.archives import END, block, directory, hardlink, member, symlink
+from tests.support.entries import content
 
 
 @pytest.fixture
@@ -25,11 +26,6 @@ def scratch() -> Iterator[BinaryIO]:
 
 def unpacked(data: bytes, scratch: BinaryIO, *, repeats: bool = False) -> list[Entry]:
     return unpack(read(io.BytesIO(data), name="a.tar", repeats=repeats), scratch)
-
-
-def content(entry: Entry) -> bytes:
-    assert entry.content is not None
-    return b"".join(entry.content.read())
 
 
 def test_files_keep_their_contents(scratch: BinaryIO) -> None:

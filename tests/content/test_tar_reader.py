@@ -33,6 +33,7 @@ from tests.support.archives import (
     record,
     symlink,
 )
+from tests.support.entries import Sized
 
 GNU = b"ustar  \0"
 ROOT = Path(__file__).parents[2]
@@ -225,17 +226,9 @@ def test_pax_owners() -> None:
 
 @pytest.mark.parametrize("size", [(8 << 30) - 1, 8 << 30, (8 << 30) + 1])
 def test_sizes_around_8_gib(size: int) -> None:
-    head = tar.header(Entry(b"big", EntryKind.FILE, content=_Sized(size)))
+    head = tar.header(Entry(b"big", EntryKind.FILE, content=Sized(size)))
     one = next(read(io.BytesIO(head), name="a.tar"))
     assert size == one.size
-
-
-class _Sized:
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def read(self) -> Any:
-        raise NotImplementedError
 
 
 def test_a_capability_byte_for_byte() -> None:

@@ -22,17 +22,7 @@ from immutable.content.tar.writer import chunks, header
 from immutable.errors import EntryError
 from immutable.oci.digest import Digest
 from tests.support import archives, needs, strategies
-
-
-@frozen
-class Sized:
-    """Content that says one size and gives pieces of another, or none at all."""
-
-    size: int
-    pieces: tuple[bytes, ...] = ()
-
-    def read(self) -> Iterator[bytes]:
-        yield from self.pieces
+from tests.support.entries import Sized
 
 
 def never(_path: bytes, _size: int) -> bool:

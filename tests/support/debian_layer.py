@@ -22,6 +22,7 @@ from immutable.spec.lock import Pin
 from immutable.spec.types import ImageName, LayerName, PackageRequest, SpecVersion
 from immutable.store.memory import MemoryStore
 from tests.support.debian import File, build_deb, control_text, data_members
+from tests.support.entries import content
 from tests.support.progress import Notes
 
 AMD64 = Platform("linux", "amd64")
@@ -73,12 +74,6 @@ class Built:
         entry = self.entry(path)
         assert entry.kind is EntryKind.SYMLINK
         return entry.target.decode()
-
-
-def content(entry: Entry) -> bytes:
-    """Return the bytes of a file."""
-    assert entry.content is not None
-    return b"".join(entry.content.read())
 
 
 def package(

@@ -19,9 +19,12 @@ from urllib.parse import parse_qs, urlsplit
 
 from attrs import define, field, frozen
 
+from immutable.config import Registries
 from immutable.oci import documents as oci
 from immutable.oci.canonical import encode
 from immutable.oci.digest import Digest
+from immutable.oci.documents import Descriptor
+from immutable.transports.registry.client import Client
 from tests.support.web import serving
 
 USER, PASSWORD, IDENTITY = "someone", "of-no-use-elsewhere", "an-identity-of-no-use"
@@ -385,3 +388,27 @@ def _listening(
 
     with serving(Handler, address, tls) as port:
         yield port
+
+
+def holding(*datas: bytes, **settings: Any) -> FakeRegistry:
+    """Return a registry with blobs in its repository ``web``."""
+    fake = FakeRegistry(**settings)
+    fake.repository("web").blobs.update((Digest.of(data), data) for data in datas)
+    return fake
+
+
+def described(data: bytes, media_type: str = oci.LAYER) -> Descriptor:
+    """Return the descriptor of a blob."""
+    return Descriptor(media_type, Digest.of(data), len(data))
+
+
+@contextmanager
+def connected(fake: FakeRegistry) -> Iterator[Client]:
+    """Serve `fake`, and give a client of its repository ``web`` that never waits."""
+    with (
+        fake.serve() as host,
+        Client.connect(
+            host, "web", Registries(), actions="pull,push", sleep=lambda _: None
+        ) as client,
+    ):
+        yield client

@@ -24,6 +24,7 @@ from immutable.oci.platforms import Platform
 from immutable.store import AbstractStore, Store
 from immutable.store.layout import Layout
 from tests.support.archives import gzipped
+from tests.support.entries import content
 
 AMD64 = Platform("linux", "amd64")
 ARM64 = Platform("linux", "arm64")
@@ -99,8 +100,7 @@ def contents(store: AbstractStore, built: BuiltLayer) -> dict[str, Entry]:
 
 def text(entry: Entry) -> str:
     """Return a file's content."""
-    assert entry.content is not None
-    return b"".join(entry.content.read()).decode()
+    return content(entry).decode()
 
 
 def attributes(entries: Mapping[str, Entry]) -> dict[str, tuple[int, int, int]]:

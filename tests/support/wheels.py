@@ -26,7 +26,8 @@ from immutable.spec.types import AccountID, AccountName, ImageName, LayerName, S
 from immutable.store import AbstractStore
 from immutable.store.memory import MemoryStore
 from tests.support.archives import Zipped, zipped
-from tests.support.debian_layer import Beneath, content
+from tests.support.debian_layer import Beneath
+from tests.support.entries import content
 from tests.support.progress import Notes
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")

@@ -16,7 +16,6 @@ from immutable.config import Registries
 from immutable.config.registries import AuthFile
 from immutable.errors import ImmutableError, RegistryError
 from immutable.oci import documents as oci
-from immutable.oci.digest import Digest
 from immutable.reference.registry import RegistryName
 from immutable.store import MemoryStore
 from immutable.transports import copy
@@ -24,7 +23,17 @@ from immutable.transports.registry import lists
 from immutable.transports.registry.client import Client
 from immutable.transports.registry.transport import RegistryImage
 from tests.support.images import MemoryTransport, image, index
-from tests.support.registry import IDENTITY, PASSWORD, USER, Answer, Asked, FakeRegistry, Flood
+from tests.support.registry import (
+    IDENTITY,
+    PASSWORD,
+    USER,
+    Answer,
+    Asked,
+    FakeRegistry,
+    Flood,
+    described,
+    holding,
+)
 
 BASIC = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 LAYER = b"layer"
@@ -56,16 +65,6 @@ def connected(
         yield client
 
 
-def described(data: bytes) -> oci.Descriptor:
-    return oci.Descriptor(oci.LAYER, Digest.of(data), len(data))
-
-
-def holding(**settings: Any) -> FakeRegistry:
-    fake = FakeRegistry(**settings)
-    fake.repository("web").blobs[Digest.of(LAYER)] = LAYER
-    return fake
-
-
 def tokens(fake: FakeRegistry) -> list[Asked]:
     return [asked for asked in fake.asked if asked.path.startswith("/token")]
 
@@ -75,7 +74,7 @@ def tokens(fake: FakeRegistry) -> list[Asked]:
 
 @pytest.mark.parametrize("login", ["basic", "token"])
 def test_a_login_is_kept_for_the_next_request(login: str) -> None:
-    fake = holding(login=login)
+    fake = holding(LAYER, login=login)
     with connected(fake) as client:
         for _ in range(3):
             assert client.has_blob(described(LAYER))
@@ -85,7 +84,7 @@ def test_a_login_is_kept_for_the_next_request(login: str) -> None:
 
 
 def test_a_token_is_asked_for_what_the_client_is_going_to_do() -> None:
-    fake = holding(login="token")
+    fake = holding(LAYER, login="token")
     with connected(fake, "pull,push") as client:
         client.has_blob(described(LAYER))
     (asked,) = tokens(fake)
@@ -93,7 +92,7 @@ def test_a_token_is_asked_for_what_the_client_is_going_to_do() -> None:
 
 
 def test_a_scope_that_the_registry_adds_is_asked_for_too() -> None:
-    fake = holding(login="token")
+    fake = holding(LAYER, login="token")
     with connected(fake) as client:
         realm = f'Bearer realm="http://{fake.host}/token",scope="repository:web:delete"'
         fake.plan("HEAD", "", Answer(401, {"WWW-Authenticate": realm}))
@@ -102,7 +101,7 @@ def test_a_scope_that_the_registry_adds_is_asked_for_too() -> None:
 
 
 def test_an_identity_token_is_traded() -> None:
-    fake = holding(login="token")
+    fake = holding(LAYER, login="token")
     with connected(fake, identity=True) as client:
         assert client.has_blob(described(LAYER))
     (asked,) = tokens(fake)
@@ -113,7 +112,7 @@ def test_an_identity_token_is_traded() -> None:
 
 
 def test_a_token_that_ends_is_renewed() -> None:
-    fake, clock = holding(login="token"), [0.0]
+    fake, clock = holding(LAYER, login="token"), [0.0]
     with connected(fake, clock=clock) as client:
         client.has_blob(described(LAYER))
         clock[0] = 294.0
@@ -134,7 +133,7 @@ def test_a_token_that_ends_before_its_time_is_renewed() -> None:
 
 
 def test_a_public_repository_needs_no_login() -> None:
-    fake = holding(login="token")
+    fake = holding(LAYER, login="token")
     fake.plan("GET", "^/token", Answer(body=b'{"access_token":"anyone"}'))
     fake.tokens["anyone"] = 9
     with fake.serve() as host, Client.connect(host, "web", Registries()) as client:
@@ -144,7 +143,7 @@ def test_a_public_repository_needs_no_login() -> None:
 
 @pytest.mark.parametrize("login", ["basic", "token"])
 def test_without_a_login_the_message_says_how_to_make_one(login: str) -> None:
-    fake = holding(login=login)
+    fake = holding(LAYER, login=login)
     with (
         fake.serve() as host,
         Client.connect(host, "web", Registries()) as client,
@@ -155,7 +154,7 @@ def test_without_a_login_the_message_says_how_to_make_one(login: str) -> None:
 
 @pytest.mark.parametrize("login", ["basic", "token"])
 def test_a_wrong_password_ends_it_at_once(login: str) -> None:
-    fake = holding(login=login)
+    fake = holding(LAYER, login=login)
     with connected(fake, password="wrong") as client, pytest.raises(RegistryError, match="401"):
         client.has_blob(described(LAYER))
     assert 2 == len([asked for asked in fake.asked if asked.path != "/v2/"])
@@ -163,7 +162,7 @@ def test_a_wrong_password_ends_it_at_once(login: str) -> None:
 
 @pytest.mark.parametrize("login", ["basic", "token"])
 def test_a_registry_that_always_asks_for_a_login_is_given_up(login: str) -> None:
-    fake = holding(login=login)
+    fake = holding(LAYER, login=login)
     with connected(fake) as client:
         realm = f"http://{fake.host}/token"
         header = {"basic": "Basic", "token": f'Bearer realm="{realm}"'}[login]
@@ -176,7 +175,7 @@ def test_a_registry_that_always_asks_for_a_login_is_given_up(login: str) -> None
 
 @pytest.mark.parametrize("header", ["", "Negotiate", "Bearer", 'Bearer service="x"', '"'])
 def test_a_login_of_another_kind(header: str) -> None:
-    fake = holding()
+    fake = holding(LAYER)
     fake.plan("HEAD", "", Answer(401, {"WWW-Authenticate": header}))
     with connected(fake) as client, pytest.raises(RegistryError, match="of no kind known here"):
         client.has_blob(described(LAYER))
@@ -197,7 +196,7 @@ def test_a_login_of_another_kind(header: str) -> None:
     ],
 )
 def test_a_realm_that_is_not_asked(realm: str) -> None:
-    fake = holding(login="token", realm=realm)
+    fake = holding(LAYER, login="token", realm=realm)
     with connected(fake) as client, pytest.raises(RegistryError, match="realm: ") as caught:
         client.has_blob(described(LAYER))
     assert "me:you" not in str(caught.value)
@@ -216,7 +215,7 @@ def test_a_realm_that_is_not_asked(realm: str) -> None:
     ],
 )
 def test_a_realm_that_gives_no_token(answer: Answer, message: str) -> None:
-    fake = holding(login="token")
+    fake = holding(LAYER, login="token")
     for _ in range(6):
         fake.plan("GET", "^/token", answer)
     with connected(fake) as client, pytest.raises(RegistryError, match=message) as caught:
@@ -226,7 +225,7 @@ def test_a_realm_that_gives_no_token(answer: Answer, message: str) -> None:
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
 def test_a_realm_that_fails_for_a_while(status: int) -> None:
-    fake = holding(login="token")
+    fake = holding(LAYER, login="token")
     for _ in range(5):
         fake.plan("GET", "^/token", Answer(status))
     with connected(fake) as client:
@@ -234,7 +233,7 @@ def test_a_realm_that_fails_for_a_while(status: int) -> None:
 
 
 def test_a_realms_answer_without_end_is_cut_off() -> None:
-    fake, floods = holding(login="token"), [Flood(b"{") for _ in range(6)]
+    fake, floods = holding(LAYER, login="token"), [Flood(b"{") for _ in range(6)]
     for flood in floods:
         fake.plan("GET", "^/token", Answer(pieces=flood))
     with connected(fake) as client, pytest.raises(RegistryError, match="a token in JSON"):
@@ -409,7 +408,7 @@ def test_a_password_that_netrc_has_goes_nowhere(
 
 
 def test_a_cookie_is_not_kept() -> None:
-    fake = holding()
+    fake = holding(LAYER)
     fake.plan("HEAD", "", Answer(200, {"Set-Cookie": "session=hush"}))
     with connected(fake) as client:
         client.has_blob(described(LAYER))

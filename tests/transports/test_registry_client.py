@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import random
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -21,29 +19,9 @@ from immutable.oci.documents import Descriptor, Manifest
 from immutable.transports.registry import lists
 from immutable.transports.registry.client import Client
 from tests.support.images import MemoryTransport
-from tests.support.registry import Answer, FakeRegistry
+from tests.support.registry import Answer, FakeRegistry, connected, described, holding
 
 SMALL, LARGE = random.Random(1).randbytes(5000), random.Random(2).randbytes((5 << 20) + 7)
-
-
-@contextmanager
-def connected(fake: FakeRegistry, actions: str = "pull,push") -> Iterator[Client]:
-    """Serve `fake`, and give a client of its repository ``web`` that never waits."""
-    with (
-        fake.serve() as host,
-        Client.connect(host, "web", Registries(), actions=actions, sleep=lambda _: None) as client,
-    ):
-        yield client
-
-
-def holding(*datas: bytes, **settings: Any) -> FakeRegistry:
-    fake = FakeRegistry(**settings)
-    fake.repository("web").blobs.update((Digest.of(data), data) for data in datas)
-    return fake
-
-
-def described(data: bytes, media_type: str = oci.LAYER) -> Descriptor:
-    return Descriptor(media_type, Digest.of(data), len(data))
 
 
 def uploaded(fake: FakeRegistry, data: bytes, **options: Any) -> list[tuple[str, str]]:

@@ -5,41 +5,18 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 
-from immutable.config import Registries
 from immutable.errors import DigestMismatch, RegistryError
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
-from immutable.oci.documents import Descriptor
 from immutable.transports.registry import lists
 from immutable.transports.registry.client import Client
-from tests.support.registry import Answer, Asked, FakeRegistry, Flood
+from tests.support.registry import Answer, Asked, FakeRegistry, Flood, connected, described, holding
 
 SMALL, LARGE = random.Random(1).randbytes(5000), random.Random(2).randbytes((5 << 20) + 7)
-
-
-@contextmanager
-def connected(fake: FakeRegistry) -> Iterator[Client]:
-    """Serve `fake`, and give a client of its repository ``web`` that never waits."""
-    with (
-        fake.serve() as host,
-        Client.connect(host, "web", Registries(), sleep=lambda _: None) as client,
-    ):
-        yield client
-
-
-def holding(data: bytes) -> FakeRegistry:
-    fake = FakeRegistry()
-    fake.repository("web").blobs[Digest.of(data)] = data
-    return fake
-
-
-def described(data: bytes, media_type: str = oci.LAYER) -> Descriptor:
-    return Descriptor(media_type, Digest.of(data), len(data))
 
 
 @pytest.mark.parametrize("data", [b"", SMALL, LARGE], ids=["empty", "small", "large"])
