@@ -14,6 +14,7 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, ImageConfig
 from immutable.oci.platforms import Platform
 from immutable.store import AbstractStore, Generation
+from immutable.store.base import read_index
 
 __all__ = ["Change", "Version", "generations", "rollback"]
 
@@ -87,10 +88,8 @@ def _blobs(store: AbstractStore, root: Descriptor) -> Mapping[Digest, int]:
 def _platforms(store: AbstractStore, root: Descriptor) -> Mapping[Platform, ImageConfig] | None:
     """Return the configs of an image, by platform; None where they cannot be read."""
     try:
-        manifests = [root]
-        if oci.family(root.media_type) == oci.INDEX:
-            index = oci.decode_index(store.read_blob(root.digest), str(root.digest))
-            manifests = list(index.manifests)
+        index = read_index(store, root)
+        manifests = (root,) if index is None else index.children
         configs = [_config(store, manifest) for manifest in manifests]
     except ImmutableError:
         return None

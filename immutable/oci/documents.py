@@ -94,6 +94,16 @@ class Manifest:
     annotations: Pairs = field(default=(), converter=_pairs)
     media_type: str = MANIFEST
 
+    @property
+    def children(self) -> tuple[Descriptor, ...]:
+        """The manifests that it lists: none."""
+        return ()
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """The config and the layers."""
+        return (self.config, *self.layers)
+
     def encode(self) -> bytes:
         """Return the canonical bytes."""
         document: dict[str, Any] = {
@@ -114,6 +124,16 @@ class Index:
     manifests: tuple[Descriptor, ...]
     annotations: Pairs = field(default=(), converter=_pairs)
     media_type: str = INDEX
+
+    @property
+    def children(self) -> tuple[Descriptor, ...]:
+        """The manifests that it lists, and whatever else."""
+        return self.manifests
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """The config and the layers: none."""
+        return ()
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
@@ -255,6 +275,12 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
         document.strings("annotations"),
         document.own_type(MANIFEST),
     )
+
+
+def decode_document(data: bytes, media_type: str, where: str) -> Manifest | Index:
+    """Return the manifest or index in `data`, whichever `media_type` says; raise ImageError."""
+    decode = decode_index if family(media_type) == INDEX else decode_manifest
+    return decode(data, where)
 
 
 def decode_config(data: bytes, where: str) -> ImageConfig:

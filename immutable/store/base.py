@@ -16,7 +16,7 @@ from immutable.errors import ImageNotFound, StoreError, TagTaken
 from immutable.oci import canonical
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
-from immutable.oci.documents import Descriptor
+from immutable.oci.documents import Descriptor, Index
 from immutable.reference.store import Reference
 from immutable.spec.derivation import Realisation
 from immutable.store.closure import MAX_DOCUMENT, Marker, Need
@@ -413,12 +413,11 @@ class AbstractStore(abc.ABC):
     def _listed(self, reference: Reference, digest: Digest) -> Descriptor:
         """Return the manifest that the index of one of the image's generations lists."""
         for generation in reversed(self.generations(reference.name)):
-            index = generation.descriptor
-            if oci.family(index.media_type) == oci.INDEX and self.has_blob(index.digest):
-                document = oci.decode_index(self.read_blob(index.digest), str(index.digest))
-                for listed in document.manifests:
-                    if listed.digest == digest:
-                        return listed.bare()
+            root = generation.descriptor
+            index = read_index(self, root) if self.has_blob(root.digest) else None
+            for listed in () if index is None else index.children:
+                if listed.digest == digest:
+                    return listed.bare()
         raise ImageNotFound(f"{reference}: in no generation of {reference.name}")
 
     def _missing(self, reference: Reference) -> NoReturn:
@@ -428,6 +427,13 @@ class AbstractStore(abc.ABC):
             raise no_such_tag(reference.name, reference.tag, tags)
         numbers = [generation.number for generation in generations]
         raise no_such_generation(reference.name, reference.number or 0, numbers)
+
+
+def read_index(store: AbstractStore, root: Descriptor) -> Index | None:
+    """Return the index that an image's `root` is; None if it is one platform's manifest."""
+    if oci.family(root.media_type) != oci.INDEX:
+        return None
+    return oci.decode_index(store.read_blob(root.digest), str(root.digest))
 
 
 def in_utc(created: datetime) -> datetime:

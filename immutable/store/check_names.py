@@ -154,14 +154,11 @@ class Walk:
             if self.there[digest] <= MAX_DOCUMENT:
                 return ()  # gone, or it cannot be read
             raise ImageError(f"{where}: {error}") from None
-        if family == oci.INDEX:
-            index = oci.decode_index(data, where)
-            _expect_type(where, index.media_type, family)
-            return index.manifests
-        manifest = oci.decode_manifest(data, where)
-        _expect_type(where, manifest.media_type, family)
-        self._claim(manifest, where)
-        return (manifest.config, *manifest.layers)
+        document = oci.decode_document(data, family, where)
+        _expect_type(where, document.media_type, family)
+        if isinstance(document, Manifest):
+            self._claim(document, where)
+        return (*document.children, *document.blobs)
 
     def _claim(self, manifest: Manifest, where: str) -> None:
         """Note the diffIDs that a manifest's config tells of its layers."""

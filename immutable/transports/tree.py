@@ -52,8 +52,7 @@ def _document(source: Source, descriptor: Descriptor) -> Document:
     if family not in (oci.INDEX, oci.MANIFEST):
         raise ImageError(f"{where}: expected a manifest or an index, found {descriptor.media_type}")
     data = read(source, descriptor)
-    decode = oci.decode_index if family == oci.INDEX else oci.decode_manifest
-    value = decode(data, where)
+    value = oci.decode_document(data, family, where)
     # CVE-2021-41190: what calls itself otherwise than it is called may be read otherwise.
     if oci.family(value.media_type) != family:
         raise ImageError(
@@ -63,11 +62,9 @@ def _document(source: Source, descriptor: Descriptor) -> Document:
 
 
 def _children(source: Source, root: Document) -> list[Document]:
-    if not isinstance(root.value, Index):
-        return []
     where = f"{source.where}: {root.descriptor.digest}"
     found: dict[Digest, Descriptor] = {}
-    for descriptor in root.value.manifests:
+    for descriptor in root.value.children:
         family = oci.family(descriptor.media_type)
         if family == oci.INDEX:
             raise _nested(where, descriptor)
@@ -110,9 +107,7 @@ def _blobs(documents: Iterable[Document]) -> Iterable[Descriptor]:
 
 
 def _references(document: Document) -> Iterable[Descriptor]:
-    if isinstance(document.value, Index):
-        return document.value.manifests
-    return (document.value.config, *document.value.layers)
+    return (*document.value.children, *document.value.blobs)
 
 
 def _check_sizes(source: Source, documents: Iterable[Document]) -> None:

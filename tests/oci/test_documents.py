@@ -23,6 +23,7 @@ from immutable.oci.documents import (
     Index,
     Manifest,
     decode_config,
+    decode_document,
     decode_index,
     decode_manifest,
 )
@@ -195,6 +196,16 @@ def test_docker_s_media_types_are_oci_s_families() -> None:
             oci.LAYER,
         )
     ]
+
+
+def test_an_index_lists_children_and_a_manifest_names_blobs() -> None:
+    read = [
+        decode_document(document.encode(), document.media_type, "x")
+        for document in (INDEX, MANIFEST)
+    ]
+    assert [INDEX, MANIFEST] == read
+    assert [INDEX.manifests, ()] == [document.children for document in read]
+    assert [(), (MANIFEST.config, *MANIFEST.layers)] == [document.blobs for document in read]
 
 
 def test_docker_s_manifests_are_read() -> None:

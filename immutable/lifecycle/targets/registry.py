@@ -46,17 +46,12 @@ class _Found:
 
     @property
     def children(self) -> tuple[Digest, ...]:
-        if isinstance(self.value, Manifest):
-            return ()
-        return tuple(child.digest for child in self.value.manifests)
+        return tuple(child.digest for child in self.value.children)
 
     def blobs(self) -> Mapping[Digest, int]:
         """Return the blobs with their sizes; itself included."""
         own = {self.descriptor.digest: self.descriptor.size}
-        if isinstance(self.value, Index):
-            return own
-        parts = (self.value.config, *self.value.layers)
-        return own | {part.digest: part.size for part in parts}
+        return own | {part.digest: part.size for part in self.value.blobs}
 
 
 @define
@@ -228,12 +223,11 @@ def _described(client: Client, digest: Digest) -> _Found:
     where = f"{client.where}: {digest}"
     named = documents.subject(data)
     subject = Digest.parse(str(named["digest"])) if named else None
-    if oci.family(descriptor.media_type) == oci.INDEX:
-        index = oci.decode_index(data, where)
-        return _Found(descriptor, index, next(_times(index), None), subject)
-    manifest = oci.decode_manifest(data, where)
-    created = next(_times(manifest), None) or _config_time(client, manifest)
-    return _Found(descriptor, manifest, created, subject)
+    value = oci.decode_document(data, descriptor.media_type, where)
+    created = next(_times(value), None)
+    if created is None and isinstance(value, Manifest):
+        created = _config_time(client, value)
+    return _Found(descriptor, value, created, subject)
 
 
 def _times(value: Manifest | Index) -> Iterator[datetime]:

@@ -10,11 +10,11 @@ from attrs import field, frozen
 from immutable.errors import ImageNotFound, ImmutableError
 from immutable.lifecycle.retention import Item
 from immutable.lifecycle.targets.base import Freed
-from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
 from immutable.progress import Progress
 from immutable.store import AbstractStore, Generation
+from immutable.store.base import read_index
 
 
 @frozen
@@ -108,13 +108,11 @@ def _item(store: AbstractStore, generation: Generation) -> Item:
 
 
 def _children(store: AbstractStore, root: Descriptor) -> tuple[Digest, ...]:
-    if oci.family(root.media_type) != oci.INDEX:
-        return ()
     try:
-        index = oci.decode_index(store.read_blob(root.digest), str(root.digest))
+        index = read_index(store, root)
     except ImmutableError:
         return ()  # damaged: `store check` tells
-    return tuple(manifest.digest for manifest in index.manifests)
+    return () if index is None else tuple(child.digest for child in index.children)
 
 
 def _is_needed(now: Generation, listed: Item) -> bool:

@@ -37,8 +37,7 @@ def check(data: bytes, content_type: str, where: str) -> str:
             f"{where}: Content-Type: expected a manifest or an index of OCI or of Docker's "
             f"schema 2, found {cut(media_type, 80) or 'nothing'}"
         )
-    decode = oci.decode_index if oci.family(media_type) == oci.INDEX else oci.decode_manifest
-    decode(data, where)
+    oci.decode_document(data, media_type, where)
     document = canonical.decode(data)
     own = document.get("mediaType", media_type)
     if own != media_type:
