@@ -23,6 +23,7 @@ from immutable.content.tar.reader import DEFAULT, Limits, read
 from immutable.errors import ArchiveError
 from tests.support.archives import (
     END,
+    Trickle,
     block,
     directory,
     gnu_long,
@@ -66,16 +67,6 @@ def refused(data: bytes, *parts: str, **options: Any) -> None:
         assert part in message
 
 
-class Trickle(io.RawIOBase):
-    """A stream that gives a few bytes a time, as pipes may."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = io.BytesIO(data)
-
-    def read(self, length: int = -1) -> bytes:
-        return self._data.read(min(length, 100))
-
-
 # What is read
 
 
@@ -116,7 +107,7 @@ def test_padding_after_the_end_mark() -> None:
 
 def test_a_stream_that_reads_short() -> None:
     data = member(b"a", b"x" * 5000) + END
-    stream: Any = Trickle(data)
+    stream: Any = Trickle(data, 100)
     assert [b"x" * 5000] == [one.read() for one in read(stream, name="a.tar")]
 
 

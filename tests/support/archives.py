@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterable, Mapping
@@ -215,3 +216,15 @@ def _central(one: Zipped, offset: int) -> bytes:
     fields = (b"PK\x01\x02", one.host << 8 | 20, 20, one.flags, one.method, 0, *one.sums)
     rest = (len(one.name), len(one.extra), 0, 0, 0, one.mode << 16, offset)
     return struct.pack("<4sHHHHIIIIHHHHHII", *fields, *rest) + one.name + one.extra
+
+
+class Trickle(io.RawIOBase):
+    """A stream that gives at most `most` bytes a time, as pipes may, and cannot seek."""
+
+    def __init__(self, data: bytes, most: int) -> None:
+        self._data, self._most = io.BytesIO(data), most
+
+    def read(self, length: int | None = -1, /) -> bytes:
+        return self._data.read(
+            self._most if length is None or length < 0 else min(length, self._most)
+        )

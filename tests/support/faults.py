@@ -12,16 +12,15 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 from attrs import define, evolve, field, frozen
 
-from tests.support.web import serving
+from tests.support.web import Handler, serving
 
 ELSEWHERE: Final = "127.0.0.2"
 _HOPS: Final = ("connection", "keep-alive", "transfer-encoding", "content-length")
@@ -97,26 +96,17 @@ class Faults:
 
 @contextmanager
 def _listening(faults: Faults, address: str) -> Iterator[int]:
-    class Handler(_Handler):
+    class Placed(_Handler):
         proxy = faults
         here = address
 
-    with serving(Handler, address) as port:
+    with serving(Placed, address) as port:
         yield port
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class _Handler(Handler):
     proxy: Faults
     here: str
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-    def handle(self) -> None:
-        with suppress(ConnectionError):  # whoever was there has gone
-            super().handle()
 
     def do_any(self) -> None:
         here = self.here

@@ -12,8 +12,7 @@ import secrets
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler
+from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -25,7 +24,7 @@ from immutable.oci.canonical import encode
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
 from immutable.transports.registry.client import Client
-from tests.support.web import serving
+from tests.support.web import Handler, serving
 
 USER, PASSWORD, IDENTITY = "someone", "of-no-use-elsewhere", "an-identity-of-no-use"
 ELSEWHERE: Final = "127.0.0.2"
@@ -350,17 +349,7 @@ def _error(status: int, code: str, detail: str = "") -> Answer:
 def _listening(
     registry: FakeRegistry, address: str, tls: ssl.SSLContext | None = None
 ) -> Iterator[int]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-        def handle(self) -> None:
-            with suppress(ConnectionError):  # whoever was there has gone
-                super().handle()
-
+    class Answering(Handler):
         def do_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = dict(self.headers.items())
@@ -386,7 +375,7 @@ def _listening(
 
         do_GET = do_HEAD = do_POST = do_PATCH = do_PUT = do_DELETE = do_any  # noqa: N815
 
-    with serving(Handler, address, tls) as port:
+    with serving(Answering, address, tls) as port:
         yield port
 
 

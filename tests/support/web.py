@@ -24,6 +24,20 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+class Handler(BaseHTTPRequestHandler):
+    """Answers on connections that stay open, logs nothing, and minds nobody's going away."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):
+            super().handle()
+
+
 @contextmanager
 def serving(
     handler: type[BaseHTTPRequestHandler],
@@ -80,9 +94,7 @@ class WebServer:
         """Serve in a thread, over `tls` if given; give the base URL, without a trailing ``/``."""
         web = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Served(Handler):
             def do_GET(self) -> None:
                 path = unquote(urlsplit(self.path).path)
                 web.requests.append(path)
@@ -92,14 +104,7 @@ class WebServer:
 
             do_HEAD = do_GET  # noqa: N815 - the base class's name
 
-            def log_message(self, *args: object) -> None:
-                pass
-
-            def handle(self) -> None:
-                with suppress(ConnectionError):  # whoever was there has gone
-                    super().handle()
-
-        with serving(Handler, tls=tls) as port:
+        with serving(Served, tls=tls) as port:
             yield f"http{'s' if tls else ''}://127.0.0.1:{port}"
 
     def _file(self, path: str) -> Answer:
