@@ -23,7 +23,7 @@ from immutable.store.streams import Ingest, read_verified, verifying
 VERSION: Final = "1.0.0"
 MAX_INDEX: Final = 64 << 20  # bytes
 
-_MARKER: Final = canonical.encode({"imageLayoutVersion": VERSION})
+MARKER: Final = canonical.encode({"imageLayoutVersion": VERSION})
 _EMPTY: Final = Index(()).encode()
 
 
@@ -232,18 +232,12 @@ class Layout:
 
     def write_marker(self) -> None:
         """Write what marks this directory as a layout."""
-        files.write_atomically(self.path / "oci-layout", _MARKER)
+        files.write_atomically(self.path / "oci-layout", MARKER)
 
     def check_marker(self) -> None:
         """Raise ImageError unless this is a layout, of the version that is known."""
         path = self.path / "oci-layout"
-        try:
-            document = canonical.decode(_read_small(path, 1 << 16))
-        except ValueError as error:
-            raise ImageError(f"{path}: not JSON: {error}") from None
-        version = document.get("imageLayoutVersion") if isinstance(document, dict) else None
-        if version != VERSION:
-            raise ImageError(f"{path}: imageLayoutVersion: expected {VERSION!r}, found {version!r}")
+        check_marker(_read_small(path, 1 << 16), str(path))
 
     def _missing(self, digest: Digest) -> BlobMissing:
         return BlobMissing(f"{self.path}: blob {digest} is missing")
@@ -266,6 +260,17 @@ class _FileIngest(Ingest):
             return
         self._draft.sync()
         self._draft.publish(final)
+
+
+def check_marker(data: bytes, where: str) -> None:
+    """Raise ImageError unless `data` marks a layout of the version that is known."""
+    try:
+        document = canonical.decode(data)
+    except ValueError as error:
+        raise ImageError(f"{where}: not JSON: {error}") from None
+    version = document.get("imageLayoutVersion") if isinstance(document, dict) else None
+    if version != VERSION:
+        raise ImageError(f"{where}: imageLayoutVersion: expected {VERSION!r}, found {version!r}")
 
 
 def make_root(path: Path, mode: int) -> None:

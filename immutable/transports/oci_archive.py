@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 from attrs import field, frozen
 
 from immutable.content import tar
 from immutable.errors import ImageError
-from immutable.oci import canonical
 from immutable.oci import documents as oci
 from immutable.oci.documents import Descriptor, Index
 from immutable.oci.platforms import Platform
 from immutable.progress import Progress
-from immutable.store.layout import VERSION
+from immutable.store.layout import MARKER, check_marker
 from immutable.transports import members, outputs
 from immutable.transports.base import (
     MAX_DOCUMENT,
@@ -28,8 +27,6 @@ from immutable.transports.base import (
 )
 from immutable.transports.members import Members
 from immutable.transports.oci import check_ref, choose, named
-
-_MARKER: Final = canonical.encode({"imageLayoutVersion": VERSION})
 
 
 @frozen
@@ -111,19 +108,13 @@ def _check_marker(archive: Members) -> None:
     if "oci-layout" not in archive:
         hint = "; it is a docker-archive" if "manifest.json" in archive else ""
         raise ImageError(f"{where}: missing; this is no OCI archive{hint}")
-    try:
-        document = canonical.decode(archive.read("oci-layout", MAX_DOCUMENT))
-    except ValueError as error:
-        raise ImageError(f"{where}: not JSON: {error}") from None
-    version = document.get("imageLayoutVersion") if isinstance(document, dict) else None
-    if version != VERSION:
-        raise ImageError(f"{where}: imageLayoutVersion: expected {VERSION!r}, found {version!r}")
+    check_marker(archive.read("oci-layout", MAX_DOCUMENT), where)
 
 
 def _archive(image: GatheredImage, ref: str, progress: Progress) -> Iterator[bytes]:
     """Yield the archive: small documents first, so that a stream's reader knows what comes."""
     index = Index((named(image.root, ref),)).encode()
-    yield from members.member("oci-layout", len(_MARKER), (_MARKER,))
+    yield from members.member("oci-layout", len(MARKER), (MARKER,))
     yield from members.member("index.json", len(index), (index,))
     yield members.directory_header("blobs")
     yield members.directory_header("blobs/sha256")
