@@ -9,6 +9,7 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from typing_extensions import override
 from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
@@ -34,6 +35,7 @@ class Session(requests.Session):
         self.mount("http://", adapter)
         self.mount("https://", adapter)
 
+    @override
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Return where `resp` sends on to; raise FailedError if TLS would end there."""
         try:
@@ -55,19 +57,20 @@ class Session(requests.Session):
 class _Adapter(HTTPAdapter):
     """An adapter whose connections look at certificates as strictly as others do."""
 
+    @override
     def init_poolmanager(self, *args: Any, **settings: Any) -> None:
-        """Make the pools of direct connections."""
         super().init_poolmanager(*args, **settings)
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
+    @override
     def proxy_manager_for(self, proxy: str, **settings: Any) -> Any:
-        """Make the pools of connections through `proxy`."""
         manager = super().proxy_manager_for(proxy, **settings)
         manager.pool_classes_by_scheme = _POOLS
         return manager
 
 
 class _Secure(HTTPSConnection):
+    @override
     def connect(self) -> None:
         # Its own for each: what is trusted may vary, as npm's settings have it.
         if self.ssl_context is None:

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, Self, cast
 
 from attrs import evolve, field, frozen
+from typing_extensions import override
 
 from immutable.errors import ImageError, TransportError
 from immutable.net.attempts import Run
@@ -172,15 +173,18 @@ class _Counted(io.RawIOBase):
         self._file, self._mark = file, mark
         self._count = 0
 
+    @override
     def readable(self) -> bool:
         return True
 
+    @override
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         count = cast("io.RawIOBase", self._file).readinto(buffer) or 0
         self._count += count
         self._mark.reach(self._count)
         return count
 
+    @override
     def close(self) -> None:
         self._file.close()
         super().close()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from attrs import frozen
+from typing_extensions import override
 
 from immutable.errors import ArchiveError
 
@@ -63,9 +64,11 @@ class _Content(io.RawIOBase):
         super().__init__()
         self._archive, self._where, self._size, self._left = archive, where, size, size
 
+    @override
     def readable(self) -> bool:
         return True
 
+    @override
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Fill `buffer`, at least in part; return how much, 0 only at the end."""
         wanted = min(len(buffer), self._left)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import BinaryIO, Final, Protocol
 
 from attrs import frozen
+from typing_extensions import override
 
 from immutable.content.compat import zstd
 from immutable.content.tar.reader import FREE, MOST_RATIO
@@ -159,9 +160,11 @@ class _Stream(io.RawIOBase):
         self._decoder: _Decoder | None = None
         self.compression = self._format.name if self._format else "none"
 
+    @override
     def readable(self) -> bool:
         return True
 
+    @override
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Fill `buffer`, at least in part; return how much, 0 only at the end."""
         data = self._plain(len(buffer)) if self._format is None else self._decoded(len(buffer))

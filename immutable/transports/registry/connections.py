@@ -24,6 +24,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from typing_extensions import override
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
@@ -136,17 +137,18 @@ class _Adapter(HTTPAdapter):
         self._context = context
         super().__init__(pool_connections=4, pool_maxsize=WORKERS + 1)
 
+    @override
     def init_poolmanager(self, *args: Any, **settings: Any) -> None:
-        """Make the pools of direct connections."""
         super().init_poolmanager(*args, **settings, ssl_context=self._context)
         self.poolmanager.pool_classes_by_scheme = self._classes
 
+    @override
     def proxy_manager_for(self, proxy: str, **settings: Any) -> Any:
-        """Make the pools of connections through `proxy`."""
         manager = super().proxy_manager_for(proxy, **settings, ssl_context=self._context)
         manager.pool_classes_by_scheme = self._classes
         return manager
 
+    @override
     def cert_verify(self, conn: Any, url: Any, *_: Any, **__: Any) -> None:
         """Say what the server has to show; the context knows all certificates already."""
         if str(url).lower().startswith("https:"):
@@ -158,11 +160,13 @@ def _pools(watch: _Watch) -> dict[str, type[HTTPConnectionPool]]:
     """Return urllib3's pools, of connections that tell `watch` of their sockets."""
 
     class Plain(HTTPConnection):
+        @override
         def connect(self) -> None:
             super().connect()
             watch(self.sock)
 
     class Secure(HTTPSConnection):
+        @override
         def connect(self) -> None:
             super().connect()
             watch(self.sock)

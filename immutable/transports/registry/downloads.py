@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import requests
 import urllib3
+from typing_extensions import override
 
 from immutable.net.attempts import FailedError, Run, delay
 from immutable.oci.documents import Descriptor
@@ -47,10 +48,11 @@ class BlobReader(io.RawIOBase):
         self._response: requests.Response | None = None
         self._connect()
 
+    @override
     def readable(self) -> bool:
-        """Say yes."""
         return True
 
+    @override
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Fill `buffer` as far as there are bytes; return how many, 0 at the end."""
         view = memoryview(buffer).cast("B")
@@ -65,6 +67,7 @@ class BlobReader(io.RawIOBase):
         view[: len(data)] = data
         return len(data)
 
+    @override
     def close(self) -> None:
         """Let go of the connection."""
         if self._response is not None:
