@@ -26,7 +26,7 @@ def test_another_name_is_not() -> None:
 
 def test_a_verb_is_no_module_whatever_was_imported_first() -> None:
     code = """
-import immutable.build.lock, immutable.build.verify, immutable.cli.building
+import immutable.build.lock, immutable.build.verify, immutable.cli.build
 import immutable
 from immutable import build, lock, verify
 print([type(one).__name__ for one in (immutable.build, immutable.lock, immutable.verify)])

@@ -19,7 +19,6 @@ import signal
 import threading
 import traceback
 from collections.abc import Sequence
-from typing import Final
 
 import click
 
@@ -28,11 +27,10 @@ from immutable.cli.interrupts import Interrupted, interruptible
 from immutable.cli.output import OutputError
 from immutable.cli.root import root
 from immutable.cli.shell import Shell
+from immutable.cli.statuses import REFUSED
 from immutable.errors import ImmutableError
 
 __all__ = ["main"]
-
-REFUSED: Final = 1
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
-from click.shell_completion import CompletionItem
 
-from immutable.errors import ImmutableError, SpecError
+from immutable.errors import SpecError
 from immutable.oci.platforms import Platform
 from immutable.oci.tags import checked_version
 from immutable.reference.store import Reference
@@ -27,12 +25,6 @@ replace_option: Final = click.option(
     "--replace-tag",
     is_flag=True,
     help="Move a tag that is on another image.",
-)
-digest_option: Final = click.option(
-    "--digest-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write the digest into FILE at the end, and a newline.",
 )
 
 
@@ -77,30 +69,6 @@ def _storable(text: str) -> Reference:
     if reference.tag is not None:
         checked_version(reference.tag)
     return reference
-
-
-def complete_files(
-    ctx: click.Context, param: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Complete files and folders, as the user's shell does it."""
-    return click.Path().shell_complete(ctx, param, incomplete)
-
-
-def complete_images(
-    ctx: click.Context,
-    param: click.Parameter,  # noqa: ARG001
-    incomplete: str,
-) -> list[CompletionItem]:
-    """Complete what has a name in the store."""
-    from immutable.cli.shell import Shell
-
-    shell = ctx.find_object(Shell) or Shell(threading.Event())
-    try:
-        with shell.look_into_store() as store:
-            names = {*store.references(), *(image.name for image in store.images())}
-    except ImmutableError:
-        return []
-    return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
 
 
 def _parsed(

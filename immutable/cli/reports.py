@@ -1,4 +1,4 @@
-"""What commands print of images and locks: the JSON documents, and the same as text."""
+"""The JSON documents that commands print of images and locks."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from immutable import transports
-from immutable.build.lock import Change, Locked
+from immutable.build.lock import Locked
 from immutable.build.results import BuiltPlatform, Image
 from immutable.build.verify import Difference
-from immutable.cli import output
 from immutable.oci.documents import Descriptor
-from immutable.reference.grammar import is_repository
-from immutable.store import AbstractStore
+from immutable.store import AbstractStore, Generation
 from immutable.transports.store import StoreSource
 from immutable.transports.tree import gather
 
@@ -30,33 +28,6 @@ def built(image: Image, outputs: Sequence[str]) -> dict[str, Any]:
         "outputs": [*outputs],
         "platforms": [_platform(platform) for platform in image.platforms],
     }
-
-
-def how_to_run(reference: str, image: Image) -> list[str]:
-    """Return commands that run an image which was written to `reference`, one for an engine."""
-    transport, _, place = reference.partition(":")
-    ports = [port.partition("/")[0] for port in image.config.execution.exposed_ports]
-    options = " ".join(["--rm", *(f"-p {port}:{port}" for port in ports)])
-    if transport == "docker-daemon":
-        return [f"docker run {options} {place}"]
-    if transport == "docker":
-        return [f"docker run {options} {place.removeprefix('//')}"]
-    if transport == "docker-archive":
-        path, _, name = place.partition(":")
-        return [f"docker load -i {path} && docker run {options} {name}"] if name else []
-    if transport not in ("oci", "oci-archive"):
-        return []
-    name = f"{image.name}:{next(iter(image.tags), 'TAG')}"
-    podman = [f"podman run {options} {reference}"] if _podman_takes(transport, place) else []
-    return [
-        *podman,
-        f"immutable copy {reference} docker-daemon:{name} && docker run {options} {name}",
-    ]
-
-
-def _podman_takes(transport: str, place: str) -> bool:
-    """Whether podman can run it from there: of a layout's path it makes the image's name."""
-    return transport != "oci" or is_repository(place.partition(":")[0].removeprefix("/"))
 
 
 def _platform(platform: BuiltPlatform) -> dict[str, Any]:
@@ -80,31 +51,6 @@ def _platform(platform: BuiltPlatform) -> dict[str, Any]:
     }
 
 
-def built_text(document: dict[str, Any]) -> str:
-    """Return the text for a build's document."""
-    tags = f" ({', '.join(document['tags'])})" if document["tags"] else ""
-    size = output.size(document["size"])
-    lines = [
-        f"{document['name']}{tags}  generation {document['generation']}  {size}",
-        document["digest"],
-    ]
-    for platform in document["platforms"]:
-        lines.append(f"  {platform['platform']}")
-        rows = [
-            (
-                " ".join(filter(None, (layer["name"], layer.get("part")))),
-                layer["kind"],
-                output.size(layer["size"]),
-                "cached" if layer["cached"] else "built",
-            )
-            for layer in platform["layers"]
-        ]
-        if rows:
-            lines.append(output.table(rows, right={2}, indent="    "))
-    lines += [f"  → {place}" for place in document["outputs"]]
-    return "\n".join(lines)
-
-
 def locked(result: Locked) -> dict[str, Any]:
     """Return the JSON document of `lock`; a change without `old` was added, without `new` went."""
     return {
@@ -123,33 +69,6 @@ def locked(result: Locked) -> dict[str, Any]:
     }
 
 
-def locked_text(result: Locked, where: str) -> str:
-    """Return what `lock` changed, a pin a line."""
-    if not result.lock.layer and not result.written:
-        return needs_no_lock(where)
-    if not result.written:
-        return f"{result.path}: up to date"
-    count = output.plural(len(result.changes), "change")
-    rows = [_change(change) for change in result.changes]
-    head = f"{result.path}: written, {count}"
-    return "\n".join([head, output.table(rows, indent="  ")] if rows else [head])
-
-
-def needs_no_lock(where: str) -> str:
-    """Return what there is to say of a spec without anything to pin."""
-    return f"{where} takes nothing from outside; it needs no lock"
-
-
-def _change(change: Change) -> tuple[str, str, str, str]:
-    if not change.old:
-        what = f"added    {change.new}"
-    elif not change.new:
-        what = f"removed  {change.old}"
-    else:
-        what = f"{change.old} → {change.new}"
-    return change.layer, change.name, change.architecture, what
-
-
 def verified(image: Image, found: Sequence[Difference]) -> dict[str, Any]:
     """Return the JSON document of `verify`."""
     return {
@@ -159,6 +78,19 @@ def verified(image: Image, found: Sequence[Difference]) -> dict[str, Any]:
         "differences": [
             {"place": one.place, "expected": one.expected, "actual": one.actual} for one in found
         ],
+    }
+
+
+def generation(generation: Generation) -> dict[str, Any]:
+    """Return what the JSON document says of one generation."""
+    return {
+        "name": generation.name,
+        "generation": generation.number,
+        "digest": str(generation.descriptor.digest),
+        "created": utc(generation.created),
+        "tags": [*generation.tags],
+        "current": generation.current,
+        "pinned": generation.pinned,
     }
 
 

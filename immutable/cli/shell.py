@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -113,13 +114,17 @@ _VERIFYING: Final = {
 
 
 class Group(click.Group):
-    """A group of commands that takes the global options, and knows what a misspelt one meant."""
+    """A group of commands that takes the global options, and knows what a misspelt one meant.
 
-    command_class = Command
+    The command of each of `names` is what its module in `package` calls so, and is imported when
+    it is asked for: what one command needs does not slow the others down.
+    """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, package: str, names: Sequence[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params = [*self.params, *global_options()]
+        self._package = package
+        self._names = tuple(names)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, and the commands."""
@@ -128,7 +133,15 @@ class Group(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the commands in the order in which they are likely to be used."""
-        return [*self.commands]
+        return [*self._names]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return a command by its name."""
+        if cmd_name not in self._names:
+            return None
+        module = importlib.import_module(f"{self._package}.{cmd_name}")
+        found: click.Command = getattr(module, cmd_name)
+        return found
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

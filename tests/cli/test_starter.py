@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immutable.cli.starter import image_name
+from immutable.cli.init import image_name
 from immutable.reference.grammar import is_repository
 from tests.support.command import Shell
 

@@ -1,19 +1,18 @@
-"""``store check``."""
+"""``store check``: look for damage in the store."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from immutable.cli import output
 from immutable.cli.shell import Command, Shell, pass_shell
+from immutable.cli.statuses import FOUND
 
 if TYPE_CHECKING:
     from immutable.store.faults import Fault
-
-FOUND: Final = 3
 
 
 @click.command(cls=Command)

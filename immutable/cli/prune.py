@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from immutable.cli import output
-from immutable.cli.params import complete_images
+from immutable.cli.completers import complete_images
 from immutable.cli.shell import RegistryCommand, Shell, pass_shell
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""``load`` and ``tag``: what comes into the store by file, and what its images are called."""
+"""``load``: what comes into the store by file."""
 
 from __future__ import annotations
 
@@ -9,15 +9,10 @@ import click
 from attrs import frozen
 
 from immutable.cli import output
-from immutable.cli.moving import kept, kept_document, kept_text
-from immutable.cli.params import (
-    complete_files,
-    complete_images,
-    parse_name,
-    parse_versions,
-    replace_option,
-)
+from immutable.cli.completers import complete_files, complete_images
+from immutable.cli.params import parse_name, replace_option
 from immutable.cli.shell import Command, Shell, pass_shell
+from immutable.cli.stored import kept, kept_document, kept_text
 from immutable.errors import TransportError
 from immutable.oci.tags import LATEST, NO_VERSION, is_tag
 from immutable.reference.grammar import is_repository
@@ -71,36 +66,6 @@ def load(shell: Shell, source: str, under: Reference | None, replace_tag: bool) 
     else:
         lines = [kept_text(one.name, one.tags, one.image.root) for one in wanted]
         output.say("\n".join(lines))
-
-
-@click.command(cls=Command)
-@click.argument("image", metavar="NAME[:TAG|@N|@sha256:…]", shell_complete=complete_images)
-@click.argument("tags", metavar="TAG...", nargs=-1, required=True, callback=parse_versions)
-@replace_option
-@pass_shell
-def tag(shell: Shell, image: str, tags: tuple[str, ...], replace_tag: bool) -> None:
-    """Put tags on an image of the store.
-
-    A tag that is on another image stays there; only `build` moves those that it is given. The
-    JSON has name, generation, tags (all that the image has), digest and media_type.
-    """
-    from immutable.transports.store import named
-
-    parsed = named(image)
-    if parsed is None:
-        raise click.UsageError(
-            f"{image}: expected NAME, NAME:TAG, NAME@N or NAME@sha256:…, an image of the store"
-        )
-    with shell.open_store() as store:
-        root = store.resolve(image)
-        if not replace_tag:
-            store.expect_tags(parsed.name, tags, root.digest)
-        for one in tags:
-            generation = store.tag(parsed.name, one, root.digest, replace=replace_tag)
-    if shell.json:
-        output.say_json(kept_document(generation))
-    else:
-        output.say(kept_text(parsed.name, tags, root))
 
 
 @frozen

@@ -1,25 +1,22 @@
-"""``copy``, and what it shares with the other commands that move images."""
+"""``copy``: an image from one place to another."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from immutable.cli import output
-from immutable.cli.params import complete_images, digest_option, platform_option, replace_option
+from immutable.cli.completers import complete_images
+from immutable.cli.digest_file import digest_option, digest_written
+from immutable.cli.params import platform_option, replace_option
 from immutable.cli.shell import RegistryCommand, Shell, pass_shell
+from immutable.cli.stored import digest_document, tags_on
 from immutable.config import Config
-from immutable.errors import ImageNotFound
-from immutable.oci.digest import Digest
-from immutable.oci.documents import Descriptor
 from immutable.oci.platforms import Platform
 from immutable.oci.tags import LATEST
-from immutable.reference.store import Reference
-from immutable.store import AbstractStore, Generation
+from immutable.store import AbstractStore
 from immutable.transports import destinations
 
 if TYPE_CHECKING:
@@ -107,55 +104,3 @@ def _own_name(source: Transport, store: AbstractStore) -> tuple[str, str]:
         return called.name, "" if called.tag == LATEST else called.tag
     digest = store.resolve(source.reference).digest
     return called.name, next(iter(tags_on(store, called.name, digest)), "")
-
-
-@contextmanager
-def digest_written(path: Path | None) -> Iterator[Callable[[Descriptor], object]]:
-    """Give what takes the digest for the file `path`, which is there if the block ends well.
-
-    Raises TransportError at once for a place where no file can be, and for a file that is
-    neither empty nor one with a digest.
-    """
-    if path is None:
-        yield lambda _: None
-        return
-    from immutable.transports import members, outputs
-
-    with members.written(path, outputs.DIGEST) as draft:
-        yield lambda root: draft.write(f"{root.digest}\n".encode())
-
-
-def tags_on(store: AbstractStore, name: str, digest: Digest) -> tuple[str, ...]:
-    """Return the tags of `name` that are on `digest`; none for what others put into the store."""
-    try:
-        generations = store.generations(name)
-    except ImageNotFound:
-        return ()
-    return next((one.tags for one in generations if one.descriptor.digest == digest), ())
-
-
-def kept(store: AbstractStore, name: str, root: Descriptor) -> Generation:
-    """Return the newest generation of `name` that is `root`, which was just put there."""
-    generations = store.generations(name)
-    return next(one for one in reversed(generations) if one.descriptor.digest == root.digest)
-
-
-def kept_document(generation: Generation) -> dict[str, Any]:
-    """Return the JSON document of an image in the store."""
-    return {
-        "name": generation.name,
-        "generation": generation.number,
-        "tags": [*generation.tags],
-        **digest_document(generation.descriptor),
-    }
-
-
-def kept_text(name: str, tags: Sequence[str], root: Descriptor) -> str:
-    """Return what to say of an image that is in the store under `tags`, or under its name alone."""
-    references = [str(Reference(name, tag=tag)) for tag in tags] or [name]
-    return "\n".join(f"store:{reference}  {root.digest}" for reference in references)
-
-
-def digest_document(root: Descriptor) -> dict[str, Any]:
-    """Return what every JSON document says of an image that was moved."""
-    return {"digest": str(root.digest), "media_type": root.media_type}

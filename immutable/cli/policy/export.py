@@ -1,4 +1,4 @@
-"""``policy``: a retention policy for registries that prune themselves."""
+"""``policy export``: a policy in the words of a registry that prunes itself."""
 
 from __future__ import annotations
 
@@ -9,22 +9,18 @@ from typing import TYPE_CHECKING
 import click
 
 from immutable.cli import output
-from immutable.cli.shell import Group, Shell, pass_shell
+from immutable.cli.shell import Command, Shell, pass_shell
 from immutable.oci import canonical
 
 if TYPE_CHECKING:
     from immutable.lifecycle.exports import Export
     from immutable.lifecycle.retention import Policy
 
+
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.group(cls=Group)
-def policy() -> None:
-    """Work with retention policies."""
-
-
-@policy.command()
+@click.command(cls=Command)
 @click.argument("file", metavar="FILE", type=_FILE)
 @click.option(
     "--to", type=click.Choice(["ecr", "zot", "harbor"]), required=True, help="Whose words to use."

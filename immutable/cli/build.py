@@ -1,22 +1,18 @@
-"""``lock``, ``build`` and ``verify``."""
+"""``build``: the images of specs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from immutable.cli import output, reports
-from immutable.cli.params import (
-    complete_files,
-    load_spec,
-    parse_platforms,
-    parse_tags,
-    replace_option,
-)
+from immutable.cli.completers import complete_files
+from immutable.cli.params import load_spec, parse_platforms, parse_tags, replace_option
 from immutable.cli.shell import RegistryCommand, Shell, pass_shell
 from immutable.oci.platforms import Platform
+from immutable.reference.grammar import is_repository
 from immutable.spec.document import Spec
 from immutable.transports import destinations
 
@@ -26,8 +22,6 @@ if TYPE_CHECKING:
     from immutable.config import Config
     from immutable.progress import Progress
     from immutable.store import AbstractStore
-
-DIFFERENT: Final = 3
 
 
 @click.command(cls=RegistryCommand)
@@ -124,7 +118,7 @@ def build(
             document = reports.built(image, [one for places in written for one in places])
             documents.append(document)
             if not shell.json:
-                output.say(document["digest"] if shell.quiet else reports.built_text(document))
+                output.say(document["digest"] if shell.quiet else _text(document))
                 _say_how_to_run(shell, image, [places[0] for places in written])
     if shell.json:
         output.say_json(documents if len(specs) > 1 else documents[0])
@@ -189,112 +183,59 @@ def _say_how_to_run(shell: Shell, image: Image, written: Sequence[str]) -> None:
     if shell.quiet:
         return
     for reference in written:
-        output.say("".join(f"run it: {c}\n" for c in reports.how_to_run(reference, image)).rstrip())
+        output.say("".join(f"run it: {c}\n" for c in _how_to_run(reference, image)).rstrip())
     if not written:
         name = f"{image.name}:{next(iter(image.tags), 'TAG')}"
         shell.hint(f"to Docker: immutable copy {image.name} docker-daemon:{name}")
 
 
-class LockCommand(RegistryCommand):
-    """The command whose ``--upgrade`` may have a value, but only one that is joined to it.
-
-    Otherwise ``lock --upgrade web.toml`` would take the spec for a layer.
-    """
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Give a bare ``--upgrade`` the empty value."""
-        end = args.index("--") if "--" in args else len(args)
-        bare = ["--upgrade=" if arg == "--upgrade" else arg for arg in args[:end]]
-        return super().parse_args(ctx, [*bare, *args[end:]])
-
-
-@click.command(cls=LockCommand)
-@click.argument("spec", metavar="SPEC", shell_complete=complete_files)
-@click.argument("layers", metavar="[LAYER]...", nargs=-1)
-@click.option(
-    "--upgrade",
-    multiple=True,
-    metavar="[=LAYER]",
-    help="Take the newest of everything, or only for the layers that are named.",
-)
-@click.option("--check", is_flag=True, help="Only say why the lock is stale; 3 if it is.")
-@pass_shell
-def lock(
-    shell: Shell, spec: str, layers: tuple[str, ...], upgrade: tuple[str, ...], check: bool
-) -> int:
-    """Pin what SPEC takes from outside.
-
-    It is resolved, and written with its digests into SPEC's .lock.toml; a build takes nothing
-    else. Only what must change changes. SPEC always comes first; the layers to upgrade follow it:
-
-    \b
-      immutable lock web.toml --upgrade            everything
-      immutable lock web.toml --upgrade runtime    one layer
-      immutable lock --upgrade=runtime web.toml    the same
-    """  # noqa: D301 - click's mark
-    if layers and not upgrade:
-        raise click.UsageError(f"a LAYER comes with --upgrade only; found {' '.join(layers)}")
-    if check and upgrade:
-        raise click.UsageError("--check changes nothing, so it cannot be had with --upgrade")
-    loaded = load_spec(spec)
-    if check:
-        return _check_lock(shell, loaded)
-    named = tuple(dict.fromkeys((*layers, *filter(None, upgrade))))
-    return _lock(shell, loaded, named or bool(upgrade))
+def _text(document: dict[str, Any]) -> str:
+    """Return the text for a build's document."""
+    tags = f" ({', '.join(document['tags'])})" if document["tags"] else ""
+    size = output.size(document["size"])
+    lines = [
+        f"{document['name']}{tags}  generation {document['generation']}  {size}",
+        document["digest"],
+    ]
+    for platform in document["platforms"]:
+        lines.append(f"  {platform['platform']}")
+        rows = [
+            (
+                " ".join(filter(None, (layer["name"], layer.get("part")))),
+                layer["kind"],
+                output.size(layer["size"]),
+                "cached" if layer["cached"] else "built",
+            )
+            for layer in platform["layers"]
+        ]
+        if rows:
+            lines.append(output.table(rows, right={2}, indent="    "))
+    lines += [f"  → {place}" for place in document["outputs"]]
+    return "\n".join(lines)
 
 
-def _check_lock(shell: Shell, spec: Spec) -> int:
-    from immutable.build.loading import load_lock, lock_path
-    from immutable.build.lock import check as check_lock
-
-    path = str(lock_path(spec))
-    reasons = check_lock(spec, config=shell.config())
-    if shell.json:
-        output.say_json({"path": path, "stale": [*reasons]})
-    elif reasons:
-        # A missing lock is told with its path already.
-        lines = [r if r.startswith(path) else f"{path}: stale: {r}" for r in reasons]
-        output.say("\n".join(lines))
-        shell.hint(f"run `immutable lock {spec.where}`")
-    elif load_lock(spec) is None:
-        output.say(reports.needs_no_lock(spec.where))
-    else:
-        output.say(f"{path}: up to date")
-    return DIFFERENT if reasons else 0
-
-
-def _lock(shell: Shell, spec: Spec, upgrade: bool | tuple[str, ...]) -> int:
-    from immutable.build.lock import lock as lock_spec
-
-    config = shell.config()
-    with shell.open_store(config) as store, shell.watching() as progress:
-        locked = lock_spec(spec, store, config=config, upgrade=upgrade, progress=progress)
-    if shell.json:
-        output.say_json(reports.locked(locked))
-    elif not shell.quiet:
-        output.say(reports.locked_text(locked, spec.where))
-    return 0
+def _how_to_run(reference: str, image: Image) -> list[str]:
+    """Return commands that run an image which was written to `reference`, one for an engine."""
+    transport, _, place = reference.partition(":")
+    ports = [port.partition("/")[0] for port in image.config.execution.exposed_ports]
+    options = " ".join(["--rm", *(f"-p {port}:{port}" for port in ports)])
+    if transport == "docker-daemon":
+        return [f"docker run {options} {place}"]
+    if transport == "docker":
+        return [f"docker run {options} {place.removeprefix('//')}"]
+    if transport == "docker-archive":
+        path, _, name = place.partition(":")
+        return [f"docker load -i {path} && docker run {options} {name}"] if name else []
+    if transport not in ("oci", "oci-archive"):
+        return []
+    name = f"{image.name}:{next(iter(image.tags), 'TAG')}"
+    podman = [f"podman run {options} {reference}"] if _podman_takes(transport, place) else []
+    return [
+        *podman,
+        f"immutable copy {reference} docker-daemon:{name} && docker run {options} {name}",
+    ]
 
 
-@click.command(cls=RegistryCommand)
-@click.argument("spec", metavar="SPEC", shell_complete=complete_files)
-@pass_shell
-def verify(shell: Shell, spec: str) -> int:
-    """Prove that SPEC's image is reproducible.
-
-    It is built into the store first, as by `build`; then again with nothing cached, and every
-    digest is compared. Exit status 3 when anything differs.
-    """
-    from immutable.build.verify import verify as verify_spec
-
-    config = shell.config()
-    loaded = load_spec(spec)
-    with shell.open_store(config) as store, shell.watching() as progress:
-        image, found = verify_spec(loaded, store, config=config, progress=progress)
-    if shell.json:
-        output.say_json(reports.verified(image, found))
-    elif found:
-        output.say("\n".join(map(str, found)))
-    else:
-        output.say(f"reproducible: {image.name} {image.digest}")
-    return DIFFERENT if found else 0
+def _podman_takes(transport: str, place: str) -> bool:
+    """Whether podman can run it from there: of a layout's path it makes the image's name."""
+    return transport != "oci" or is_repository(place.partition(":")[0].removeprefix("/"))

@@ -1,20 +1,14 @@
-"""``store``: ``info`` and ``check``."""
+"""``store info``: where the store is, and how much it holds."""
 
 from __future__ import annotations
 
 import click
 
 from immutable.cli import output
-from immutable.cli.checking import check
-from immutable.cli.shell import Group, Shell, pass_shell
+from immutable.cli.shell import Command, Shell, pass_shell
 
 
-@click.group(cls=Group)
-def store() -> None:
-    """Look after the store."""
-
-
-@store.command()
+@click.command(cls=Command)
 @pass_shell
 def info(shell: Shell) -> None:
     """Say where the store is, and how much it holds."""
@@ -48,6 +42,3 @@ def info(shell: Shell) -> None:
             ]
         )
     )
-
-
-store.add_command(check)

@@ -1,0 +1,19 @@
+"""``key list``: who is trusted."""
+
+from __future__ import annotations
+
+import click
+
+from immutable.cli import output
+from immutable.cli.shell import Command, Shell, pass_shell
+
+
+@click.command(cls=Command)
+@pass_shell
+def list(shell: Shell) -> None:  # noqa: A001 - the command's name
+    """Print the public keys that are trusted, this user's own among them."""
+    keys = shell.config().keys.trusted()
+    if shell.json:
+        output.say_json({"keys": [str(one) for one in keys]})
+    elif keys:
+        output.say("\n".join(map(str, keys)))
