@@ -1,4 +1,4 @@
-"""What a watcher tells where there is no terminal; bars are drawn in test_cli_interrupts."""
+"""What a watcher tells where there is no terminal; bars are drawn in test_interrupts."""
 
 import threading
 from collections.abc import Callable

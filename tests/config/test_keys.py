@@ -13,7 +13,6 @@ from immutable.config import private
 from immutable.config.keys import Keys, read_keys
 from immutable.errors import SpecError
 from immutable.spec.keys import SecretKey
-from tests.support.command import Shell
 
 CI, OTHER = (SecretKey.generate(name).public for name in ("ci", "other"))
 
@@ -233,16 +232,3 @@ def test_a_secret_in_no_message(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         keys(tmp_path).secret()
     assert secret.partition(":")[2] not in str(caught.value)
-
-
-def test_the_commands(shell: Shell) -> None:
-    made = shell.run("key", "generate", "laptop").out.strip()
-    assert made.startswith("laptop:")
-    assert "1 key added" in shell.run("key", "trust", CI).out
-    assert [str(CI), made] == shell.run("key", "list").out.split()
-    assert {"keys": [str(CI), made]} == shell.run("key", "list", "--json").json
-    again = shell.run("key", "generate", "again")
-    assert 1 == again.status
-    assert "there is a key already" in again.err
-    assert 2 == shell.run("key", "trust", "nothing").status
-    assert 2 == shell.run("key", "generate", "a b").status

@@ -33,7 +33,6 @@ from immutable.store.check import check
 from immutable.store.faults import FaultKind
 from immutable.store.repair import repair
 from tests.long import corruption
-from tests.support.command import Shell
 from tests.support.stores import AMD64, CREATED, image, index_names, layer, manifest
 
 TRIALS = 300
@@ -511,37 +510,6 @@ def test_a_repair_meets_a_blob_that_was_just_put_again(
     assert () == repair(root, found)
     assert good == path.read_bytes()
     assert [] == [*(root / "damaged").iterdir()]
-
-
-# The command
-
-
-def test_the_command_tells_what_it_finds_and_what_is_left(shell: Shell) -> None:
-    assert 0 == shell.run("store", "check").status
-    shell.run("build", shell.hello())
-    done = shell.run("store", "check")
-    assert (0, f"{shell.store}: whole\n", "") == (done.status, done.out, done.err)
-    document = shell.run("store", "check", "--json")
-    assert (0, {"path": str(shell.store), "found": [], "left": []}) == (
-        document.status,
-        document.json,
-    )
-    built = shell.run("build", "hello.toml", "--json").json
-    digest = Digest.parse(built["platforms"][0]["layers"][0]["digest"])
-    flipped(Layout(shell.store).blob_path(digest))
-    (shell.store / "blobs" / "sha256" / "notes").write_bytes(b"x")
-    done = shell.run("store", "check", "--quick")
-    assert 3 == done.status
-    assert f"blob {digest}: expected the bytes of its digest" in done.out
-    assert "2 faults found; --repair can put 1 right" in done.out
-    document = shell.run("store", "check", "--repair", "--json")
-    assert 3 == document.status
-    assert ["foreign", "blob"] == [fault["kind"] for fault in document.json["found"]]
-    assert ["missing"] == [fault["kind"] for fault in document.json["left"]]
-    assert "hello@1" in document.json["left"][0]["hint"]
-    again = shell.run("build", "hello.toml", "--json").json
-    assert (built["digest"], 1) == (again["digest"], again["generation"])
-    assert 0 == shell.run("store", "check").status
 
 
 def test_manifests_alone_are_enough_to_be_named(empty: Store) -> None:

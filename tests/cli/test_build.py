@@ -1,7 +1,6 @@
-"""`lock`, `build` and `verify` as commands."""
+"""`build` as a command."""
 
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -9,8 +8,7 @@ from immutable.cli.output import size
 from immutable.oci.digest import Digest
 from immutable.oci.documents import INDEX, MANIFEST
 from immutable.store import Layout
-from tests.support.command import DEBIAN, Shell
-from tests.support.debian import DebianMirror, File
+from tests.support.command import Shell
 from tests.support.needs import engine as needs_engine
 
 
@@ -105,10 +103,6 @@ def test_podman_is_told_of_only_where_it_can_run_it(shell: Shell, place: str, po
     done = shell.run("build", "hello.toml", "-o", place)
     assert podman == (f"run it: podman run --rm {place}" in done.out)
     assert f"run it: immutable copy {place}:hello:1.0 " in done.out
-
-
-def test_verify_says_that_it_builds_into_the_store(shell: Shell) -> None:
-    assert "built into the store first" in shell.run("verify", "--help").out
 
 
 def test_quiet_prints_the_digest_alone(shell: Shell) -> None:
@@ -224,180 +218,3 @@ def test_a_tag_from_git_names_the_output(shell: Shell) -> None:
     sha = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()
     document = shell.run("build", "hello.toml", "-o", "oci:out", "--json").json
     assert ([sha], [f"oci:out:hello:{sha}"]) == (document["tags"], document["outputs"])
-
-
-def test_source_date_epoch_is_mentioned_once_and_does_not_count(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shell.hello()
-    before = shell.run("verify", "hello.toml")
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    after = shell.run("verify", "hello.toml")
-    assert before.out == after.out
-    assert ("", 1) == (before.err, after.err.count("SOURCE_DATE_EPOCH is set"))
-    assert "" == shell.run("build", "-q", "hello.toml").err
-
-
-def test_verify_says_that_it_is_reproducible(shell: Shell) -> None:
-    shell.hello()
-    digest = shell.run("build", "-q", "hello.toml").out.strip()
-    done = shell.run("verify", "hello.toml")
-    assert (0, f"reproducible: hello {digest}\n") == (done.status, done.out)
-    assert {
-        "name": "hello", "digest": digest, "reproducible": True, "differences": []
-    } == shell.run("verify", "hello.toml", "--json").json  # fmt: skip
-
-
-def test_verify_shows_each_difference_and_ends_with_3(shell: Shell) -> None:
-    shell.write("tree/file", "before")
-    spec = shell.write(
-        "tree.toml",
-        'spec-version = 1\n[image]\nname = "tree"\nplatforms = ["linux/amd64"]\n'
-        '[[layer]]\nname = "tree"\nkind = "files"\nsource = "tree"\n',
-    )
-    first = shell.run("build", spec, "--json").json["platforms"][0]["layers"][0]
-    forge(shell, first["derivation"])
-    done = shell.run("verify", spec)
-    assert 3 == done.status
-    assert [
-        'linux/amd64: layer "tree": diffID',
-        'linux/amd64: layer "tree": blob',
-        "linux/amd64: config",
-        "linux/amd64: manifest",
-        "image",
-    ] == [line.partition(": expected ")[0] for line in done.out.splitlines()]
-    document = shell.run("verify", spec, "--json").json
-    assert (False, 5) == (document["reproducible"], len(document["differences"]))
-    assert {"place", "expected", "actual"} == {*document["differences"][0]}
-
-
-def forge(shell: Shell, derivation: str) -> None:
-    """Record another layer as what the derivation gave."""
-    from attrs import evolve
-
-    from immutable.content.compression import encoder
-    from immutable.store import Store
-
-    with Store.open(shell.store) as store:
-        key = encoder("gzip").key
-        made = store.find_realisation(Digest.parse(derivation), key)
-        assert made is not None
-        other = shell.hello("other.toml", image="other", text="another")
-        layer = shell.run("build", other, "--json").json["platforms"][0]["layers"][0]
-        blob = evolve(made.blob, digest=Digest.parse(layer["digest"]), size=layer["size"])
-        store.record_realisation(
-            evolve(made, diff_id=Digest.parse(layer["diff_id"]), blob=blob)
-        )  # fmt: skip
-
-
-def test_a_spec_with_nothing_from_outside_needs_no_lock(shell: Shell) -> None:
-    shell.hello()
-    for args in ((), ("--check",)):
-        done = shell.run("lock", "hello.toml", *args)
-        text = "hello.toml takes nothing from outside; it needs no lock\n"
-        assert (0, text, "") == (done.status, done.out, done.err)
-    document = shell.run("lock", "hello.toml", "--json").json
-    assert {"path": "hello.lock.toml", "written": False, "changes": []} == document
-    assert not Path("hello.lock.toml").exists()
-
-
-@pytest.fixture
-def mirror(tmp_path: Path) -> DebianMirror:
-    mirror = DebianMirror(tmp_path / "debian")
-    mirror.add("hello", "1.0", depends="libhello", files={"/usr/bin/hello": File(b"1", 0o755)})
-    mirror.add("libhello", "1.0", files={"/usr/lib/libhello.so": b"1"})
-    return mirror
-
-
-def test_a_debian_layer_from_lock_to_image(
-    shell: Shell, mirror: DebianMirror, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("IMMUTABLE_DEBIAN_KEYRING", str(mirror.keyring))
-    shell.write("runtime.toml", DEBIAN)
-    unlocked = shell.run("build", "runtime.toml")
-    assert 1 == unlocked.status
-    assert "run `immutable lock runtime.toml`" in unlocked.err
-    missing = shell.run("lock", "runtime.toml", "--check")
-    assert (3, "runtime.lock.toml: there is no lock\n", "") == (
-        missing.status,
-        missing.out,
-        missing.err,
-    )
-
-    with mirror.serve() as url:
-        archive = f"debian={url}/debian"
-        done = shell.run("lock", "runtime.toml", "--mirror", archive)
-        assert (0, "") == (done.status, done.err)
-        assert [
-            "runtime.lock.toml: written, 2 changes",
-            "  runtime  hello     all  added    1.0",
-            "  runtime  libhello  all  added    1.0",
-        ] == done.out.splitlines()
-        offline = shell.run("build", "runtime.toml", "--offline")
-        assert (1, "") == (offline.status, offline.out)
-        assert "offline, and these are not in the store: " in offline.err
-        built = shell.run("build", "runtime.toml", "--mirror", archive, "--json")
-        assert 0 == built.status
-    again = shell.run("build", "runtime.toml", "--offline", "--json")
-    assert built.json["digest"] == again.json["digest"]
-    assert "runtime.lock.toml: up to date\n" == shell.run("lock", "runtime.toml").out
-    assert 0 == shell.run("lock", "runtime.toml", "--check").status
-    assert 0 == shell.run("verify", "runtime.toml").status
-
-    shell.write("runtime.toml", DEBIAN.replace('["hello"]', '["hello", "more"]'))
-    stale = shell.run("lock", "runtime.toml", "--check")
-    assert 3 == stale.status
-    assert stale.out.startswith("runtime.lock.toml: stale: ")
-    assert "more" in stale.out
-    assert {"path": "runtime.lock.toml"} == {
-        "path": shell.run("lock", "--check", "runtime.toml", "--json").json["path"]
-    }
-
-
-@pytest.mark.parametrize(
-    "args",
-    [
-        ("runtime.toml", "--upgrade"),
-        ("--upgrade", "runtime.toml"),
-        ("runtime.toml", "--upgrade", "runtime"),
-        ("runtime.toml", "runtime", "--upgrade"),
-        ("--upgrade=runtime", "runtime.toml"),
-        ("runtime.toml", "--upgrade=runtime"),
-        ("--upgrade", "--", "runtime.toml", "runtime"),
-    ],
-)
-def test_upgrade_never_takes_the_spec_for_a_layer(
-    shell: Shell, mirror: DebianMirror, args: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("IMMUTABLE_DEBIAN_KEYRING", str(mirror.keyring))
-    shell.write("runtime.toml", DEBIAN)
-    with mirror.serve() as url:
-        monkeypatch.setenv("IMMUTABLE_MIRROR_DEBIAN", f"{url}/debian")
-        assert 0 == shell.run("lock", "runtime.toml").status
-        mirror.add("hello", "2.0", depends="libhello", files={"/usr/bin/hello": b"2"})
-        mirror.publish()
-        done = shell.run("lock", *args)
-    assert (0, "") == (done.status, done.err)
-    assert ["runtime", "hello", "all", "1.0", "→", "2.0"] == done.out.splitlines()[1].split()
-
-
-def test_a_layer_that_is_none_is_named(shell: Shell) -> None:
-    shell.write("runtime.toml", DEBIAN)
-    done = shell.run("lock", "runtime.toml", "--upgrade", "runtme")
-    assert (1, "") == (done.status, done.out)
-    assert "no layer 'runtme' takes from outside; did you mean 'runtime'?" in done.err
-
-
-def test_the_spec_comes_first(shell: Shell) -> None:
-    shell.write("runtime.toml", DEBIAN)
-    done = shell.run("lock", "--upgrade", "runtime", "runtime.toml")
-    assert (1, "error: runtime: there is no such file; did you mean runtime.toml?\n") == (
-        done.status,
-        done.err,
-    )
-
-
-def test_a_quiet_lock_says_nothing(shell: Shell) -> None:
-    shell.hello()
-    done = shell.run("lock", "-q", "hello.toml")
-    assert (0, "", "") == (done.status, done.out, done.err)

@@ -1,4 +1,4 @@
-"""`push` and `pull`, and `build -o docker://…`: against a registry in memory."""
+"""`push`, and `build -o docker://…`: against a registry in memory."""
 
 import base64
 import json
@@ -23,31 +23,16 @@ from immutable.store import Store
 from immutable.transports import copy
 from immutable.transports.registry.transport import RegistryImage
 from tests.support import distribution, needs
-from tests.support.command import PATIENCE, Done, Shell
+from tests.support.built import BOTH, refused, web
+from tests.support.command import PATIENCE, Shell
 from tests.support.images import image
 from tests.support.registry import Answer, Asked, FakeRegistry, Repository
 
 PROMPT = 10.0  # seconds from an interrupt to the end, on a busy machine
-BOTH = '"linux/amd64", "linux/arm64"'
-
-
-def built(shell: Shell, *tags: str, text: str = "hello", platforms: str = BOTH) -> str:
-    """Build the image ``shop/web``; return its digest."""
-    quoted = ", ".join(f'"{tag}"' for tag in tags)
-    spec = shell.hello(image="shop/web", tags=quoted, text=text, platforms=platforms)
-    done = shell.run("build", "-q", spec)
-    assert 0 == done.status
-    return done.out.strip()
 
 
 def tags(fake: FakeRegistry, name: str = "shop/web") -> dict[str, str]:
     return {tag: str(digest) for tag, digest in fake.repository(name).tags.items()}
-
-
-def refused(done: Done, *messages: str, status: int = 1) -> None:
-    assert (status, "") == (done.status, done.out)
-    for message in messages:
-        assert message in done.err
 
 
 # Pushing
@@ -56,7 +41,7 @@ def refused(done: Done, *messages: str, status: int = 1) -> None:
 def test_what_is_pushed_stays_what_its_name_meant(
     shell: Shell, fake: FakeRegistry, host: str
 ) -> None:
-    digest = built(shell, "1.0")
+    digest = web(shell, "1.0")
 
     def meanwhile(_: Asked) -> None:
         newer = shell.hello(image="shop/web", tags='"2.0"', text="newer", platforms=BOTH)
@@ -83,7 +68,7 @@ def test_what_is_pushed_stays_what_its_name_meant(
 def test_where_an_image_goes(
     shell: Shell, fake: FakeRegistry, host: str, reference: str, place: str, pushed: list[str]
 ) -> None:
-    digest = built(shell, "1.0", "1")
+    digest = web(shell, "1.0", "1")
     place = place.replace("HOST", host)
     done = shell.run("push", reference, place)
     name = place.removeprefix("docker://").partition("/")[2].partition(":")[0] or "shop/web"
@@ -105,7 +90,7 @@ def test_a_name_that_begins_with_a_host_says_where_to(
 
 
 def test_all_tags_though_the_name_says_one(shell: Shell, fake: FakeRegistry, host: str) -> None:
-    digest = built(shell, "1.0", "1")
+    digest = web(shell, "1.0", "1")
     assert 0 == shell.run("push", "shop/web:1", f"{host}/shop/web", "--all-tags").status
     assert {"1": digest, "1.0": digest} == tags(fake)
 
@@ -113,7 +98,7 @@ def test_all_tags_though_the_name_says_one(shell: Shell, fake: FakeRegistry, hos
 def test_several_places_and_what_a_program_reads(
     shell: Shell, fake: FakeRegistry, host: str
 ) -> None:
-    digest = built(shell, "1.0")
+    digest = web(shell, "1.0")
     done = shell.run("push", "shop/web", f"{host}/a", f"{host}/b:2", "--json")
     assert {
         "source": "store:shop/web",
@@ -125,14 +110,14 @@ def test_several_places_and_what_a_program_reads(
 
 
 def test_an_index_is_kept(shell: Shell, fake: FakeRegistry, host: str) -> None:
-    digest = built(shell, "1.0")
+    digest = web(shell, "1.0")
     assert 0 == shell.run("push", "shop/web", f"{host}/shop/web").status
     there = {str(one): kind for one, (kind, _) in fake.repository("shop/web").manifests.items()}
     assert (INDEX, 3) == (there[digest], len(there))
 
 
 def test_one_platform_of_an_index(shell: Shell, fake: FakeRegistry, host: str) -> None:
-    built(shell, "1.0")
+    web(shell, "1.0")
     platforms = shell.run("inspect", "shop/web", "--json").json["platforms"]
     for command in ("push", "copy"):
         place = f"docker://{host}/{command}:1.0-arm64"
@@ -153,9 +138,9 @@ def test_one_platform_of_an_index(shell: Shell, fake: FakeRegistry, host: str) -
 def test_a_tag_stays_on_what_it_names(
     shell: Shell, fake: FakeRegistry, host: str, command: str
 ) -> None:
-    old = built(shell, "1.0")
+    old = web(shell, "1.0")
     assert 0 == shell.run("push", "shop/web", f"{host}/shop/web").status
-    new = built(shell, "1.0", text="changed")
+    new = web(shell, "1.0", text="changed")
     place = f"docker://{host}/shop/web:1.0"
     act = (
         ["build", "hello.toml", "-o", place] if command == "build" else [command, "shop/web", place]
@@ -173,9 +158,9 @@ def test_a_tag_stays_on_what_it_names(
 def test_all_tags_are_looked_at_before_any_is_put(
     shell: Shell, fake: FakeRegistry, host: str
 ) -> None:
-    old = built(shell, "2")
+    old = web(shell, "2")
     assert 0 == shell.run("push", "shop/web", f"{host}/shop/web").status
-    built(shell, "1", "2", text="changed")
+    web(shell, "1", "2", text="changed")
     refused(shell.run("push", "shop/web", f"{host}/shop/web"), f"shop/web:2: the tag is on {old}")
     assert {"2": old} == tags(fake)
 
@@ -183,7 +168,7 @@ def test_all_tags_are_looked_at_before_any_is_put(
 def test_a_tag_that_is_there_already_is_not_put_again(
     shell: Shell, fake: FakeRegistry, host: str
 ) -> None:
-    digest = built(shell, "1.0")
+    digest = web(shell, "1.0")
     assert 0 == shell.run("push", "shop/web", f"{host}/shop/web").status
     fake.plan("PUT", "/manifests/1.0$", Answer(409))
     assert 0 == shell.run("push", "shop/web", f"{host}/shop/web").status
@@ -191,8 +176,8 @@ def test_a_tag_that_is_there_already_is_not_put_again(
 
 
 def test_a_tag_that_is_taken_meanwhile_stays(shell: Shell, fake: FakeRegistry, host: str) -> None:
-    built(shell, "1.0")
-    other = built(shell, text="other")
+    web(shell, "1.0")
+    other = web(shell, text="other")
     assert 0 == shell.run("push", "shop/web", f"{host}/shop/web:other").status
     repository = fake.repository("shop/web")
 
@@ -206,7 +191,7 @@ def test_a_tag_that_is_taken_meanwhile_stays(shell: Shell, fake: FakeRegistry, h
 
 @pytest.mark.parametrize("command", ["push", "copy", "build"])
 def test_latest_is_refused(shell: Shell, fake: FakeRegistry, host: str, command: str) -> None:
-    built(shell, "1.0")
+    web(shell, "1.0")
     place = f"docker://{host}/shop/web:latest"
     act = (
         ["build", "hello.toml", "-o", place] if command == "build" else [command, "shop/web", place]
@@ -246,7 +231,7 @@ def test_latest_is_refused_among_other_tags(fake: FakeRegistry, host: str) -> No
     ],
 )
 def test_what_cannot_be_pushed(shell: Shell, args: list[str], status: int, message: str) -> None:
-    built(shell)
+    web(shell)
     done = shell.run("push", *args)
     refused(done, message, status=status)
     assert "geheim" not in done.err
@@ -261,7 +246,7 @@ def test_nothing_is_made_to_say_that_there_is_nothing(shell: Shell) -> None:
 
 
 def test_the_digest_file(shell: Shell, host: str) -> None:
-    digest = built(shell, "1.0")
+    digest = web(shell, "1.0")
     for act in (
         ("push", "shop/web", f"{host}/shop/web"),
         ("copy", "shop/web", f"docker://{host}/copied"),
@@ -271,87 +256,6 @@ def test_the_digest_file(shell: Shell, host: str) -> None:
         assert 0 == shell.run(*act, "--digest-file", "digest").status
         assert f"{digest}\n" == Path("digest").read_text()
     assert ["digest", "hello.toml"] == sorted(path.name for path in Path().iterdir())
-
-
-# Pulling
-
-
-def test_a_pulled_image_keeps_its_name_and_its_tag(shell: Shell, host: str) -> None:
-    digest = built(shell, "1.0")
-    shell.run("push", "shop/web", f"{host}/team/api")
-    done = shell.run("pull", f"{host}/team/api:1.0")
-    assert (0, f"store:team/api:1.0  {digest}\n") == (done.status, done.out)
-    assert {
-        "source": f"docker://{host}/team/api:1.0",
-        "name": "mine",
-        "generation": 1,
-        "tags": ["1.0"],
-        "digest": digest,
-        "media_type": INDEX,
-    } == shell.run("pull", f"docker://{host}/team/api:1.0", "mine", "--json").json
-    assert digest == shell.run("inspect", "mine:1.0", "--json").json["digest"]
-    done = shell.run("pull", f"{host}/team/api@{digest}")
-    assert (0, f"store:team/api  {digest}\n") == (done.status, done.out)
-    assert f"{digest}\n" == shell.run("pull", f"{host}/team/api:1.0", "x:2", "-q").out
-
-
-def test_one_platform_is_pulled(shell: Shell, host: str) -> None:
-    built(shell, "1.0")
-    platforms = shell.run("inspect", "shop/web", "--json").json["platforms"]
-    shell.run("push", "shop/web", f"{host}/shop/web")
-    act = ("pull", f"{host}/shop/web:1.0", "one", "--platform", "linux/arm64")
-    assert platforms[1]["digest"] == shell.run(*act, "--json").json["digest"]
-
-
-def test_latest_is_read_and_not_kept(shell: Shell, fake: FakeRegistry, host: str) -> None:
-    digest = built(shell, "1.0")
-    shell.run("push", "shop/web", f"{host}/api")
-    repository = fake.repository("api")
-    repository.tags["latest"] = repository.tags["1.0"]
-    done = shell.run("pull", f"{host}/api:latest")
-    assert (0, f"store:api  {digest}\n") == (done.status, done.out)
-    assert "latest names no version; tags are for versions; kept as api without a tag" in done.err
-    assert 0 == shell.run("copy", f"docker://{host}/api:latest", "oci:out").status
-    refused(
-        shell.run("copy", f"docker://{host}/api:latest", f"docker://{host}/other"),
-        "api has no tag",
-    )
-
-
-def test_pulling_moves_no_tag(shell: Shell, host: str) -> None:
-    theirs = built(shell, "1.0")
-    shell.run("push", "shop/web", f"{host}/shop/web")
-    ours = built(shell, "1.0", text="changed")
-    done = shell.run("pull", f"{host}/shop/web:1.0")
-    refused(done, f"store:shop/web:1.0: the tag is on {ours}, and was to be put on {theirs}")
-    assert 0 == shell.run("pull", f"{host}/shop/web:1.0", "--replace-tag").status
-    assert theirs == shell.run("inspect", "shop/web:1.0", "--json").json["digest"]
-
-
-@pytest.mark.parametrize(
-    ("args", "status", "message"),
-    [
-        (["shop/web"], 1, "a name without a host is in no registry"),
-        (["shop/web:1.0"], 1, "a name without a host is in no registry"),
-        (["registry.test/shop/web"], 1, "say which"),
-        (["oci:out"], 2, "does not say what to call the image; write NAME behind it"),
-        (["ocy:out:1"], 1, "did you mean oci:?"),
-        (["HOST/missing:1"], 1, "there is no such image"),
-    ],
-)
-def test_what_cannot_be_pulled(
-    shell: Shell, host: str, args: list[str], status: int, message: str
-) -> None:
-    built(shell, "1.0")
-    args = [arg.replace("HOST", host) for arg in args]
-    refused(shell.run("pull", *args), message, status=status)
-
-
-def test_from_any_place(shell: Shell) -> None:
-    digest = built(shell, "1.0")
-    shell.run("copy", "shop/web", "oci-archive:web.tar")
-    done = shell.run("pull", "oci-archive:web.tar:shop/web:1.0", "from-a-file")
-    assert (0, f"store:from-a-file:1.0  {digest}\n") == (done.status, done.out)
 
 
 # Building and copying
@@ -376,7 +280,7 @@ def test_a_build_goes_to_a_registry_with_all_its_tags(
 def test_between_two_registries_through_nothing(
     shell: Shell, fake: FakeRegistry, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    digest = built(shell, "1.0")
+    digest = web(shell, "1.0")
     shell.run("push", "shop/web", f"{host}/shop/web")
     other = FakeRegistry()
     # Whatever wanted to make a temporary file could not.
@@ -388,7 +292,7 @@ def test_between_two_registries_through_nothing(
 
 
 def test_a_registry_is_inspected(shell: Shell, host: str) -> None:
-    digest = built(shell, "1.0")
+    digest = web(shell, "1.0")
     shell.run("push", "shop/web", f"{host}/shop/web")
     found = shell.run("inspect", f"docker://{host}/shop/web:1.0", "--json").json
     assert digest == found["digest"]
@@ -396,7 +300,7 @@ def test_a_registry_is_inspected(shell: Shell, host: str) -> None:
 
 
 def test_what_was_pushed_is_what_was_built(shell: Shell, fake: FakeRegistry, host: str) -> None:
-    digest = built(shell, "1.0")
+    digest = web(shell, "1.0")
     shell.run("push", "shop/web", f"{host}/shop/web")
     repository = fake.repository("shop/web")
     for one, (_, data) in repository.manifests.items():
@@ -410,7 +314,7 @@ def test_what_was_pushed_is_what_was_built(shell: Shell, fake: FakeRegistry, hos
 def test_an_interrupt_ends_it_at_once(
     shell: Shell, fake: FakeRegistry, host: str, method: str
 ) -> None:
-    built(shell, "1.0")
+    web(shell, "1.0")
     shell.run("push", "shop/web", f"{host}/pulled")
     asked, release = threading.Event(), threading.Event()
 
@@ -443,7 +347,7 @@ def test_an_interrupt_ends_it_at_once(
 @needs.tool("docker-registry")
 @needs.tool("skopeo")
 def test_a_real_registry_gives_others_what_was_pushed(shell: Shell, tmp_path: Path) -> None:
-    digest = built(shell, "1.0")
+    digest = web(shell, "1.0")
     (tmp_path / "registry").mkdir()
     with distribution.serve(tmp_path / "registry") as registry:
         place = f"docker://{registry.host}/shop/web:1.0"
@@ -451,7 +355,7 @@ def test_a_real_registry_gives_others_what_was_pushed(shell: Shell, tmp_path: Pa
         command = ["skopeo", "copy", "--all", "--src-tls-verify=false", place, "oci:theirs:web:1.0"]
         subprocess.run(command, check=True, capture_output=True)
         theirs = shell.run("inspect", "oci:theirs:web:1.0", "--json").json
-        new = built(shell, "1.0", text="changed")
+        new = web(shell, "1.0", text="changed")
         refused(shell.run("push", "shop/web", place), f"the tag is on {digest}", new)
         assert 0 == shell.run("push", "shop/web", place, "--replace-tag").status
         assert f"{new}\n" == shell.run("pull", place, "other", "-q").out
@@ -474,7 +378,7 @@ def test_a_real_registry_gives_others_what_was_pushed(shell: Shell, tmp_path: Pa
 def test_whom_to_trust(
     shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, trusted: bool
 ) -> None:
-    built(shell, "1.0")
+    web(shell, "1.0")
     (tmp_path / "registry").mkdir()
     login = base64.b64encode(f"{distribution.USER}:{distribution.PASSWORD}".encode()).decode()
     with distribution.serve(tmp_path / "registry", secure=True) as registry:
