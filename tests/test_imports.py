@@ -30,8 +30,11 @@ _PURE: Final = (
     "content",
     "spec",
     "store/budget",
+    "store/reports",
+    "transports/reports",
     "attest",
     "build/assemble",
+    "build/results",
     "lifecycle/retention",
     "lifecycle/exports",
 )

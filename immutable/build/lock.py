@@ -53,6 +53,36 @@ class Locked:
     written: bool = field(default=False)
 
 
+def locked_document(locked: Locked) -> dict[str, Any]:
+    """Return the JSON document of what `lock` did.
+
+    It has path (the lock file's), written (whether it changed) and changes: of each pin, layer,
+    name, architecture, old and new. One that was added has null for old, one that went for new.
+    """
+    return {
+        "path": str(locked.path),
+        "written": locked.written,
+        "changes": [
+            {
+                "layer": change.layer,
+                "name": change.name,
+                "architecture": change.architecture,
+                "old": change.old or None,
+                "new": change.new or None,
+            }
+            for change in locked.changes
+        ],
+    }
+
+
+def stale_document(path: Path, reasons: Sequence[str]) -> dict[str, Any]:
+    """Return the JSON document of what `check` found of the lock file `path`.
+
+    It has path, and stale: the reasons why the lock is, a line each; none when it is good.
+    """
+    return {"path": str(path), "stale": [*reasons]}
+
+
 def check(spec: Spec | str | Path, *, config: Config | None = None) -> tuple[str, ...]:
     """Return, a line each, why the spec's lock is stale; nothing when it is good.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 
@@ -33,6 +35,22 @@ class Difference:
 
     def __str__(self) -> str:
         return str(self.finding)
+
+
+def verified_document(image: Image, found: Sequence[Difference]) -> dict[str, Any]:
+    """Return the JSON document of what `verify` returned: an image, and how it came out otherwise.
+
+    It has name, digest, reproducible (whether nothing differs) and differences: of each, place,
+    expected (the digest of the first build) and actual (that of the second).
+    """
+    return {
+        "name": image.name,
+        "digest": str(image.digest),
+        "reproducible": not found,
+        "differences": [
+            {"place": one.place, "expected": one.expected, "actual": one.actual} for one in found
+        ],
+    }
 
 
 def verify(

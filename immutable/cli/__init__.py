@@ -1,5 +1,13 @@
 """The command line: the only part that prints, and that turns errors into exit statuses.
 
+A command is in the module of its name: ``prune`` in `immutable.cli.prune`; a command of a group in
+the group's folder: ``store check`` in `immutable.cli.store.check`. None is imported before it is
+asked for. What they share: `root` and `shell` (the command ``immutable``, its global options, and
+what these open), `params` and `completers` (arguments, and how a shell completes them),
+`digest_file`, `stored` (images of the store), `output`, `bars`, `interrupts`, `hooks` (what Python
+prints by itself), `statuses`. They print: the documents of ``--json`` are functions of values,
+beside these.
+
 ====  =========================================================
 0     done
 1     refused or failed; the reason is on stderr

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from immutable.cli import output, reports
+from immutable.cli import output
 from immutable.cli.completers import complete_files
 from immutable.cli.params import load_spec, parse_platforms, parse_tags, replace_option
 from immutable.cli.shell import RegistryCommand, Shell, pass_shell
@@ -89,6 +89,7 @@ def build(
     --quiet only the digests are printed, one a line.
     """
     from immutable.build.build import build as build_image
+    from immutable.build.results import built_document
 
     if offline and (cache_from or cache_to):
         raise click.UsageError("--offline fetches nothing, and a cache is elsewhere")
@@ -115,7 +116,7 @@ def build(
                     _deliver(image, output_, config, progress, replace_tag=replace_tag)
                     for output_ in outputs
                 ]
-            document = reports.built(image, [one for places in written for one in places])
+            document = built_document(image, [one for places in written for one in places])
             documents.append(document)
             if not shell.json:
                 output.say(document["digest"] if shell.quiet else _text(document))

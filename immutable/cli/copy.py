@@ -12,7 +12,7 @@ from immutable.cli.completers import complete_images
 from immutable.cli.digest_file import digest_option, digest_written
 from immutable.cli.params import platform_option, replace_option
 from immutable.cli.shell import RegistryCommand, Shell, pass_shell
-from immutable.cli.stored import digest_document, tags_on
+from immutable.cli.stored import tags_on
 from immutable.config import Config
 from immutable.oci.platforms import Platform
 from immutable.oci.tags import LATEST
@@ -49,6 +49,7 @@ def copy(
     tag to copy to. The JSON has source, destination, digest and media_type.
     """
     from immutable import transports
+    from immutable.transports.reports import copied_document
 
     config = shell.config()
     # Only what is to be kept there makes a store.
@@ -61,7 +62,7 @@ def copy(
             root = transports.copy(taken, given, platform=platform, progress=progress)
         written(root)
     if shell.json:
-        output.say_json({"source": str(taken), "destination": str(given), **digest_document(root)})
+        output.say_json(copied_document(str(taken), str(given), root))
     else:
         output.say(f"{given}  {root.digest}")
 

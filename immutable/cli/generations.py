@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from immutable.cli import output, reports
+from immutable.cli import output
 from immutable.cli.completers import complete_images
 from immutable.cli.shell import Command, Shell, pass_shell
-
-if TYPE_CHECKING:
-    from immutable.lifecycle.generations import Version
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
@@ -28,24 +25,15 @@ def generations(shell: Shell, name: str) -> None:
     before.
     """
     from immutable.lifecycle.generations import generations as list_generations
+    from immutable.lifecycle.generations import version_document
 
     with shell.look_into_store() as store:
         versions = list_generations(store, name)
-    documents = [_document(version) for version in reversed(versions)]
+    documents = [version_document(version) for version in reversed(versions)]
     if shell.json:
         output.say_json(documents)
     else:
         output.say(_table(documents, datetime.datetime.now(datetime.UTC)))
-
-
-def _document(version: Version) -> dict[str, Any]:
-    generation = version.generation
-    return {
-        **reports.generation(generation),
-        "size": version.size,
-        "own": version.own,
-        "changes": None if version.changes is None else [str(one) for one in version.changes],
-    }
 
 
 def _table(documents: Sequence[dict[str, Any]], now: datetime.datetime) -> str:

@@ -11,6 +11,7 @@ from immutable.cli import output
 from immutable.cli.shell import Command, Shell, pass_shell
 from immutable.errors import ImmutableError
 from immutable.store import AbstractStore, Generation
+from immutable.store.reports import listed_document
 
 
 @click.command(cls=Command)
@@ -22,7 +23,7 @@ def images(shell: Shell) -> None:
     """
     config = shell.config()
     with shell.look_into_store(config) as store:
-        documents = [_listed(image, store) for image in store.images()]
+        documents = [listed_document(image, _size(image, store)) for image in store.images()]
     if shell.json:
         output.say_json(documents)
     elif documents:
@@ -31,22 +32,15 @@ def images(shell: Shell) -> None:
         output.say(f"no images in {config.store}")
 
 
-def _listed(image: Generation, store: AbstractStore) -> dict[str, Any]:
-    from immutable.cli import reports
+def _size(image: Generation, store: AbstractStore) -> int | None:
+    """Return the bytes of all that an image is made of; None of one that is damaged."""
+    from immutable.transports.store import StoreSource
+    from immutable.transports.tree import gather, total_size
 
     try:
-        size = reports.stored_size(store, image.descriptor, image.name)
+        return total_size(gather(StoreSource(image.name, image.descriptor, store)))
     except ImmutableError:
-        size = None  # damaged; one bad image must not hide the others
-    return {
-        "name": image.name,
-        "tags": [*image.tags],
-        "digest": str(image.descriptor.digest),
-        "media_type": image.descriptor.media_type,
-        "size": size,
-        "generation": image.number,
-        "created": reports.utc(image.created),
-    }
+        return None  # one bad image must not hide the others
 
 
 def _listing(documents: Sequence[dict[str, Any]]) -> str:

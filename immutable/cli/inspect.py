@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -15,11 +15,7 @@ from immutable.cli.completers import complete_images
 from immutable.cli.shell import RegistryCommand, Shell, pass_shell
 from immutable.errors import ImageNotFound
 from immutable.redact import redact_document
-from immutable.store import AbstractStore, Generation
-
-if TYPE_CHECKING:
-    from immutable import transports
-    from immutable.oci.documents import Descriptor, ImageConfig, Manifest
+from immutable.store import AbstractStore
 
 
 @click.command(cls=RegistryCommand)
@@ -32,22 +28,14 @@ def inspect(shell: Shell, reference: str) -> None:
     digest (sha256:…), or an image elsewhere: oci:DIR[:REF], oci-archive:FILE,
     docker-archive:FILE, docker-daemon:NAME:TAG, docker://HOST/NAME:TAG.
     """
-    from immutable import transports
-    from immutable.transports.store import StoreImage
-    from immutable.transports.tree import gather
+    from immutable.explain.inspect import inspect as inspect_image
+    from immutable.explain.inspect import inspected_document
 
     config = shell.config()
     with shell.look_into_store(config) as store:
         _expect_image(reference, store)
-        place = transports.parse(reference, store=store, registries=config.registries)
-        with place.open() as source:
-            image = gather(source)
-            found = (
-                _generation(place.reference, image.root, store)
-                if isinstance(place, StoreImage)
-                else None
-            )
-            document = _redacted(_document(reference, image, found))
+        found = inspect_image(reference, store, registries=config.registries)
+    document = _redacted(inspected_document(found))
     if shell.json:
         output.say_json(document, verbatim=True)
     else:
@@ -68,75 +56,6 @@ def _expect_image(reference: str, store: AbstractStore) -> None:
     raise ImageNotFound(f"{reference}: no such image in the store, but a file; {advice}")
 
 
-def _generation(reference: str, root: Descriptor, store: AbstractStore) -> Generation | None:
-    """Return the newest generation that is the image `root`, by the reference's own name."""
-    from immutable.reference.store import Reference
-
-    parsed = Reference.parse(reference)
-    if parsed is None or parsed.name not in {image.name for image in store.images()}:
-        return None
-    same = [one for one in store.generations(parsed.name) if one.descriptor.digest == root.digest]
-    current = [one for one in same if one.current]
-    numbered = [one for one in same if one.number == parsed.number]
-    return next(iter((*numbered, *current, *reversed(same))), None)
-
-
-def _document(
-    reference: str, image: transports.GatheredImage, generation: Generation | None
-) -> dict[str, Any]:
-    """Return the JSON document of an image."""
-    from immutable.cli import reports
-    from immutable.oci.documents import Manifest
-
-    return {
-        "name": generation.name if generation else reference,
-        "digest": str(image.root.digest),
-        "media_type": image.root.media_type,
-        "size": reports.total_size(image),
-        "generation": generation.number if generation else None,
-        "created": reports.utc(generation.created) if generation else None,
-        "tags": [*generation.tags] if generation else [],
-        "platforms": [
-            _platform(image, document.descriptor, document.value)
-            for document in image.documents
-            if isinstance(document.value, Manifest)
-        ],
-    }
-
-
-def _platform(
-    image: transports.GatheredImage, descriptor: Descriptor, manifest: Manifest
-) -> dict[str, Any]:
-    """Return one manifest with its config; `config` is None where it is no image's."""
-    from immutable.oci import canonical
-    from immutable.oci import documents as oci
-
-    raw, config = None, None
-    if oci.family(manifest.config.media_type) == oci.CONFIG:
-        data = image.read(manifest.config)
-        config = oci.decode_config(data, f"{image.source.where}: {manifest.config.digest}")
-        raw = canonical.decode(data)
-    made_by = _made_by(config, len(manifest.layers))
-    diff_ids = config.diff_ids if config else ()
-    return {
-        "platform": str(config.platform) if config else None,
-        "digest": str(descriptor.digest),
-        "annotations": dict(manifest.annotations),
-        "config_digest": str(manifest.config.digest),
-        "config": raw,
-        "layers": [
-            {
-                "media_type": layer.media_type,
-                "digest": str(layer.digest),
-                "size": layer.size,
-                "diff_id": str(diff_ids[number]) if number < len(diff_ids) else None,
-                "created_by": made_by[number],
-            }
-            for number, layer in enumerate(manifest.layers)
-        ],
-    }
-
-
 def _redacted(document: dict[str, Any]) -> dict[str, Any]:
     """Return an image's document redacted, but for its content: how it is run, and annotations."""
     redacted: dict[str, Any] = redact_document(document)
@@ -146,12 +65,6 @@ def _redacted(document: dict[str, Any]) -> dict[str, Any]:
         if run is not None:
             shown["config"]["config"] = run
     return redacted
-
-
-def _made_by(config: ImageConfig | None, count: int) -> list[str | None]:
-    """Return the history's step for each layer; None where the two do not fit."""
-    steps = [step.created_by for step in config.history if not step.empty_layer] if config else []
-    return [*steps] if len(steps) == count else [None] * count
 
 
 def _text(document: dict[str, Any]) -> str:

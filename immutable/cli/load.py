@@ -12,12 +12,13 @@ from immutable.cli import output
 from immutable.cli.completers import complete_files, complete_images
 from immutable.cli.params import parse_name, replace_option
 from immutable.cli.shell import Command, Shell, pass_shell
-from immutable.cli.stored import kept, kept_document, kept_text
+from immutable.cli.stored import kept, kept_text
 from immutable.errors import TransportError
 from immutable.oci.tags import LATEST, NO_VERSION, is_tag
 from immutable.reference.grammar import is_repository
 from immutable.reference.store import Reference
 from immutable.store import AbstractStore
+from immutable.store.reports import kept_document
 
 if TYPE_CHECKING:
     from immutable import transports

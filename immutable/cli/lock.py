@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from immutable.cli import output, reports
+from immutable.cli import output
 from immutable.cli.completers import complete_files
 from immutable.cli.params import load_spec
 from immutable.cli.shell import RegistryCommand, Shell, pass_shell
@@ -68,14 +68,15 @@ def lock(
 def _check_lock(shell: Shell, spec: Spec) -> int:
     from immutable.build.loading import load_lock, lock_path
     from immutable.build.lock import check as check_lock
+    from immutable.build.lock import stale_document
 
-    path = str(lock_path(spec))
+    path = lock_path(spec)
     reasons = check_lock(spec, config=shell.config())
     if shell.json:
-        output.say_json({"path": path, "stale": [*reasons]})
+        output.say_json(stale_document(path, reasons))
     elif reasons:
         # A missing lock is told with its path already.
-        lines = [r if r.startswith(path) else f"{path}: stale: {r}" for r in reasons]
+        lines = [r if r.startswith(str(path)) else f"{path}: stale: {r}" for r in reasons]
         output.say("\n".join(lines))
         shell.hint(f"run `immutable lock {spec.where}`")
     elif load_lock(spec) is None:
@@ -87,12 +88,13 @@ def _check_lock(shell: Shell, spec: Spec) -> int:
 
 def _lock(shell: Shell, spec: Spec, upgrade: bool | tuple[str, ...]) -> int:
     from immutable.build.lock import lock as lock_spec
+    from immutable.build.lock import locked_document
 
     config = shell.config()
     with shell.open_store(config) as store, shell.watching() as progress:
         locked = lock_spec(spec, store, config=config, upgrade=upgrade, progress=progress)
     if shell.json:
-        output.say_json(reports.locked(locked))
+        output.say_json(locked_document(locked))
     elif not shell.quiet:
         output.say(_text(locked, spec.where))
     return 0

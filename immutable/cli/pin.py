@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from immutable.cli import output, reports
+from immutable.cli import output
 from immutable.cli.completers import complete_images
 from immutable.cli.shell import Command, Shell, pass_shell
 from immutable.errors import ImageNotFound
@@ -17,11 +17,13 @@ from immutable.store import AbstractStore, Generation
 @pass_shell
 def pin(shell: Shell, reference: str, remove: bool) -> None:
     """Keep one version of an image, whatever a policy says. NAME alone is its current version."""
+    from immutable.lifecycle.generations import generation_document
+
     with shell.open_store() as store:
         found = _named(store, reference)
         pinned = store.pin(found.name, found.number, pinned=not remove)
     if shell.json:
-        output.say_json(reports.generation(pinned))
+        output.say_json(generation_document(pinned))
     else:
         state = "pinned" if pinned.pinned else "not pinned"
         output.say(f"{pinned.name}@{pinned.number}: {state}")

@@ -66,7 +66,7 @@ def prune(
     What has come to be needed since it was listed stays. A policy that would delete every version
     of a name is refused without --delete-all-versions.
     """
-    from immutable.lifecycle.prune import plan
+    from immutable.lifecycle.prune import plan, pruned_document
 
     asks = not (dry_run or yes) and _is_terminal(sys.stdin)
     if asks and (shell.json or not _is_terminal(sys.stderr)):
@@ -96,7 +96,7 @@ def prune(
             with shell.watching() as progress:
                 done = decided.carry_out(progress, delete_all_versions=delete_all_versions)
     if shell.json:
-        output.say_json(_document(done, refused, dry_run=dry_run))
+        output.say_json(pruned_document(done, refused=refused, dry_run=dry_run))
     elif refused:
         output.say(_refusal(refused))
     elif done is not found:
@@ -168,27 +168,3 @@ def _text(found: Pruned) -> str:
     count = output.plural(len(found.expired), "image")
     lines.append(f"{count} to delete, {output.size(found.freed.total)} to free")
     return "\n".join(lines)
-
-
-def _document(done: Pruned, refused: Sequence[str], *, dry_run: bool) -> dict[str, Any]:
-    freed = iter(done.freed.items)
-    return {
-        "place": done.place,
-        "dry_run": dry_run,
-        "refused": [*refused],
-        "items": [
-            {
-                "name": decision.item.name,
-                "generation": decision.item.number,
-                "digest": str(decision.item.digest),
-                "tags": [*decision.item.tags],
-                "keep": decision.keep,
-                "rule": decision.rule,
-                "reason": decision.reason,
-                "bytes": 0 if decision.keep else next(freed),
-            }
-            for decision in done.decisions
-        ],
-        "caches": done.freed.caches,
-        "bytes": done.freed.total,
-    }

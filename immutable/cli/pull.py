@@ -12,7 +12,7 @@ from immutable.cli.completers import complete_images
 from immutable.cli.digest_file import digest_option, digest_written
 from immutable.cli.params import parse_name, platform_option, replace_option
 from immutable.cli.shell import RegistryCommand, Shell, pass_shell
-from immutable.cli.stored import kept, kept_document, kept_text
+from immutable.cli.stored import kept, kept_text
 from immutable.errors import TransportError
 from immutable.oci.platforms import Platform
 from immutable.oci.tags import LATEST, NO_VERSION
@@ -58,6 +58,7 @@ def pull(
     printed.
     """
     from immutable import transports
+    from immutable.transports.reports import pulled_document
 
     config = shell.config()
     with digest_written(digest_file) as written, shell.open_store(config) as store:
@@ -69,7 +70,7 @@ def pull(
         written(root)
         generation = kept(store, name.name, root)
     if shell.json:
-        output.say_json({"source": str(taken), **kept_document(generation)})
+        output.say_json(pulled_document(str(taken), generation))
     elif shell.quiet:
         output.say(str(root.digest))
     else:

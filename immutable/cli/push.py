@@ -14,7 +14,7 @@ from immutable.cli.completers import complete_images
 from immutable.cli.digest_file import digest_option, digest_written
 from immutable.cli.params import platform_option, replace_option
 from immutable.cli.shell import RegistryCommand, Shell, pass_shell
-from immutable.cli.stored import digest_document, tags_on
+from immutable.cli.stored import tags_on
 from immutable.errors import TransportError
 from immutable.oci.platforms import Platform
 from immutable.reference.store import Reference
@@ -53,6 +53,7 @@ def push(
     printed.
     """
     from immutable import transports
+    from immutable.transports.reports import pushed_document
 
     config = shell.config()
     with (
@@ -78,8 +79,7 @@ def push(
         written(root)
     names = [name for target in targets for name in destinations.references(target)]
     if shell.json:
-        source = f"store:{pushed.reference}"
-        output.say_json({"source": source, "destinations": names, **digest_document(root)})
+        output.say_json(pushed_document(f"store:{pushed.reference}", names, root))
     elif shell.quiet:
         output.say(str(root.digest))
     else:

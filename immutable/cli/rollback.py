@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from immutable.cli import output, reports
+from immutable.cli import output
 from immutable.cli.completers import complete_images
 from immutable.cli.shell import Command, Shell, pass_shell
 from immutable.store import AbstractStore, Generation
@@ -20,12 +20,13 @@ def rollback(shell: Shell, name: str, to: int | None) -> None:
     Without --to it is the version before the current one. Tags stay where they are.
     """
     from immutable.lifecycle.generations import rollback as roll_back
+    from immutable.lifecycle.generations import rollback_document
 
     with shell.open_store() as store:
         before = _current(store, name)
         now = roll_back(store, name, to)
     if shell.json:
-        output.say_json({**reports.generation(now), "previous": before.number})
+        output.say_json(rollback_document(before, now))
     elif before.number == now.number:
         output.say(f"{name}: generation {now.number} is current already")
     else:

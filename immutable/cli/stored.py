@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from immutable.errors import ImageNotFound
 from immutable.oci.digest import Digest
@@ -31,18 +30,3 @@ def kept_text(name: str, tags: Sequence[str], root: Descriptor) -> str:
     """Return what to say of an image that is in the store under `tags`, or under its name alone."""
     references = [str(Reference(name, tag=tag)) for tag in tags] or [name]
     return "\n".join(f"store:{reference}  {root.digest}" for reference in references)
-
-
-def kept_document(generation: Generation) -> dict[str, Any]:
-    """Return the JSON document of an image in the store."""
-    return {
-        "name": generation.name,
-        "generation": generation.number,
-        "tags": [*generation.tags],
-        **digest_document(generation.descriptor),
-    }
-
-
-def digest_document(root: Descriptor) -> dict[str, Any]:
-    """Return what every JSON document says of an image that was moved."""
-    return {"digest": str(root.digest), "media_type": root.media_type}

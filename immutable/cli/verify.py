@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from immutable.cli import output, reports
+from immutable.cli import output
 from immutable.cli.completers import complete_files
 from immutable.cli.params import load_spec
 from immutable.cli.shell import RegistryCommand, Shell, pass_shell
@@ -20,6 +20,7 @@ def verify(shell: Shell, spec: str) -> int:
     It is built into the store first, as by `build`; then again with nothing cached, and every
     digest is compared. Exit status 3 when anything differs.
     """
+    from immutable.build.verify import verified_document
     from immutable.build.verify import verify as verify_spec
 
     config = shell.config()
@@ -27,7 +28,7 @@ def verify(shell: Shell, spec: str) -> int:
     with shell.open_store(config) as store, shell.watching() as progress:
         image, found = verify_spec(loaded, store, config=config, progress=progress)
     if shell.json:
-        output.say_json(reports.verified(image, found))
+        output.say_json(verified_document(image, found))
     elif found:
         output.say("\n".join(map(str, found)))
     else:

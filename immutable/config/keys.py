@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from attrs import frozen
 
@@ -187,3 +187,16 @@ def _read(path: Path, *, private: bool = False) -> str | None:
         return data.decode()
     except UnicodeDecodeError:
         raise SpecError(str(path), ["expected text in UTF-8"]) from None
+
+
+def keys_document(keys: Iterable[PublicKey]) -> dict[str, Any]:
+    """Return the JSON document of some keys; it has keys, each as ``NAME:BASE64``."""
+    return {"keys": [str(key) for key in keys]}
+
+
+def trusted_document(path: Path, added: Iterable[PublicKey]) -> dict[str, Any]:
+    """Return the JSON document of keys that are trusted from now on.
+
+    It has path, the file that they were written to, and added, each as ``NAME:BASE64``.
+    """
+    return {"path": str(path), "added": [str(key) for key in added]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from attrs import frozen
 
@@ -15,6 +16,7 @@ from immutable.oci.documents import Descriptor, ImageConfig
 from immutable.oci.platforms import Platform
 from immutable.store import AbstractStore, Generation
 from immutable.store.base import read_index
+from immutable.store.reports import utc
 
 __all__ = ["Change", "Version", "generations", "rollback"]
 
@@ -32,6 +34,45 @@ class Version:
     size: int
     own: int
     changes: tuple[Change, ...] | None
+
+
+def generation_document(generation: Generation) -> dict[str, Any]:
+    """Return the JSON document of a generation.
+
+    It has name, generation (its number), digest, created (in UTC, whole seconds), tags, current
+    and pinned.
+    """
+    return {
+        "name": generation.name,
+        "generation": generation.number,
+        "digest": str(generation.descriptor.digest),
+        "created": utc(generation.created),
+        "tags": [*generation.tags],
+        "current": generation.current,
+        "pinned": generation.pinned,
+    }
+
+
+def version_document(version: Version) -> dict[str, Any]:
+    """Return the JSON document of a version beside the others.
+
+    It has what `generation_document` says, and size and own in bytes, and changes, a line each;
+    None where there is nothing to compare with.
+    """
+    return {
+        **generation_document(version.generation),
+        "size": version.size,
+        "own": version.own,
+        "changes": None if version.changes is None else [str(one) for one in version.changes],
+    }
+
+
+def rollback_document(before: Generation, now: Generation) -> dict[str, Any]:
+    """Return the JSON document of a `rollback` from the generation `before` to `now`.
+
+    It has what `generation_document` says of `now`, and previous: the number of `before`.
+    """
+    return {**generation_document(now), "previous": before.number}
 
 
 def generations(store: AbstractStore, name: str) -> tuple[Version, ...]:

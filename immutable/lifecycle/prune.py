@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from attrs import evolve, frozen
 
@@ -46,6 +46,40 @@ class Pruned:
     def emptied(self) -> tuple[str, ...]:
         """The names of which no version is kept; signatures and other referrers are none."""
         return _emptied(self.decisions)
+
+
+def pruned_document(
+    pruned: Pruned, *, refused: Sequence[str] = (), dry_run: bool = False
+) -> dict[str, Any]:
+    """Return the JSON document of a prune, or of one that was only planned.
+
+    It has place, dry_run, refused (the names of which every version would go, which is not
+    done), items, caches (bytes of caches that no image needs) and bytes (all that is freed). Of
+    each item there are name, generation (its number; None where the place has none), digest,
+    tags, keep, rule (the number of the policy's rule; None without one), reason, and bytes that
+    go with it.
+    """
+    freed = iter(pruned.freed.items)
+    return {
+        "place": pruned.place,
+        "dry_run": dry_run,
+        "refused": [*refused],
+        "items": [
+            {
+                "name": decision.item.name,
+                "generation": decision.item.number,
+                "digest": str(decision.item.digest),
+                "tags": [*decision.item.tags],
+                "keep": decision.keep,
+                "rule": decision.rule,
+                "reason": decision.reason,
+                "bytes": 0 if decision.keep else next(freed),
+            }
+            for decision in pruned.decisions
+        ],
+        "caches": pruned.freed.caches,
+        "bytes": pruned.freed.total,
+    }
 
 
 @frozen

@@ -120,3 +120,9 @@ def _check_sizes(source: Source, documents: Iterable[Document]) -> None:
                     f"{source.where}: {descriptor.digest}: said to have {size} bytes and "
                     f"{descriptor.size} bytes"
                 )
+
+
+def total_size(image: GatheredImage) -> int:
+    """Return the bytes of all that an image is made of, each blob once."""
+    documents = sum(document.descriptor.size for document in image.documents)
+    return documents + sum(blob.size for blob in image.blobs)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -32,6 +33,22 @@ def test_every_command_explains_itself_and_its_global_options(
     assert (0, "") == (done.status, done.err)
     assert "Usage: immutable" in done.out
     assert "--store DIR" in done.out.partition("Global options:")[2]
+
+
+def test_every_command_is_in_the_module_of_its_name() -> None:
+    def places(group: click.Command, *names: str) -> Iterator[tuple[str, ...]]:
+        assert group.callback is not None
+        yield (".".join(("immutable.cli", *(names or ("root",)))), group.callback.__module__)
+        if isinstance(group, click.Group):
+            context = click.Context(group)
+            for name in group.list_commands(context):
+                command = group.get_command(context, name)
+                assert command is not None
+                yield from places(command, *names, name)
+
+    found = [*places(root)]
+    assert [expected for expected, _ in found] == [actual for _, actual in found]
+    assert len(found) > len(COMMANDS)
 
 
 def test_help_names_every_command_with_a_whole_sentence(shell: Shell) -> None:

@@ -23,6 +23,7 @@ ROOMS: Final = (
     ("attest",),
     ("build",),
     ("lifecycle",),
+    ("explain",),
     ("immutable",),  # the public names
     ("testing",),
     ("cli",),

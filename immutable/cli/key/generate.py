@@ -6,6 +6,7 @@ import click
 
 from immutable.cli import output
 from immutable.cli.shell import Command, Shell, pass_shell
+from immutable.config.keys import keys_document
 from immutable.spec.keys import check_name
 
 
@@ -27,7 +28,7 @@ def generate(shell: Shell, name: str) -> None:
     config = shell.config()
     public = config.keys.generate(name)
     if shell.json:
-        output.say_json({"keys": [str(public)]})
+        output.say_json(keys_document([public]))
     else:
         output.say(str(public))
     shell.hint(f"others trust it with: immutable key trust {public}")

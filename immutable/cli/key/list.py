@@ -6,6 +6,7 @@ import click
 
 from immutable.cli import output
 from immutable.cli.shell import Command, Shell, pass_shell
+from immutable.config.keys import keys_document
 
 
 @click.command(cls=Command)
@@ -14,6 +15,6 @@ def list(shell: Shell) -> None:  # noqa: A001 - the command's name
     """Print the public keys that are trusted, this user's own among them."""
     keys = shell.config().keys.trusted()
     if shell.json:
-        output.say_json({"keys": [str(one) for one in keys]})
+        output.say_json(keys_document(keys))
     elif keys:
         output.say("\n".join(map(str, keys)))

@@ -8,6 +8,7 @@ import click
 
 from immutable.cli import output
 from immutable.cli.shell import Command, Shell, pass_shell
+from immutable.config.keys import trusted_document
 from immutable.spec.keys import PublicKey
 
 
@@ -26,7 +27,7 @@ def trust(shell: Shell, keys: tuple[PublicKey, ...]) -> None:
     config = shell.config()
     new = config.keys.trust(*keys)
     if shell.json:
-        output.say_json({"path": str(config.keys.trusted_file), "added": [str(one) for one in new]})
+        output.say_json(trusted_document(config.keys.trusted_file, new))
     elif not shell.quiet:
         count = output.plural(len(new), "key")
         output.say(f"{config.keys.trusted_file}: {count} added")

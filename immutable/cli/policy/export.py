@@ -42,6 +42,7 @@ def export(
     The document keeps what the policy keeps, and more where the registry has no words for a
     rule; what those are is told, a line each.
     """
+    from immutable.lifecycle.exports import export_document
     from immutable.lifecycle.prune import read_policy
 
     given = {"repository": repository, "project": project, "project-id": project_id}
@@ -52,7 +53,7 @@ def export(
             raise click.UsageError(f"--{name} {word} with --to {to}")
     made = _exported(read_policy(file), to, repository, project, project_id)
     if shell.json:
-        output.say_json({"document": canonical.thaw(made.document), "cannot": [*made.cannot]})
+        output.say_json(export_document(made))
         return
     for line in made.cannot:
         output.tell(f"{to} cannot express: {line}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from immutable.cli import output
 from immutable.cli.shell import Command, Shell, pass_shell
 from immutable.cli.statuses import FOUND
+from immutable.store.reports import check_document
 
 if TYPE_CHECKING:
     from immutable.store.faults import Fault
@@ -38,25 +39,10 @@ def check(shell: Shell, repairs: bool, quick: bool) -> int:
         if repairs:
             left = repair(config.store, found, deep=not quick, jobs=config.jobs, progress=progress)
     if shell.json:
-        output.say_json(_document(str(config.store), found, left))
+        output.say_json(check_document(str(config.store), found, left))
     else:
         output.say(_text(str(config.store), found, left, repaired=repairs))
     return FOUND if found else 0
-
-
-def _document(store: str, found: Sequence[Fault], left: Sequence[Fault]) -> dict[str, Any]:
-    return {"path": store, "found": [*map(_plain, found)], "left": [*map(_plain, left)]}
-
-
-def _plain(fault: Fault) -> dict[str, Any]:
-    return {
-        "kind": str(fault.kind),
-        "place": fault.place,
-        "expected": fault.expected,
-        "found": fault.found,
-        "repairable": fault.repairable,
-        "hint": fault.hint,
-    }
 
 
 def _text(store: str, found: Sequence[Fault], left: Sequence[Fault], *, repaired: bool) -> str:

@@ -6,6 +6,7 @@ import click
 
 from immutable.cli import output
 from immutable.cli.shell import Command, Shell, pass_shell
+from immutable.store.reports import info_document
 
 
 @click.command(cls=Command)
@@ -15,18 +16,8 @@ def info(shell: Shell) -> None:
     config = shell.config()
     with shell.look_into_store(config) as opened:
         found = opened.info()
-    document = {
-        "path": str(config.store),
-        "images": found.images,
-        "generations": found.generations,
-        "blobs": found.blobs,
-        "bytes": found.bytes,
-        "realisations": found.realisations,
-        "chunks": found.chunks,
-        "sources": found.sources,
-    }
     if shell.json:
-        output.say_json(document)
+        output.say_json(info_document(str(config.store), found))
         return
     missing = "" if found.root else "  (not there yet: `immutable build` makes it)"
     output.say(

@@ -28,6 +28,14 @@ class Export:
     cannot: tuple[str, ...] = ()
 
 
+def export_document(export: Export) -> dict[str, Any]:
+    """Return the JSON document of an export.
+
+    It has document, which is for the registry (None if it needs none), and cannot, a line each.
+    """
+    return {"document": canonical.thaw(export.document), "cannot": [*export.cannot]}
+
+
 @frozen
 class Keeps:
     """What of some images is kept: any of these; None and () keep nothing."""
