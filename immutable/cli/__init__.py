@@ -2,8 +2,8 @@
 
 A command is in the module of its name: ``prune`` in `immutable.cli.prune`; a command of a group in
 the group's folder: ``store check`` in `immutable.cli.store.check`. None is imported before it is
-asked for. What they share: `root` and `shell` (the command ``immutable``, its global options, and
-what these open), `params` and `completers` (arguments, and how a shell completes them),
+asked for. What they share: `root` (the command ``immutable``), `options` (those that all take) and
+`shell` (what these open), `params` and `completers` (arguments, and how a shell completes them),
 `digest_file`, `stored` (images of the store), `output`, `bars`, `interrupts`, `hooks` (what Python
 prints by itself), `statuses`. They print: the documents of ``--json`` are functions of values,
 beside these.

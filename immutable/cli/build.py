@@ -9,8 +9,9 @@ import click
 
 from immutable.cli import output
 from immutable.cli.completers import complete_files
+from immutable.cli.options import RegistryCommand
 from immutable.cli.params import load_spec, parse_platforms, parse_tags, replace_option
-from immutable.cli.shell import RegistryCommand, Shell, pass_shell
+from immutable.cli.shell import Shell, pass_shell
 from immutable.oci.platforms import Platform
 from immutable.reference.grammar import is_repository
 from immutable.spec.document import Spec

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from immutable.cli import output
-from immutable.cli.shell import Command
+from immutable.cli.options import Command
 
 _VARIABLE = "_IMMUTABLE_COMPLETE"
 

@@ -10,8 +10,9 @@ import click
 from immutable.cli import output
 from immutable.cli.completers import complete_images
 from immutable.cli.digest_file import digest_option, digest_written
+from immutable.cli.options import RegistryCommand
 from immutable.cli.params import platform_option, replace_option
-from immutable.cli.shell import RegistryCommand, Shell, pass_shell
+from immutable.cli.shell import Shell, pass_shell
 from immutable.cli.stored import tags_on
 from immutable.config import Config
 from immutable.oci.platforms import Platform

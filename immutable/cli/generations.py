@@ -10,7 +10,8 @@ import click
 
 from immutable.cli import output
 from immutable.cli.completers import complete_images
-from immutable.cli.shell import Command, Shell, pass_shell
+from immutable.cli.options import Command
+from immutable.cli.shell import Shell, pass_shell
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from immutable.cli import output
-from immutable.cli.shell import Command, Shell, pass_shell
+from immutable.cli.options import Command
+from immutable.cli.shell import Shell, pass_shell
 from immutable.errors import ImmutableError
 from immutable.store import AbstractStore, Generation
 from immutable.store.reports import listed_document

@@ -10,7 +10,8 @@ from typing import Final
 import click
 
 from immutable.cli import output
-from immutable.cli.shell import Command, Shell, pass_shell
+from immutable.cli.options import Command
+from immutable.cli.shell import Shell, pass_shell
 from immutable.errors import SpecError
 
 NAME: Final = "image.toml"

@@ -10,8 +10,9 @@ from attrs import frozen
 
 from immutable.cli import output
 from immutable.cli.completers import complete_files, complete_images
+from immutable.cli.options import Command
 from immutable.cli.params import parse_name, replace_option
-from immutable.cli.shell import Command, Shell, pass_shell
+from immutable.cli.shell import Shell, pass_shell
 from immutable.cli.stored import kept, kept_text
 from immutable.errors import TransportError
 from immutable.oci.tags import LATEST, NO_VERSION, is_tag

@@ -12,7 +12,8 @@ import click
 
 from immutable.cli import output
 from immutable.cli.completers import complete_images
-from immutable.cli.shell import RegistryCommand, Shell, pass_shell
+from immutable.cli.options import RegistryCommand
+from immutable.cli.shell import Shell, pass_shell
 
 if TYPE_CHECKING:
     from immutable.lifecycle.prune import Pruned

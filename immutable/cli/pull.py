@@ -10,8 +10,9 @@ import click
 from immutable.cli import output
 from immutable.cli.completers import complete_images
 from immutable.cli.digest_file import digest_option, digest_written
+from immutable.cli.options import RegistryCommand
 from immutable.cli.params import parse_name, platform_option, replace_option
-from immutable.cli.shell import RegistryCommand, Shell, pass_shell
+from immutable.cli.shell import Shell, pass_shell
 from immutable.cli.stored import kept, kept_text
 from immutable.errors import TransportError
 from immutable.oci.platforms import Platform

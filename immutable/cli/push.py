@@ -12,8 +12,9 @@ from attrs import frozen
 from immutable.cli import output
 from immutable.cli.completers import complete_images
 from immutable.cli.digest_file import digest_option, digest_written
+from immutable.cli.options import RegistryCommand
 from immutable.cli.params import platform_option, replace_option
-from immutable.cli.shell import RegistryCommand, Shell, pass_shell
+from immutable.cli.shell import Shell, pass_shell
 from immutable.cli.stored import tags_on
 from immutable.errors import TransportError
 from immutable.oci.platforms import Platform

@@ -6,7 +6,8 @@ import click
 
 from immutable.cli import output
 from immutable.cli.completers import complete_images
-from immutable.cli.shell import Command, Shell, pass_shell
+from immutable.cli.options import Command
+from immutable.cli.shell import Shell, pass_shell
 from immutable.store import AbstractStore, Generation
 
 

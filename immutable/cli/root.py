@@ -7,7 +7,7 @@ from typing import Final
 import click
 
 from immutable import __version__
-from immutable.cli.shell import Group
+from immutable.cli.options import Group
 
 # In the order of the help: as people are likely to need them.
 _COMMANDS: Final = (

@@ -6,8 +6,9 @@ import click
 
 from immutable.cli import output
 from immutable.cli.completers import complete_images
+from immutable.cli.options import Command
 from immutable.cli.params import parse_versions, replace_option
-from immutable.cli.shell import Command, Shell, pass_shell
+from immutable.cli.shell import Shell, pass_shell
 from immutable.cli.stored import kept_text
 from immutable.store.reports import kept_document
 

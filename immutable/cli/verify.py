@@ -6,8 +6,9 @@ import click
 
 from immutable.cli import output
 from immutable.cli.completers import complete_files
+from immutable.cli.options import RegistryCommand
 from immutable.cli.params import load_spec
-from immutable.cli.shell import RegistryCommand, Shell, pass_shell
+from immutable.cli.shell import Shell, pass_shell
 from immutable.cli.statuses import FOUND
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from immutable.cli import output
-from immutable.cli.shell import Command, Shell, pass_shell
+from immutable.cli.options import Command
+from immutable.cli.shell import Shell, pass_shell
 from immutable.config.keys import keys_document
 from immutable.spec.keys import check_name
 

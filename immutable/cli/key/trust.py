@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from immutable.cli import output
-from immutable.cli.shell import Command, Shell, pass_shell
+from immutable.cli.options import Command
+from immutable.cli.shell import Shell, pass_shell
 from immutable.config.keys import trusted_document
 from immutable.spec.keys import PublicKey
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from immutable.cli.shell import Group
+from immutable.cli.options import Group
 
 
 @click.group(cls=Group, package=__name__, names=("export",))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from immutable.cli import output
-from immutable.cli.shell import Command, Shell, pass_shell
+from immutable.cli.options import Command
+from immutable.cli.shell import Shell, pass_shell
 from immutable.oci import canonical
 
 if TYPE_CHECKING:

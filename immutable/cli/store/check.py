@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from immutable.cli import output
-from immutable.cli.shell import Command, Shell, pass_shell
+from immutable.cli.options import Command
+from immutable.cli.shell import Shell, pass_shell
 from immutable.cli.statuses import FOUND
 from immutable.store.reports import check_document
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from immutable.cli import output
-from immutable.cli.shell import Command, Shell, pass_shell
+from immutable.cli.options import Command
+from immutable.cli.shell import Shell, pass_shell
 from immutable.store.reports import info_document
 
 
