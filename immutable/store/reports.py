@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from immutable.store.base import Generation, StoreInfo
-from immutable.store.faults import Fault
+
+if TYPE_CHECKING:
+    from immutable.store.faults import Fault  # what a copy does not need
 
 
 def kept_document(generation: Generation) -> dict[str, Any]:
