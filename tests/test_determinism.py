@@ -95,7 +95,7 @@ def build_all(
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert 0 == done.returncode, done.stderr
     return dict(line.split() for line in done.stdout.splitlines())
 
 
@@ -146,7 +146,7 @@ def test_a_plain_surrounding(open_to_all: Path) -> None:
         jobs=1,
     )
 
-    assert built == GOLDEN
+    assert GOLDEN == built
 
 
 def test_a_strange_surrounding(open_to_all: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_strange_surrounding(open_to_all: Path) -> None:
         shift=365 * 86_400,
     )
 
-    assert built == GOLDEN
+    assert GOLDEN == built
 
 
 @needs.root()
@@ -191,7 +191,7 @@ def test_another_user_a_year_ago(open_to_all: Path) -> None:
         shift=-365 * 86_400,
     )
 
-    assert built == GOLDEN
+    assert GOLDEN == built
 
 
 DEBIAN = "48fdd66091ddbed0ab673c103c630dd877119cdf7c697d516ce9f3c1f15e4d2b"

@@ -120,7 +120,7 @@ def free_port() -> int:
 
 def run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}{done.stdout}"
+    assert 0 == done.returncode, f"{' '.join(command)}: {done.stderr}{done.stdout}"
     return done.stdout.strip()
 
 

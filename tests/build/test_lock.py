@@ -160,7 +160,7 @@ def test_another_platform_keeps_the_pins(
     second = lock(spec, store, config=evolve(CONFIG, machine="aarch64"))
 
     assert [] == web.requests
-    assert [str(p) for p in second.lock.layer[0].platforms] == ["linux/amd64", "linux/arm64"]
+    assert ["linux/amd64", "linux/arm64"] == [str(p) for p in second.lock.layer[0].platforms]
     assert first.lock.layer[0].pin == second.lock.layer[0].pin
     assert () == check(spec, config=CONFIG) == check(spec, config=evolve(CONFIG, machine="arm64"))
 

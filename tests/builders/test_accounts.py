@@ -45,9 +45,8 @@ def test_from_nothing_there_is_root_and_the_user(tmp_path: Path) -> None:
         "home": (0o755, 0, 0),
         "home/nodejs": (0o700, 1001, 1001),
     } == attributes(found)
-    assert text(found["etc/passwd"]) == (
-        "root:x:0:0:root:/root:/bin/sh\nnodejs:x:1001:1001::/home/nodejs:/usr/sbin/nologin\n"
-    )
+    expected = "root:x:0:0:root:/root:/bin/sh\nnodejs:x:1001:1001::/home/nodejs:/usr/sbin/nologin\n"
+    assert expected == text(found["etc/passwd"])
     assert "root:x:0:\nnodejs:x:1001:\n" == text(found["etc/group"])
 
 

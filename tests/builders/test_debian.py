@@ -59,9 +59,9 @@ def test_what_decides_the_packages_is_in_the_request_and_globs_are_not() -> None
 @pytest.mark.parametrize("suite", ["sid", "unstable", "testing", "experimental"])
 def test_a_rolling_suite_has_no_pockets_unless_asked_for(suite: str) -> None:
     builder = DebianBuilder()
-    assert builder.request(options(suite, "x"), unread)["pockets"] == []  # type: ignore[index]
+    assert [] == builder.request(options(suite, "x"), unread)["pockets"]  # type: ignore[index]
     named = options(suite, "x", pockets=("security",))
-    assert builder.request(named, unread)["pockets"] == ["security"]  # type: ignore[index]
+    assert ["security"] == builder.request(named, unread)["pockets"]  # type: ignore[index]
 
 
 def test_the_derivation_names_its_packages_platform_and_order() -> None:
@@ -77,7 +77,7 @@ def test_the_derivation_names_its_packages_platform_and_order() -> None:
         "merged-usr": True,
     } == derivation.options
     assert AMD64 == derivation.platform
-    assert derivation.inputs == ()
+    assert () == derivation.inputs
     assert derivation.digest != build(two, one, exclude=("/a",)).job.digest
     other = build(one, two, exclude=("/a",), include=("/a/b",), platform=Platform("linux", "arm64"))
     assert derivation.digest != other.job.digest
@@ -92,15 +92,15 @@ def test_each_package_is_a_source_of_its_own_and_the_rest_comes_last() -> None:
     one = package("one", files={"/usr/share/one/b": b"", "/usr/share/one/a": b""})
     two = package("two", files={"/usr/share/two": b""})
     first, second, rest = build(one, two).arrangement.sources
-    assert [e.path for e in first] == [b"usr/share/one/a", b"usr/share/one/b"]
-    assert [e.path for e in second] == [b"usr/share/two"]
+    assert [b"usr/share/one/a", b"usr/share/one/b"] == [e.path for e in first]
+    assert [b"usr/share/two"] == [e.path for e in second]
     assert b"var/lib/dpkg/status" in [e.path for e in rest]
 
 
 def test_modes_owners_and_times_are_the_packages_and_the_layers() -> None:
     made = package("one", files={"/usr/bin/su": File(b"x", 0o4755, 0, 42)})
     entry = build(made, mtime=77).entry("/usr/bin/su")
-    assert (entry.mode, entry.uid, entry.gid, entry.mtime) == (0o4755, 0, 42, 77)
+    assert (0o4755, 0, 42, 77) == (entry.mode, entry.uid, entry.gid, entry.mtime)
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 5])
@@ -145,7 +145,7 @@ def test_a_hard_link_stands_alone_when_its_target_is_left_out() -> None:
     ]
     layer = build(package("one", members=members), exclude=("/usr/one",))
     assert EntryKind.FILE is layer.entry("/usr/two").kind
-    assert layer.text("/usr/two") == "data"
+    assert "data" == layer.text("/usr/two")
 
 
 def test_the_first_layer_has_an_empty_machine_id_and_no_other() -> None:
@@ -201,7 +201,7 @@ exit 0
 
 
 def test_nothing_is_told_where_there_is_nothing_to_tell() -> None:
-    assert build(package("one")).notes == []
+    assert [] == build(package("one")).notes
 
 
 def test_locking_pins_what_a_mirror_offers_and_not_what_layers_below_hold(tmp_path: Path) -> None:
@@ -218,14 +218,14 @@ def test_locking_pins_what_a_mirror_offers_and_not_what_layers_below_hold(tmp_pa
                 return DebianBuilder().lock(layer, lock_scope(config, fetcher, lower))
 
         base = lock()
-        assert [(pin.name, pin.why) for pin in base.pin] == [
+        assert [
             ("libc6", ("nginx",)),
             ("nginx", ("asked for",)),
-        ]
-        assert [index.suite for index in base.index] == ["bookworm"]
-        assert base.platforms == (AMD64,)
+        ] == [(pin.name, pin.why) for pin in base.pin]
+        assert ["bookworm"] == [index.suite for index in base.index]
+        assert (AMD64,) == base.platforms
         only_libc = evolve(base, pin=base.pin[:1])
-        assert [pin.name for pin in lock(only_libc).pin] == ["nginx"]
+        assert ["nginx"] == [pin.name for pin in lock(only_libc).pin]
 
 
 PACKAGE = "expected a package as name, name=version or name (>= version), found"
@@ -275,7 +275,7 @@ def test_sources_are_wanted_from_the_mirror() -> None:
     job = build(package("one")).job
     config = Config(Path("s"), Path("c"), mirrors={"debian": ["http://mirror.test/debian"]})
     (wanted,) = DebianBuilder().wanted(job, lock_scope(config, Fetcher(config), ()).scope)
-    assert wanted.urls == ("http://mirror.test/debian/pool/one.deb",)
+    assert ("http://mirror.test/debian/pool/one.deb",) == wanted.urls
     assert (wanted.digest,) == job.derivation.sources
 
 

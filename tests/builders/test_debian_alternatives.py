@@ -39,14 +39,15 @@ def mawk() -> Made:
 
 def test_an_alternative_has_its_links_its_slaves_and_dpkgs_record() -> None:
     layer = build(mawk())
-    assert layer.target("/usr/bin/awk") == "/etc/alternatives/awk"
-    assert layer.target("/etc/alternatives/awk") == "/usr/bin/mawk"
-    assert layer.target("/usr/bin/nawk") == "/etc/alternatives/nawk"
-    assert layer.target("/etc/alternatives/nawk") == "/usr/bin/mawk"
-    assert layer.text("/var/lib/dpkg/alternatives/awk") == (
+    assert "/etc/alternatives/awk" == layer.target("/usr/bin/awk")
+    assert "/usr/bin/mawk" == layer.target("/etc/alternatives/awk")
+    assert "/etc/alternatives/nawk" == layer.target("/usr/bin/nawk")
+    assert "/usr/bin/mawk" == layer.target("/etc/alternatives/nawk")
+    expected = (
         "auto\n/usr/bin/awk\nawk.1.gz\n/usr/share/man/man1/awk.1.gz\nnawk\n/usr/bin/nawk\n\n"
         "/usr/bin/mawk\n5\n/usr/share/man/man1/mawk.1.gz\n/usr/bin/mawk\n\n"
     )
+    assert expected == layer.text("/var/lib/dpkg/alternatives/awk")
 
 
 def test_a_slave_whose_file_is_not_there_has_no_link() -> None:
@@ -67,7 +68,7 @@ def test_the_highest_priority_wins_and_of_equal_ones_the_first_path(
 
 def test_a_choice_that_is_left_out_is_none() -> None:
     layer = build(provider("a", 50), provider("b", 1), exclude=("/usr/bin/a",))
-    assert layer.target("/etc/alternatives/awk") == "/usr/bin/b"
+    assert "/usr/bin/b" == layer.target("/etc/alternatives/awk")
     alone = build(provider("a", 50), exclude=("/usr/bin/a",))
     assert "/usr/bin/awk" not in alone
     assert "/var/lib/dpkg/alternatives/awk" not in alone
@@ -75,13 +76,13 @@ def test_a_choice_that_is_left_out_is_none() -> None:
 
 def test_no_link_takes_a_files_place() -> None:
     layer = build(provider("a", 1), package("real", files={"/usr/bin/awk": b"real"}))
-    assert layer.text("/usr/bin/awk") == "real"
+    assert "real" == layer.text("/usr/bin/awk")
     assert "/etc/alternatives/awk" not in layer
 
 
 def test_a_link_in_bin_goes_to_its_place() -> None:
     layer = build(provider("a", 1, link="/bin/awk"))
-    assert layer.target("/usr/bin/awk") == "/etc/alternatives/awk"
+    assert "/etc/alternatives/awk" == layer.target("/usr/bin/awk")
 
 
 @pytest.mark.parametrize(
@@ -114,16 +115,15 @@ def lower() -> tuple[Built, Made]:
 def test_a_layer_above_adds_its_choice_to_the_record_below() -> None:
     first, better = lower()
     second = build(better, lower=first)
-    assert second.target("/etc/alternatives/awk") == "/usr/bin/b"
-    assert second.text("/var/lib/dpkg/alternatives/awk") == (
-        "auto\n/usr/bin/awk\n\n/usr/bin/a\n5\n/usr/bin/b\n9\n\n"
-    )
+    assert "/usr/bin/b" == second.target("/etc/alternatives/awk")
+    expected = "auto\n/usr/bin/awk\n\n/usr/bin/a\n5\n/usr/bin/b\n9\n\n"
+    assert expected == second.text("/var/lib/dpkg/alternatives/awk")
 
 
 def test_a_lesser_choice_above_leaves_the_link_as_it_is() -> None:
     first, _ = lower()
     second = build(provider("c", 1), lower=first)
-    assert second.target("/etc/alternatives/awk") == "/usr/bin/a"
+    assert "/usr/bin/a" == second.target("/etc/alternatives/awk")
     assert "/usr/bin/c\n1" in second.text("/var/lib/dpkg/alternatives/awk")
 
 

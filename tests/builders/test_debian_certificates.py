@@ -67,7 +67,7 @@ def test_texts_that_differ_only_in_case_and_blanks_have_one_hash() -> None:
             ("rOOT CA", 1, 0x1C, "utf-32-be"),
         ]
     }
-    assert len(hashes) == 1
+    assert 1 == len(hashes)
     assert x509.subject_hash(certificate("Root CA2")) not in hashes
 
 
@@ -75,9 +75,9 @@ def test_each_certificate_has_a_link_by_name_and_one_by_hash() -> None:
     layer = trusting(Zed=pem(certificate("zed")), Alpha=pem(certificate("alpha")))
     assert layer.target("/etc/ssl/certs/Alpha.pem") == f"{CERTIFICATES}/Alpha.crt"
     subject = x509.subject_hash(certificate("alpha"))
-    assert layer.target(f"/etc/ssl/certs/{subject}.0") == "Alpha.pem"
+    assert "Alpha.pem" == layer.target(f"/etc/ssl/certs/{subject}.0")
     settings = layer.text("/etc/ca-certificates.conf").splitlines()
-    assert settings[-2:] == ["mozilla/Alpha.crt", "mozilla/Zed.crt"]
+    assert ["mozilla/Alpha.crt", "mozilla/Zed.crt"] == settings[-2:]
 
 
 def test_the_bundle_has_them_in_the_order_of_names_each_ended_by_a_newline() -> None:
@@ -112,7 +112,7 @@ def test_equal_subjects_are_numbered_and_equal_certificates_linked_once() -> Non
 def test_what_is_not_one_certificate_gets_no_hash(data: bytes) -> None:
     layer = trusting(Odd=data)
     links = [p for p in layer.entries if p.startswith(b"etc/ssl/certs/") and p.endswith(b".0")]
-    assert links == []
+    assert [] == links
     assert "/etc/ssl/certs/Odd.pem" in layer
 
 
@@ -145,7 +145,7 @@ def test_javas_key_store_holds_the_same_roots() -> None:
     assert (
         hashlib.sha1("changeit".encode("utf-16-be") + b"Mighty Aphrodite" + body).digest() == seal
     )
-    assert struct.unpack(">III", body[:12]) == (0xFEEDFEED, 2, 1)
+    assert (0xFEEDFEED, 2, 1) == struct.unpack(">III", body[:12])
     assert b"debian:root_x.pem" in body
     assert body.endswith(struct.pack(">I", len(root)) + root)
 
@@ -158,8 +158,8 @@ def test_javas_tools_are_alternatives() -> None:
             files={"/usr/lib/jvm/.java.jinfo": tools.encode(), "/usr/lib/jvm/17/bin/java": b""},
         )
     )
-    assert layer.target("/usr/bin/java") == "/etc/alternatives/java"
-    assert layer.target("/etc/alternatives/java") == "/usr/lib/jvm/17/bin/java"
+    assert "/etc/alternatives/java" == layer.target("/usr/bin/java")
+    assert "/usr/lib/jvm/17/bin/java" == layer.target("/etc/alternatives/java")
     assert "/usr/bin/javac" not in layer
 
 

@@ -49,7 +49,7 @@ def test_status_has_a_stanza_for_each_package_sorted() -> None:
 
 def test_info_lists_files_as_packages_name_them() -> None:
     layer = build(package("one", files={"/bin/x": b"x"}))
-    assert layer.text(f"{INFO}/one.list") == "/.\n/bin\n/bin/x\n"
+    assert "/.\n/bin\n/bin/x\n" == layer.text(f"{INFO}/one.list")
 
 
 def test_sums_are_made_where_the_package_has_none_and_configuration_has_none() -> None:
@@ -82,9 +82,8 @@ def test_what_is_left_out_is_in_no_list() -> None:
         scripts={"md5sums": sums},
     )
     layer = build(made, exclude=("/usr/share/doc/**", "/etc/x"))
-    assert (
-        layer.text(f"{INFO}/one.list")
-        == "/.\n/etc\n/usr\n/usr/bin\n/usr/share\n/usr/share/doc\n/usr/bin/x\n"
+    assert "/.\n/etc\n/usr\n/usr/bin\n/usr/share\n/usr/share/doc\n/usr/bin/x\n" == layer.text(
+        f"{INFO}/one.list"
     )
     assert layer.text(f"{INFO}/one.md5sums") == f"{'1' * 32}  usr/bin/x\n"
     assert "Conffiles" not in layer.text("/var/lib/dpkg/status")
@@ -97,11 +96,10 @@ def test_a_layer_above_keeps_what_is_below() -> None:
         package("b", scripts={"triggers": interest + "activate x\n# none\n"}), lower=first
     )
     names = [stanza["Package"] for stanza in stanzas(second.text("/var/lib/dpkg/status"))]
-    assert names == ["a", "b", "nginx"]
-    assert second.text("/var/lib/dpkg/triggers/File") == (
-        "/usr/share/a a/noawait\n/usr/share/a b/noawait\n"
-    )
-    assert second.text("/var/lib/dpkg/triggers/ldconfig") == "a\nb\n"
+    assert ["a", "b", "nginx"] == names
+    expected = "/usr/share/a a/noawait\n/usr/share/a b/noawait\n"
+    assert expected == second.text("/var/lib/dpkg/triggers/File")
+    assert "a\nb\n" == second.text("/var/lib/dpkg/triggers/ldconfig")
     own = {entry.path for entry in second.arrangement}
     assert b"var/lib/dpkg/info/nginx.list" not in own
     assert b"var/lib/dpkg/info/format" not in own
@@ -111,7 +109,7 @@ def test_a_package_above_takes_its_own_stanzas_place() -> None:
     first = build(package("a", "1"))
     second = build(package("a", "2"), lower=first)
     (stanza,) = stanzas(second.text("/var/lib/dpkg/status"))
-    assert stanza["Version"] == "2"
+    assert "2" == stanza["Version"]
 
 
 @pytest.mark.parametrize("name", ["../../../etc/x", ".", "..", "File", "a/b"])
@@ -139,9 +137,9 @@ def test_dpkg_itself_is_content(tmp_path: Path) -> None:
         ).stdout
 
     lines = [line.split()[:3] for line in dpkg("-l").splitlines() if line.startswith("ii")]
-    assert lines == [["ii", "doc", "1.0"], ["ii", "nginx", "1.22-1"]]
-    assert dpkg("--verify") == ""
-    assert dpkg("--audit") == ""
+    assert [["ii", "doc", "1.0"], ["ii", "nginx", "1.22-1"]] == lines
+    assert "" == dpkg("--verify")
+    assert "" == dpkg("--audit")
     assert "/usr/sbin/nginx" in dpkg("-L", "nginx").splitlines()
     (tmp_path / "usr/sbin/nginx").write_bytes(b"changed")
     answer = subprocess.run(["dpkg", f"--root={tmp_path}", "-V"], capture_output=True, text=True)

@@ -29,7 +29,7 @@ def test_identical_files_are_shared() -> None:
     one = package("one", files={"/usr/share/x": b"same"})
     two = package("two", files={"/usr/share/x": b"same"})
     layer = build(one, two)
-    assert layer.text("/usr/share/x") == "same"
+    assert "same" == layer.text("/usr/share/x")
     assert "/usr/share/x" in layer.text("/var/lib/dpkg/info/one.list")
     assert "/usr/share/x" in layer.text("/var/lib/dpkg/info/two.list")
 
@@ -49,8 +49,8 @@ def test_the_package_that_replaces_the_other_wins(order: tuple[int, int]) -> Non
         package("new", files={"/usr/bin/x": b"new"}, replaces="other, old (<< 2)"),
     ]
     layer = build(*(packages[index] for index in order))
-    assert layer.text("/usr/bin/x") == "new"
-    assert layer.text("/usr/bin/y") == "y"
+    assert "new" == layer.text("/usr/bin/x")
+    assert "y" == layer.text("/usr/bin/y")
     assert "/usr/bin/x" not in layer.text("/var/lib/dpkg/info/old.list")
     assert "usr/bin/x" not in layer.text("/var/lib/dpkg/info/old.md5sums")
     assert "/usr/bin/x" in layer.text("/var/lib/dpkg/info/new.list")
@@ -67,7 +67,7 @@ def test_a_version_that_does_not_fit_replaces_nothing(relation: str) -> None:
 def test_of_two_that_replace_each_other_the_later_wins() -> None:
     one = package("one", files={"/usr/bin/x": b"1"}, replaces="two")
     two = package("two", files={"/usr/bin/x": b"2"}, replaces="one")
-    assert build(one, two).text("/usr/bin/x") == "2"
+    assert "2" == build(one, two).text("/usr/bin/x")
 
 
 def test_a_field_that_cannot_be_read_is_an_error_that_names_it() -> None:
@@ -100,4 +100,4 @@ def test_a_directory_gives_way_to_a_link(order: tuple[int, int]) -> None:
         package("one", members=[tar_member("./usr/share/x/", kind=b"5", mode=0o755)]),
         package("two", links={"/usr/share/x": "y"}),
     ]
-    assert build(*(packages[index] for index in order)).target("/usr/share/x") == "y"
+    assert "y" == build(*(packages[index] for index in order)).target("/usr/share/x")

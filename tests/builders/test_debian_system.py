@@ -64,7 +64,7 @@ def attributes(layer: Built, path: str) -> tuple[EntryKind, int, int, int]:
 
 def test_what_base_files_makes_is_read_from_its_script() -> None:
     layer = build(base_files())
-    assert layer.text("/root/.profile") == "profile"
+    assert "profile" == layer.text("/root/.profile")
     assert "/root/.missing" not in layer
     assert "/usr/share/info/dir" not in layer  # its directory is not there
     assert (EntryKind.DIRECTORY, 0o755, 0, 0) == attributes(layer, "/mnt")
@@ -73,9 +73,9 @@ def test_what_base_files_makes_is_read_from_its_script() -> None:
     assert (EntryKind.DIRECTORY, 0o1777, 0, 0) == attributes(layer, "/run/lock")
     assert (EntryKind.FILE, 0o660, 0, 43) == attributes(layer, "/var/log/btmp")
     assert "/var/odd" not in layer
-    assert layer.target("/var/run") == "/run"
-    assert layer.target("/usr/local/man") == "share/man"
-    assert layer.target("/etc/dpkg/origins/default") == "debian"
+    assert "/run" == layer.target("/var/run")
+    assert "share/man" == layer.target("/usr/local/man")
+    assert "debian" == layer.target("/etc/dpkg/origins/default")
     assert "/usr/local/bin" in layer
 
 
@@ -97,17 +97,17 @@ MASTERS = {
 
 def test_accounts_are_base_passwds() -> None:
     layer = build(package("base-passwd", files=MASTERS))
-    assert layer.text("/etc/passwd") == "root:*:0:0:root:/root:/bin/bash\nman:*:6:12:::\n"
-    assert layer.text("/etc/group") == "root:*:0:\nshadow:*:42:\n"
+    assert "root:*:0:0:root:/root:/bin/bash\nman:*:6:12:::\n" == layer.text("/etc/passwd")
+    assert "root:*:0:\nshadow:*:42:\n" == layer.text("/etc/group")
     assert "/etc/shadow" not in layer
 
 
 def test_the_package_passwd_shadows_them() -> None:
     layer = build(package("base-passwd", files=MASTERS), package("passwd"))
-    assert layer.text("/etc/passwd") == "root:x:0:0:root:/root:/bin/bash\nman:x:6:12:::\n"
-    assert layer.text("/etc/group") == "root:x:0:\nshadow:x:42:\n"
-    assert layer.text("/etc/shadow") == "root:*::0:99999:7:::\nman:*::0:99999:7:::\n"
-    assert layer.text("/etc/gshadow") == "root:*::\nshadow:*::\n"
+    assert "root:x:0:0:root:/root:/bin/bash\nman:x:6:12:::\n" == layer.text("/etc/passwd")
+    assert "root:x:0:\nshadow:x:42:\n" == layer.text("/etc/group")
+    assert "root:*::0:99999:7:::\nman:*::0:99999:7:::\n" == layer.text("/etc/shadow")
+    assert "root:*::\nshadow:*::\n" == layer.text("/etc/gshadow")
     assert (EntryKind.FILE, 0o640, 0, 42) == attributes(layer, "/etc/shadow")
 
 
@@ -121,9 +121,8 @@ def test_shells_are_the_template_and_those_that_packages_bring() -> None:
         package("dash", files={"/usr/share/debianutils/shells.d/dash": b"/bin/dash\n"}),
         package("bash", files={"/usr/share/debianutils/shells.d/bash": b"/bin/bash # x\n"}),
     )
-    assert layer.text("/etc/shells") == (
-        "# valid\n/bin/sh\n/usr/bin/sh\n/bin/bash\n/usr/bin/bash\n/bin/dash\n/usr/bin/dash\n"
-    )
+    expected = "# valid\n/bin/sh\n/usr/bin/sh\n/bin/bash\n/usr/bin/bash\n/bin/dash\n/usr/bin/dash\n"
+    assert expected == layer.text("/etc/shells")
 
 
 def test_libc_bin_brings_nsswitch() -> None:
@@ -135,4 +134,4 @@ def test_libc_bin_brings_nsswitch() -> None:
             scripts={"postinst": script},
         )
     )
-    assert layer.text("/etc/nsswitch.conf") == "passwd: files\n"
+    assert "passwd: files\n" == layer.text("/etc/nsswitch.conf")

@@ -26,16 +26,16 @@ def refused(data: bytes, *parts: str) -> None:
 
 def test_members_in_their_order() -> None:
     data = ar([(b"b", b"odd"), (b"a/", b"even"), (b"empty", b"")])
-    assert listed(data) == [("b", b"odd"), ("a", b"even"), ("empty", b"")]
+    assert [("b", b"odd"), ("a", b"even"), ("empty", b"")] == listed(data)
 
 
 def test_an_archive_without_members() -> None:
-    assert listed(b"!<arch>\n") == []
+    assert [] == listed(b"!<arch>\n")
 
 
 def test_unread_content_is_passed_over() -> None:
     data = ar([(b"a", b"x" * 1001), (b"b", b"y")])
-    assert [one.name for one in read(io.BytesIO(data), name="a.deb")] == ["a", "b"]
+    assert ["a", "b"] == [one.name for one in read(io.BytesIO(data), name="a.deb")]
 
 
 @given(

@@ -67,15 +67,15 @@ def built(*members: tuple[bytes, bytes]) -> bytes:
 
 def test_control_fields() -> None:
     package = opened(deb())
-    assert package.control.fields == (
+    assert (
         ("Package", "hello"),
         ("Version", "1.0-1"),
         ("Architecture", "amd64"),
         ("Description", "greets\n kindly"),
-    )
+    ) == package.control.fields
     assert package.control.text == CONTROL.decode()
-    assert package.control.get("package") == "hello"
-    assert package.control.get("Depends") == ""
+    assert "hello" == package.control.get("package")
+    assert "" == package.control.get("Depends")
 
 
 def test_control_members() -> None:
@@ -86,30 +86,30 @@ def test_control_members() -> None:
         + END
     )
     package = opened(built((b"control.tar", control), (b"data.tar", END)))
-    assert dict(package.members) == {
+    assert {
         "conffiles": b"/etc/hello\n",
         "postinst": b"#!/bin/sh\n",
         "control": CONTROL,
-    }
+    } == dict(package.members)
 
 
 def test_files(scratch: BinaryIO) -> None:
     entries = opened(deb(data=FILES)).unpack(scratch)
-    assert [(entry.path, entry.kind, entry.mode, entry.target) for entry in entries] == [
+    assert [
         (b"usr", EntryKind.DIRECTORY, 0o755, b""),
         (b"usr/bin", EntryKind.DIRECTORY, 0o755, b""),
         (b"usr/bin/hello", EntryKind.FILE, 0o4755, b""),
         (b"usr/bin/hi", EntryKind.HARDLINK, 0o4755, b"usr/bin/hello"),
         (b"usr/bin/hey", EntryKind.SYMLINK, 0o777, b"hello"),
-    ]
+    ] == [(entry.path, entry.kind, entry.mode, entry.target) for entry in entries]
     for entry in entries[2:4]:
         assert entry.content is not None
-        assert b"".join(entry.content.read()) == b"#!hello\n"
+        assert b"#!hello\n" == b"".join(entry.content.read())
 
 
 def test_absolute_paths_mean_the_root(scratch: BinaryIO) -> None:
     (entry,) = opened(deb(data=member(b"/etc/hello") + END)).unpack(scratch)
-    assert entry.path == b"etc/hello"
+    assert b"etc/hello" == entry.path
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_absolute_paths_mean_the_root(scratch: BinaryIO) -> None:
 )
 def test_every_compression(suffix: bytes, pack: Any, scratch: BinaryIO) -> None:
     data = built((b"control.tar" + suffix, pack(MINIMAL)), (b"data.tar" + suffix, pack(FILES)))
-    assert len(opened(data).unpack(scratch)) == 5
+    assert 5 == len(opened(data).unpack(scratch))
 
 
 def test_members_with_an_underscore_are_ignored(scratch: BinaryIO) -> None:
@@ -135,12 +135,12 @@ def test_members_with_an_underscore_are_ignored(scratch: BinaryIO) -> None:
         (b"data.tar", FILES),
         (b"_gpgorigin", b"x"),
     )
-    assert len(opened(data).unpack(scratch)) == 5
+    assert 5 == len(opened(data).unpack(scratch))
 
 
 def test_names_may_end_in_a_slash(scratch: BinaryIO) -> None:
     data = ar([(b"debian-binary/", b"2.0\n"), (b"control.tar/", MINIMAL), (b"data.tar/", FILES)])
-    assert len(opened(data).unpack(scratch)) == 5
+    assert 5 == len(opened(data).unpack(scratch))
 
 
 @pytest.mark.parametrize(

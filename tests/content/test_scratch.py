@@ -34,7 +34,7 @@ def test_files_keep_their_contents(scratch: BinaryIO) -> None:
         member(b"a", b"one") + member(b"empty") + member(b"large", large) + END, scratch
     )
     assert [content(entry) for entry in entries] == [b"one", b"", large]
-    assert [entry.size for entry in entries] == [3, 0, 3 << 20]
+    assert [3, 0, 3 << 20] == [entry.size for entry in entries]
 
 
 def test_contents_may_be_read_again_and_from_threads(scratch: BinaryIO) -> None:
@@ -49,7 +49,7 @@ def test_contents_may_be_read_again_and_from_threads(scratch: BinaryIO) -> None:
 def test_two_archives_in_one_file(scratch: BinaryIO) -> None:
     one = unpacked(member(b"a", b"one") + END, scratch)
     two = unpacked(member(b"a", b"two") + END, scratch)
-    assert (content(one[0]), content(two[0])) == (b"one", b"two")
+    assert (b"one", b"two") == (content(one[0]), content(two[0]))
 
 
 def test_zeros_become_holes(scratch: BinaryIO) -> None:
@@ -79,16 +79,16 @@ def test_hard_links_have_their_content(scratch: BinaryIO) -> None:
     entries = unpacked(
         member(b"a", b"x") + hardlink(b"b", b"a") + hardlink(b"c", b"b") + END, scratch
     )
-    assert [(entry.kind, entry.target, content(entry)) for entry in entries] == [
+    assert [
         (EntryKind.FILE, b"", b"x"),
         (EntryKind.HARDLINK, b"a", b"x"),
         (EntryKind.HARDLINK, b"a", b"x"),
-    ]
+    ] == [(entry.kind, entry.target, content(entry)) for entry in entries]
     arranged = list(arrange([entries[1:]], mtime=0))
-    assert [(entry.path, entry.kind) for entry in arranged] == [
+    assert [
         (b"b", EntryKind.FILE),
         (b"c", EntryKind.HARDLINK),
-    ]
+    ] == [(entry.path, entry.kind) for entry in arranged]
 
 
 def test_a_hard_link_to_a_symlink_is_another_symlink(scratch: BinaryIO) -> None:

@@ -131,7 +131,7 @@ def test_content_is_gone_after_the_next_member() -> None:
 
 def test_nothing_is_read_ahead() -> None:
     stream = io.BytesIO(member(b"a", b"x" * 1000) + member(b"b", b"y") + END)
-    assert [stream.tell() for _ in read(stream, name="a.tar")] == [512, 2048]
+    assert [512, 2048] == [stream.tell() for _ in read(stream, name="a.tar")]
 
 
 def test_unread_content_is_passed_over() -> None:
@@ -489,7 +489,7 @@ def test_many_entries_cost_their_paths() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _MANY], capture_output=True, text=True, check=False, cwd=ROOT
     )
-    assert done.stderr == ""
+    assert "" == done.stderr
     assert int(done.stdout) < 250  # bytes an entry
 
 

@@ -90,7 +90,7 @@ def test_modes_where_there_are_none() -> None:
 
 
 def test_an_empty_archive() -> None:
-    assert listed(zipped()) == []
+    assert [] == listed(zipped())
 
 
 def test_a_comment() -> None:
@@ -400,7 +400,7 @@ def test_what_info_zip_wrote(tmp_path: Path) -> None:
     subprocess.run(["zip", "-qryX", str(made), "d", "link"], cwd=tree, check=True)
     entries = {entry.path: entry for entry in listed(made.read_bytes())}
     assert entries[b"d/run"] == file(b"d/run", b"#!", 0o755)
-    assert entries[b"link"].target == b"d/run"
+    assert b"d/run" == entries[b"link"].target
     assert entries[b"d"].kind is EntryKind.DIRECTORY
 
 

@@ -129,7 +129,7 @@ def test_conditions_stand_within_one_another_only_so_deep() -> None:
         if fine:
             assert depth + 1 == parse(text.encode()).rules[0].depth
         else:
-            assert ["rule[0]" in fault and "nested" in fault for fault in faults(text)] == [True]
+            assert [True] == ["rule[0]" in fault and "nested" in fault for fault in faults(text)]
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"\xef\xbb\xbf", b"[" * 5000, b"rule = 1", b"x = nan"])

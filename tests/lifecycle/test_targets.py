@@ -139,7 +139,7 @@ def test_the_children_of_a_live_index_stay_and_those_of_an_expired_go(
     manifests = json.loads(old.blobs[root(old).digest])["manifests"][1:]
     # The attestations of both are one manifest.
     gone = {child["digest"] for child in manifests} - {*kept}
-    assert len(gone) == 1
+    assert 1 == len(gone)
     assert not any(repository.has(Digest.parse(child)) for child in gone)
 
 

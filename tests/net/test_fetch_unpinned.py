@@ -32,7 +32,7 @@ def test_what_comes_is_stored_and_named(web: WebServer, url: str, fetcher: Fetch
     got = fetcher.fetch_unpinned((f"{url}/tool.tar",), store, name="tool.tar", progress=SILENT)
 
     assert (Digest.of(BODY), len(BODY)) == got
-    assert store.read_blob(got[0]) == BODY
+    assert BODY == store.read_blob(got[0])
 
 
 def test_the_next_place_is_tried_when_one_has_nothing(

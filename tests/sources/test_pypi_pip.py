@@ -162,5 +162,5 @@ def fake(folder: Path, script: str) -> str:
     path = folder / "python"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
-    assert sys.platform == "linux"
+    assert "linux" == sys.platform
     return str(path)

@@ -610,7 +610,7 @@ def test_a_good_spec_with_one_other_value_gives_a_spec_or_its_fault(data: st.Dat
     except SpecError as error:
         written = repr(value)
         found = [word for word in _JARGON if word in str(error) and word not in written]
-        assert found == []
+        assert [] == found
 
 
 @given(st.binary() | st.text().map(str.encode))

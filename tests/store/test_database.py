@@ -37,9 +37,9 @@ def test_it_is_made_once_and_filled_in_the_same_transaction(path: Path) -> None:
     fills: list[sqlite3.Connection] = []
     for _ in range(2):
         database = Database.open(path, fill=fills.append)
-        assert count(database) == 0
+        assert 0 == count(database)
         database.close()
-    assert len(fills) == 1
+    assert 1 == len(fills)
 
 
 def test_a_fill_that_fails_makes_none(path: Path) -> None:
@@ -50,7 +50,7 @@ def test_a_fill_that_fails_makes_none(path: Path) -> None:
         with pytest.raises(ZeroDivisionError):
             Database.open(path, fill=fail)
     database = opened(path)
-    assert count(database) == 0
+    assert 0 == count(database)
     database.close()
 
 
@@ -64,10 +64,10 @@ def test_a_transaction_is_whole_or_nothing(path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         broken()
-    assert count(database) == 0
+    assert 0 == count(database)
     with database.write(durable=True) as connection:
         insert(connection, 1)
-    assert count(database) == 1
+    assert 1 == count(database)
     database.close()
 
 
@@ -84,7 +84,7 @@ def test_threads_take_turns(path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert count(database) == 200
+    assert 200 == count(database)
     database.close()
 
 
@@ -92,8 +92,8 @@ def test_a_reader_sees_the_last_commit_beside_a_writer(path: Path) -> None:
     writer, reader = opened(path), opened(path)
     with writer.write() as connection:
         insert(connection, 1)
-        assert count(reader) == 0
-    assert count(reader) == 1
+        assert 0 == count(reader)
+    assert 1 == count(reader)
     writer.close()
     reader.close()
 
@@ -114,7 +114,7 @@ def test_an_emptied_one_is_made_again(path: Path) -> None:
     opened(path).close()
     path.write_bytes(b"")
     database = opened(path)
-    assert count(database) == 0
+    assert 0 == count(database)
     database.close()
 
 
@@ -146,7 +146,7 @@ def test_the_current_generation_cannot_be_deleted(path: Path) -> None:
         connection.execute("INSERT INTO generation VALUES ('web', 1, 'm', x'00', 1, '', 0)")
     with pytest.raises(StoreError, match="FOREIGN KEY"), database.write() as connection:
         connection.execute("DELETE FROM generation")
-    assert count(database, "generation") == 1
+    assert 1 == count(database, "generation")
     database.close()
 
 
@@ -171,7 +171,7 @@ def test_reading_only_refuses_writes(path: Path) -> None:
     opened(path).close()
     database = Database.open_read_only(path)
     assert database is not None
-    assert count(database) == 0
+    assert 0 == count(database)
     with pytest.raises(StoreError, match="readonly"), database.write() as connection:
         insert(connection, 1)
     database.close()

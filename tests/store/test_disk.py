@@ -62,7 +62,7 @@ def test_the_store_is_a_layout_that_names_every_generation(disk: Store, root: Pa
         "shop/web@1": str(one.digest),
         "shop/web@2": str(two.digest),
     } == index_names(root)
-    assert len(Layout.open(root).index().manifests) == 5
+    assert 5 == len(Layout.open(root).index().manifests)
     disk.set_current("shop/web", 1)
     assert str(one.digest) == index_names(root)["shop/web"]
     disk.tag("shop/web", "2.0", one.digest)
@@ -104,7 +104,7 @@ def test_what_skopeo_puts_into_the_store_stays_and_is_found(
     commit(disk, "web", "two")
     assert {"web", "web@1", "web@2", "tool:1"} == index_names(root).keys()
     assert entry.digest == disk.resolve("tool:1").digest
-    assert [image.name for image in disk.images()] == ["web"]
+    assert ["web"] == [image.name for image in disk.images()]
 
 
 def test_opening_again_finds_everything(root: Path) -> None:
@@ -148,7 +148,7 @@ def test_the_umask_changes_no_mode(root: Path, mask: int) -> None:
             blobs = {path.stat().st_mode & 0o7777 for path in root.glob("blobs/sha256/*")}
     finally:
         os.umask(before)
-    assert modes == {
+    assert {
         ".": "drwx------",
         "blobs": "drwxr-xr-x",
         "blobs/sha256": "drwxr-xr-x",
@@ -160,7 +160,7 @@ def test_the_umask_changes_no_mode(root: Path, mask: int) -> None:
         "oci-layout": "-rw-r--r--",
         "reserve": "-rw-------",
         "tmp": "drwx------",
-    }
+    } == modes
     assert {0o644} == blobs
 
 
@@ -183,7 +183,7 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreError, match="File exists"):
         Store.open(tmp_path / "file")
-    assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "letter.txt"]
+    assert ["file", "letter.txt"] == sorted(item.name for item in tmp_path.iterdir())
 
 
 def test_an_empty_directory_becomes_a_store_and_so_does_a_layout(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_an_empty_directory_becomes_a_store_and_so_does_a_layout(tmp_path: Path)
     layout.update_index(lambda _: Index((entry,)))
     with Store.open(layout.path) as store:
         assert entry.digest == store.resolve("theirs").digest
-        assert store.images() == ()
+        assert () == store.images()
 
 
 def test_a_layout_of_another_version_is_refused(root: Path) -> None:
@@ -258,7 +258,7 @@ def test_a_damaged_index_spares_what_the_database_knows(disk: Store, root: Path)
     assert one == disk.resolve("web:1.0")
     with pytest.raises(Exception, match=r"index\.json: not JSON"):
         commit(disk, "web", "two")
-    assert len(disk.generations("web")) == 1
+    assert 1 == len(disk.generations("web"))
 
 
 def test_a_full_disk_changes_no_name(
@@ -276,8 +276,8 @@ def test_a_full_disk_changes_no_name(
         with pytest.raises(StoreError, match="No space left on device"):
             disk.commit_generation("web", two, created=CREATED)
     assert before == tree(root)
-    assert [generation.number for generation in disk.generations("web")] == [1]
-    assert disk.commit_generation("web", two, created=CREATED).number == 2
+    assert [1] == [generation.number for generation in disk.generations("web")]
+    assert 2 == disk.commit_generation("web", two, created=CREATED).number
 
 
 @pytest.fixture
@@ -303,7 +303,7 @@ def test_with_its_disk_full_a_store_can_be_read(small: Path, meanwhile: bool) ->
     assert meanwhile == (root / "immutable.db-wal").exists()
     with Store.open(root) as store, store.lease():
         assert [1] == [image.number for image in store.images()]
-        assert store.info().images == 1
+        assert 1 == store.info().images
         assert one == store.resolve("web:1.0")
         assert known == store.find_realisation(known.derivation, "gzip")
         assert 1 == store.commit_generation("web", one, tags=("1.0",), created=CREATED).number
@@ -401,11 +401,11 @@ def test_killed_anywhere_the_store_works_and_nothing_half_is_seen(
                 assert path.name == Digest.of(path.read_bytes()).hex
             known = {image.name for image in store.images()}
             assert known == ({"web"} if "web" in index_names(root) else set())
-            assert [*root.rglob(f"{DRAFT}*"), *root.glob("leases/*")] == []
+            assert [] == [*root.rglob(f"{DRAFT}*"), *root.glob("leases/*")]
             digest = store.put_blob(data)
             descriptor = Descriptor(MANIFEST, digest, len(data))
             again = store.commit_generation("web", descriptor, tags=["1"], created=CREATED)
-            assert again.number == 1
+            assert 1 == again.number
         assert {"web", "web:1", "web@1"} == index_names(root).keys()
         if ended == 0:
             break
@@ -424,7 +424,7 @@ def test_killed_between_the_commit_and_the_rename_the_index_follows(
             patch.setattr(Path, "rename", fail)
             with pytest.raises(StoreError, match="Input/output error"):
                 store.commit_generation("web", descriptor, created=CREATED)
-    assert index_names(root) == {}
+    assert {} == index_names(root)
     with Store.open(root) as store:
         assert {"web", "web@1"} == index_names(root).keys()
         assert descriptor == store.resolve("web")
@@ -433,14 +433,14 @@ def test_killed_between_the_commit_and_the_rename_the_index_follows(
 def interrupted(store: Store) -> None:
     with store.ingest() as blob:
         blob.write(b"x")
-        assert len([*store.root.glob("tmp/*")]) == 1
+        assert 1 == len([*store.root.glob("tmp/*")])
         raise KeyboardInterrupt
 
 
 def test_an_interrupted_ingest_leaves_no_file(disk: Store, root: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted(disk)
-    assert [*root.glob("tmp/*")] == []
+    assert [] == [*root.glob("tmp/*")]
 
 
 def test_drafts_of_the_dead_are_swept_and_those_of_the_living_stay(disk: Store, root: Path) -> None:
@@ -448,7 +448,7 @@ def test_drafts_of_the_dead_are_swept_and_those_of_the_living_stay(disk: Store, 
     with disk.ingest() as blob:
         blob.write(b"x")
         Store.open(root).close()
-        assert len([*root.glob("tmp/*")]) == 1
+        assert 1 == len([*root.glob("tmp/*")])
         blob.commit()
     assert disk.has_blob(Digest.of(b"x"))
 
@@ -483,9 +483,9 @@ def test_a_lease_spares_what_is_found_and_put(disk: Store, root: Path) -> None:
         assert untouched not in wanted
         with Store.open(root) as other:  # whose opening sweeps the dead
             assert {digest.hex for digest in wanted} == leased(other)
-        assert len([*root.glob("leases/*")]) == 1
+        assert 1 == len([*root.glob("leases/*")])
     assert set() == leased(disk)
-    assert [*root.glob("leases/*")] == []
+    assert [] == [*root.glob("leases/*")]
     with disk.lease():
         assert disk.has_blob(before)
         assert {before.hex} == leased(disk)
@@ -501,11 +501,11 @@ with store.lease():
     store.put_blob(b"x")
     os._exit(9)
 """
-    assert python(code, root).returncode == 9
-    assert len([*root.glob("leases/*")]) == 1
+    assert 9 == python(code, root).returncode
+    assert 1 == len([*root.glob("leases/*")])
     with Store.open(root) as store:
         assert set() == leased(store)
-        assert [*root.glob("leases/*")] == []
+        assert [] == [*root.glob("leases/*")]
 
 
 def test_threads_share_a_lease(disk: Store, root: Path) -> None:
@@ -516,9 +516,9 @@ def test_threads_share_a_lease(disk: Store, root: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))
-    assert disk.info().blobs == 40
+    assert 40 == disk.info().blobs
     assert set() == leased(disk)
-    assert [*root.glob("leases/*"), *root.glob("tmp/*")] == []
+    assert [] == [*root.glob("leases/*"), *root.glob("tmp/*")]
 
 
 # A store that can only be read
@@ -547,7 +547,7 @@ def test_a_store_that_cannot_be_written_still_answers(own_directory: Path, datab
         with store.lease():  # a build that changes nothing
             assert one == manifest(store, "one")
             committed = store.commit_generation("web", one, tags=["1.0"], created=CREATED)
-            assert committed.number == 1
+            assert 1 == committed.number
             store.save_stats(b"/src", {})
             with store.scratch() as file:
                 file.write(b"x")
@@ -618,17 +618,17 @@ def test_processes_share_a_store_that_none_has_made_yet(root: Path) -> None:
         subprocess.Popen([sys.executable, "-c", COMMITS, str(root), worker], env=environment)
         for worker in "abcd"
     ]
-    assert [worker.wait() for worker in workers] == [0, 0, 0, 0]
+    assert [0, 0, 0, 0] == [worker.wait() for worker in workers]
     with Store.open(root) as store:
         assert list(range(1, 41)) == [each.number for each in store.generations("shared")]
-        assert len({each.descriptor.digest for each in store.generations("shared")}) == 40
+        assert 40 == len({each.descriptor.digest for each in store.generations("shared")})
         for worker in "abcd":
             generations = store.generations(f"own/{worker}")
             assert [(f"{worker}-{n}",) for n in range(10)] == [each.tags for each in generations]
-        assert store.info().blobs == 50
+        assert 50 == store.info().blobs
         references = {name: str(target.digest) for name, target in store.references().items()}
         assert references == index_names(root)
-    assert [*root.glob("leases/*"), *root.glob("tmp/*")] == []
+    assert [] == [*root.glob("leases/*"), *root.glob("tmp/*")]
 
 
 def test_threads_commit_at_once(disk: Store) -> None:
@@ -662,7 +662,7 @@ def test_whichever_call_fails_the_store_goes_on(
             calls = fail_once(patch, nth, number)
             with suppress(StoreError):
                 commit(store, "web", "one", "1.0")
-        assert [*store.root.glob("tmp/*")] == []
+        assert [] == [*store.root.glob("tmp/*")]
         if next(calls) <= nth:
             break
         with Store.open(store.root) as store:

@@ -56,13 +56,13 @@ def read(layout: Layout, digest: Digest, size: int | None, piece: int, into: byt
 
 
 def test_a_new_layout_holds_what_the_standard_asks_for_and_nothing_else(layout: Layout) -> None:
-    assert tree(layout.path) == {
+    assert {
         "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
         "index.json": (
             b'{"manifests":[],"mediaType":"application/vnd.oci.image.index.v1+json",'
             b'"schemaVersion":2}'
         ),
-    }
+    } == tree(layout.path)
     assert (layout.path / "blobs" / "sha256").is_dir()
 
 
@@ -102,11 +102,11 @@ def test_a_blob_comes_back(layout: Layout) -> None:
     digest = layout.put(b"some bytes")
     assert Digest.of(b"some bytes") == digest
     assert layout.has(digest)
-    assert layout.size(digest) == 10
-    assert layout.read(digest, 10) == b"some bytes"
+    assert 10 == layout.size(digest)
+    assert b"some bytes" == layout.read(digest, 10)
     with layout.open_blob(digest) as file:
         file.seek(5)
-        assert file.read() == b"bytes"
+        assert b"bytes" == file.read()
     assert {digest: 10} == dict(layout.blobs())
 
 
@@ -148,7 +148,7 @@ def test_a_present_blob_is_left_alone(layout: Layout) -> None:
     inode = layout.blob_path(digest).stat().st_ino
     assert digest == layout.put(b"blob")
     assert inode == layout.blob_path(digest).stat().st_ino
-    assert drafts(layout.path) == []
+    assert [] == drafts(layout.path)
 
 
 @pytest.mark.parametrize("damage", [b"", b"blo", b"blob and more"])
@@ -156,7 +156,7 @@ def test_a_blob_of_the_wrong_size_is_replaced(layout: Layout, damage: bytes) -> 
     digest = layout.put(b"blob")
     layout.blob_path(digest).write_bytes(damage)
     assert digest == layout.put(b"blob")
-    assert layout.read(digest, 4) == b"blob"
+    assert b"blob" == layout.read(digest, 4)
 
 
 @pytest.mark.parametrize("damage", [b"", b"blo", b"blxb", b"blob!", b"other bytes"])
@@ -182,10 +182,10 @@ def test_what_a_block_does_not_read_is_verified_at_its_end(
 ) -> None:
     digest = layout.put(b"blob")
     with layout.verified(digest, size) as blob:
-        assert blob.read(2) == b"bl"
+        assert b"bl" == blob.read(2)
     layout.blob_path(digest).write_bytes(b"blxb")
     with pytest.raises(DigestMismatch), layout.verified(digest, size) as blob:
-        assert blob.read(2) == b"bl"
+        assert b"bl" == blob.read(2)
 
 
 def test_an_error_of_the_block_is_not_hidden_by_damage(layout: Layout) -> None:
@@ -201,11 +201,11 @@ def test_right_bytes_read_whole_with_any_size_of_read(layout: Layout) -> None:
         for piece in (1, 3, 10, 11, -1):
             given = bytearray()
             read(layout, digest, size, piece, given)
-            assert bytes(given) == b"0123456789"
+            assert b"0123456789" == bytes(given)
     empty = layout.put(b"")
     for size in (None, 0):
         with layout.verified(empty, size) as blob:
-            assert blob.read() == b""
+            assert b"" == blob.read()
 
 
 def test_an_endless_blob_is_left_after_its_size(layout: Layout) -> None:
@@ -237,7 +237,7 @@ def test_the_disk_refusing_is_an_error_with_the_place(layout: Layout) -> None:
     (layout.path / "blobs" / "sha256").write_bytes(b"")
     with pytest.raises(StoreError, match=r"sha256/[0-9a-f]{64}: Not a directory"):
         layout.put(b"blob")
-    assert drafts(layout.path) == []
+    assert [] == drafts(layout.path)
 
 
 def test_a_full_disk_leaves_nothing(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,9 +262,9 @@ def test_drafts_of_the_dead_are_swept_and_those_of_the_living_stay(layout: Layou
     with layout.ingest() as blob:
         blob.write(b"x")
         Layout.create(layout.path)
-        assert len(drafts(layout.path)) == 1
+        assert 1 == len(drafts(layout.path))
         digest, _ = blob.commit()
-    assert layout.read(digest, 1) == b"x"
+    assert b"x" == layout.read(digest, 1)
     assert (layout.path / "notes.txt").exists()
 
 
@@ -318,7 +318,7 @@ def test_a_directory_with_something_else_in_it_is_not_scribbled_into(tmp_path: P
     (tmp_path / "holiday.jpg").write_bytes(b"")
     with pytest.raises(ImageError, match=r"or an empty directory, found holiday\.jpg"):
         Layout.create(tmp_path)
-    assert [item.name for item in tmp_path.iterdir()] == ["holiday.jpg"]
+    assert ["holiday.jpg"] == [item.name for item in tmp_path.iterdir()]
 
 
 def test_a_creation_that_was_cut_short_is_finished(tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_a_creation_that_was_cut_short_is_finished(tmp_path: Path) -> None:
         path.rmdir() if path.is_dir() else path.unlink()
         Layout.create(tmp_path)
         assert path.exists()
-    assert drafts(tmp_path) == []
+    assert [] == drafts(tmp_path)
 
 
 # The index
@@ -396,4 +396,4 @@ def test_updates_of_many_threads_all_count(layout: Layout) -> None:
         thread.join()
     names = {dict(entry.annotations)[REF_NAME] for entry in layout.index().manifests}
     assert {f"image-{number}" for number in range(16)} == names
-    assert drafts(layout.path) == []
+    assert [] == drafts(layout.path)

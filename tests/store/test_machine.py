@@ -241,7 +241,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_left_over(self) -> None:
-        assert list((self.disk.root / "tmp").iterdir()) == []
+        assert [] == list((self.disk.root / "tmp").iterdir())
 
 
 def answer(act: Callable[[AbstractStore], Any], store: AbstractStore) -> Any:

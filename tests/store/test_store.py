@@ -22,14 +22,14 @@ def test_a_blob_comes_back(store: AbstractStore) -> None:
     digest = store.put_blob(b"0123456789")
     assert Digest.of(b"0123456789") == digest
     assert store.has_blob(digest)
-    assert store.blob_size(digest) == 10
-    assert store.read_blob(digest) == b"0123456789"
-    assert store.read_range(digest, 3, 4) == b"3456"
+    assert 10 == store.blob_size(digest)
+    assert b"0123456789" == store.read_blob(digest)
+    assert b"3456" == store.read_range(digest, 3, 4)
     with store.open_blob(digest) as file:
         file.seek(-2, os.SEEK_END)
-        assert file.read() == b"89"
+        assert b"89" == file.read()
     with store.verified(digest, 10) as blob:
-        assert blob.read() == b"0123456789"
+        assert b"0123456789" == blob.read()
 
 
 def test_a_missing_blob_is_named(store: AbstractStore) -> None:
@@ -56,10 +56,10 @@ def test_what_is_too_long_or_too_short_is_refused(store: AbstractStore) -> None:
 def test_a_blob_in_pieces(store: AbstractStore) -> None:
     with store.ingest() as blob:
         for piece in (b"01", bytearray(b"23"), memoryview(b"45")):
-            assert blob.write(piece) == 2
-        assert blob.size == 6
+            assert 2 == blob.write(piece)
+        assert 6 == blob.size
         assert (Digest.of(b"012345"), 6) == blob.commit(expected=Digest.of(b"012345"), size=6)
-    assert store.read_blob(Digest.of(b"012345")) == b"012345"
+    assert b"012345" == store.read_blob(Digest.of(b"012345"))
 
 
 def ingest(store: AbstractStore, data: bytes, **expected: Any) -> None:
@@ -77,15 +77,15 @@ def test_other_bytes_than_expected_are_not_kept(store: AbstractStore) -> None:
         blob.write(b"x")
     assert not store.has_blob(Digest.of(b"x"))
     assert not store.has_blob(Digest.of(b"y"))
-    assert store.info().blobs == 0
+    assert 0 == store.info().blobs
 
 
 def test_a_scratch_file_can_be_written_and_read(store: AbstractStore, tmp_path: Path) -> None:
     with store.scratch() as file:
         file.write(b"0123")
         file.seek(1)
-        assert file.read() == b"123"
-        assert [item for item in tmp_path.rglob("*") if item.parent.name == "tmp"] == []
+        assert b"123" == file.read()
+        assert [] == [item for item in tmp_path.rglob("*") if item.parent.name == "tmp"]
 
 
 # Realisations, chunks, stats
@@ -120,11 +120,11 @@ def test_chunks_are_found_under_their_encoder(store: AbstractStore) -> None:
     }
     store.record_chunks("gzip", chunks)
     assert chunks == store.find_chunks([*chunks, Digest.of(b"unknown")], "gzip")
-    assert store.find_chunks(chunks, "zstd") == {}
+    assert {} == store.find_chunks(chunks, "zstd")
     first = Digest.of(b"0")
     assert chunks[first] == store.find_chunk(first, "gzip")
     assert store.find_chunk(Digest.of(b"unknown"), "gzip") is None
-    assert store.info().chunks == 2000
+    assert 2000 == store.info().chunks
 
 
 def test_chunks_beyond_their_blob_are_not_found(store: AbstractStore) -> None:
@@ -152,7 +152,7 @@ def test_stats_are_replaced_whole(store: AbstractStore) -> None:
     store.save_stats(b"/src", second)
     assert second == store.load_stats(b"/src")
     assert {b"x": ((1, 1, 1, 1), content)} == store.load_stats(b"/other")
-    assert store.load_stats(b"/never") == {}
+    assert {} == store.load_stats(b"/never")
 
 
 @pytest.mark.parametrize(
@@ -188,28 +188,28 @@ def test_generations_are_numbered(store: AbstractStore) -> None:
         second.tags,
         second.current,
     )
-    assert [
+    assert [(1, ("old",), False), (2, ("1.0", "2.0"), True)] == [
         (generation.number, generation.tags, generation.current)
         for generation in store.generations("shop/web")
-    ] == [(1, ("old",), False), (2, ("1.0", "2.0"), True)]
+    ]
 
 
 def test_what_is_current_already_makes_no_generation_but_moves_tags(store: AbstractStore) -> None:
     one = commit(store, "web", "one")
     two = commit(store, "web", "two", "stable")
     again = store.commit_generation("web", two, tags=["new"], created=CREATED + timedelta(1))
-    assert (again.number, again.created, again.tags) == (2, CREATED, ("new", "stable"))
+    assert (2, CREATED, ("new", "stable")) == (again.number, again.created, again.tags)
     back = store.commit_generation("web", one, tags=["stable"], created=CREATED)
-    assert (back.number, back.tags) == (3, ("stable",))
-    assert [g.tags for g in store.generations("web")] == [("stable",), ("new",), ("stable",)]
+    assert (3, ("stable",)) == (back.number, back.tags)
+    assert [("stable",), ("new",), ("stable",)] == [g.tags for g in store.generations("web")]
 
 
 def test_rolling_back_and_on(store: AbstractStore) -> None:
     one, two = commit(store, "web", "one"), commit(store, "web", "two")
     assert store.set_current("web", 1).current
     assert one == store.resolve("web")
-    assert [generation.current for generation in store.generations("web")] == [True, False]
-    assert store.commit_generation("web", two, created=CREATED).number == 3
+    assert [True, False] == [generation.current for generation in store.generations("web")]
+    assert 3 == store.commit_generation("web", two, created=CREATED).number
     with pytest.raises(ImageNotFound, match="web@9: no such generation; there is 1, 2, 3"):
         store.set_current("web", 9)
     with pytest.raises(ImageNotFound, match="no such generation"):
@@ -220,7 +220,7 @@ def test_rolling_back_and_on(store: AbstractStore) -> None:
 
 def test_a_tag_moves_by_hand(store: AbstractStore) -> None:
     one, two = commit(store, "web", "one"), commit(store, "web", "two", "stable")
-    assert store.tag("web", "stable", one.digest).number == 1
+    assert 1 == store.tag("web", "stable", one.digest).number
     assert one == store.resolve("web:stable")
     assert two == store.resolve("web")
     with pytest.raises(ImageNotFound, match="in no generation of web"):
@@ -265,7 +265,7 @@ def test_images_are_the_current_generations_by_name(store: AbstractStore) -> Non
     commit(store, "web", "one")
     commit(store, "api", "one")
     commit(store, "web", "two")
-    assert [(each.name, each.number) for each in store.images()] == [("api", 1), ("web", 2)]
+    assert [("api", 1), ("web", 2)] == [(each.name, each.number) for each in store.images()]
 
 
 def test_a_generation_needs_its_manifest(store: AbstractStore) -> None:
@@ -274,7 +274,7 @@ def test_a_generation_needs_its_manifest(store: AbstractStore) -> None:
     digest = store.put_blob(b"x")
     with pytest.raises(StoreError, match="expected 2 bytes, found 1"):
         store.commit_generation("web", Descriptor(MANIFEST, digest, 2), created=CREATED)
-    assert store.images() == ()
+    assert () == store.images()
 
 
 @pytest.mark.parametrize(
@@ -294,14 +294,14 @@ def test_tags_that_cannot_be_are_refused(store: AbstractStore, tag: str) -> None
     descriptor = manifest(store, "one")
     with pytest.raises(StoreError, match="expected a tag"):
         store.commit_generation("web", descriptor, tags=["fine", tag], created=CREATED)
-    assert store.images() == ()
+    assert () == store.images()
 
 
 def test_times_are_told_in_utc_and_need_a_zone(store: AbstractStore) -> None:
     descriptor = manifest(store, "one")
     local = CREATED.astimezone(timezone(timedelta(hours=5)))
     committed = store.commit_generation("web", descriptor, created=local)
-    assert (committed.created, committed.created.tzinfo) == (CREATED, UTC)
+    assert (CREATED, UTC) == (committed.created, committed.created.tzinfo)
     with pytest.raises(ValueError, match="time zone"):
         store.commit_generation("web", descriptor, created=CREATED.replace(tzinfo=None))
 
@@ -315,7 +315,7 @@ def test_annotations_and_platform_are_left_to_where_a_descriptor_stands(
     )
     assert plain == store.commit_generation("web", adorned, created=CREATED).descriptor
     assert plain == store.commit_generation("web", adorned, created=CREATED).descriptor
-    assert len(store.generations("web")) == 1
+    assert 1 == len(store.generations("web"))
     store.record_realisation(realisation(adorned))
     assert realisation(plain) == store.find_realisation(Digest.of(b"d"), "gzip")
 

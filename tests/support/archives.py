@@ -55,7 +55,7 @@ def block(
     rest = rest.ljust(356, b"\0")
     total = sum(head) + 8 * 0x20 + sum(rest)
     made = head + (b"%06o\0 " % total if checksum is None else checksum) + rest
-    assert len(made) == BLOCK
+    assert BLOCK == len(made)
     return made
 
 

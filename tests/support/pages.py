@@ -26,7 +26,7 @@ def headings(text: str) -> list[str]:
 def section(text: str, heading: str) -> str:
     """Return what stands below `heading`, up to the next one of its level or a higher one."""
     found = [match for match in _HEADING.finditer(_without_code(text)) if match[2] == heading]
-    assert len(found) == 1, f"{heading!r}: {len(found)} sections of that name"
+    assert 1 == len(found), f"{heading!r}: {len(found)} sections of that name"
     (start,) = found
     following = _HEADING.finditer(_without_code(text), start.end())
     ends = (match.start() for match in following if len(match[1]) <= len(start[1]))
