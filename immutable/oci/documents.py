@@ -62,6 +62,7 @@ class Descriptor:
     size: int
     annotations: Pairs = field(default=(), converter=_pairs)
     platform: Platform | None = None
+    artifact_type: str = ""  # of the manifest that is meant, where that says one
 
     def plain(self) -> dict[str, Any]:
         """Return the JSON object of this descriptor."""
@@ -74,10 +75,12 @@ class Descriptor:
             result["annotations"] = dict(self.annotations)
         if self.platform is not None:
             result["platform"] = _plain_platform(self.platform)
+        if self.artifact_type:
+            result["artifactType"] = self.artifact_type
         return result
 
     def bare(self) -> Descriptor:
-        """Return it without what belongs to the place where it stands: annotations, platform."""
+        """Return it without what belongs to the place where it stands: annotations and the like."""
         return Descriptor(self.media_type, self.digest, self.size)
 
     def annotated(self, **annotations: str) -> Self:
@@ -87,12 +90,18 @@ class Descriptor:
 
 @frozen
 class Manifest:
-    """An image manifest (manifest.md): one platform's config and layers."""
+    """An image manifest (manifest.md): one platform's config and layers.
+
+    What is no image, but an artifact, says its `artifact_type`. A manifest that is about another
+    one, such as a signature, names it as its `subject`.
+    """
 
     config: Descriptor
     layers: tuple[Descriptor, ...]
     annotations: Pairs = field(default=(), converter=_pairs)
     media_type: str = MANIFEST
+    subject: Descriptor | None = None
+    artifact_type: str = ""
 
     @property
     def children(self) -> tuple[Descriptor, ...]:
@@ -112,18 +121,21 @@ class Manifest:
             "config": self.config.plain(),
             "layers": [layer.plain() for layer in self.layers],
         }
-        if self.annotations:
-            document["annotations"] = dict(self.annotations)
-        return canonical.encode(document)
+        return canonical.encode(document | _plain_common(self))
 
 
 @frozen
 class Index:
-    """An image index (image-index.md): one manifest for each platform, or a layout's names."""
+    """An image index (image-index.md): one manifest for each platform, or a layout's names.
+
+    `subject` and `artifact_type` are as a manifest's.
+    """
 
     manifests: tuple[Descriptor, ...]
     annotations: Pairs = field(default=(), converter=_pairs)
     media_type: str = INDEX
+    subject: Descriptor | None = None
+    artifact_type: str = ""
 
     @property
     def children(self) -> tuple[Descriptor, ...]:
@@ -142,9 +154,17 @@ class Index:
             "mediaType": self.media_type,
             "manifests": [manifest.plain() for manifest in self.manifests],
         }
-        if self.annotations:
-            document["annotations"] = dict(self.annotations)
-        return canonical.encode(document)
+        return canonical.encode(document | _plain_common(self))
+
+
+def _plain_common(document: Manifest | Index) -> dict[str, Any]:
+    """Return the JSON members that manifest and index have in common, without what is empty."""
+    result: dict[str, Any] = {
+        "annotations": dict(document.annotations),
+        "subject": document.subject and document.subject.plain(),
+        "artifactType": document.artifact_type,
+    }
+    return {key: value for key, value in result.items() if value}
 
 
 @frozen
@@ -261,7 +281,13 @@ def decode_index(data: bytes, where: str) -> Index:
     document.expect_version()
     document.refuse("layers", "config")
     manifests = tuple(item.descriptor() for item in document.objects("manifests"))
-    return Index(manifests, document.strings("annotations"), document.own_type(INDEX))
+    return Index(
+        manifests,
+        document.strings("annotations"),
+        document.own_type(INDEX),
+        document.subject(),
+        document.artifact_type(),
+    )
 
 
 def decode_manifest(data: bytes, where: str) -> Manifest:
@@ -274,6 +300,8 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
         tuple(item.descriptor() for item in document.objects("layers")),
         document.strings("annotations"),
         document.own_type(MANIFEST),
+        document.subject(),
+        document.artifact_type(),
     )
 
 
@@ -461,7 +489,19 @@ class _Document:
             self.integer("size"),
             self.strings("annotations"),
             platform.known_platform() if platform.value else None,
+            self.artifact_type(),
         )
+
+    def subject(self) -> Descriptor | None:
+        """Return what the document is about; None where it says nothing that can be understood."""
+        try:
+            return self.object("subject").descriptor()
+        except ImageError:
+            return None
+
+    def artifact_type(self) -> str:
+        found = self.value.get("artifactType")
+        return found if isinstance(found, str) else ""
 
     def known_platform(self) -> Platform | None:
         """Return the platform, or None for one we never build (attestations say unknown)."""

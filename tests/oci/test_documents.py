@@ -107,6 +107,7 @@ descriptors = st.builds(
     st.integers(0, 2**63 - 1),
     st.dictionaries(strategies.text, strategies.text, max_size=2),
     st.none() | strategies.platforms,
+    strategies.text,
 )
 some_descriptors = st.lists(descriptors, max_size=3).map(tuple)
 texts = st.lists(strategies.text, max_size=2).map(tuple)
@@ -115,20 +116,27 @@ notes = st.dictionaries(strategies.text, strategies.text, max_size=2)
 counts = st.integers(0, 2**63 - 1)
 
 
-@given(descriptors, some_descriptors, notes)
+@given(descriptors, some_descriptors, notes, st.none() | descriptors, strategies.text)
 def test_a_manifest_is_read_as_written(
-    config: Descriptor, layers: tuple[Descriptor, ...], given_notes: dict[str, str]
+    config: Descriptor,
+    layers: tuple[Descriptor, ...],
+    given_notes: dict[str, str],
+    subject: Descriptor | None,
+    artifact_type: str,
 ) -> None:
-    manifest = Manifest(config, layers, given_notes)
+    manifest = Manifest(config, layers, given_notes, oci.MANIFEST, subject, artifact_type)
     assert manifest == decode_manifest(manifest.encode(), "x")
     assert not oci.is_index(manifest.encode(), "x")
 
 
-@given(some_descriptors, notes)
+@given(some_descriptors, notes, st.none() | descriptors, strategies.text)
 def test_an_index_is_read_as_written(
-    manifests: tuple[Descriptor, ...], given_notes: dict[str, str]
+    manifests: tuple[Descriptor, ...],
+    given_notes: dict[str, str],
+    subject: Descriptor | None,
+    artifact_type: str,
 ) -> None:
-    index = Index(manifests, given_notes)
+    index = Index(manifests, given_notes, oci.INDEX, subject, artifact_type)
     assert index == decode_index(index.encode(), "x")
     assert oci.is_index(index.encode(), "x")
 
@@ -238,6 +246,15 @@ def test_an_attestation_s_platform_is_none_of_ours() -> None:
         "os.features": ["win32k"],
     }
     assert [None, None] == [d.platform for d in decode_index(dumped(document), "x").manifests]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("subject", {}), ("subject", "x"), ("subject", {"mediaType": "x"}), ("artifactType", 1)],
+)
+def test_a_subject_that_is_not_understood_is_passed_over(path: str, value: Any) -> None:
+    assert MANIFEST == decode_manifest(changed(MANIFEST.encode(), path, value), "web")
+    assert INDEX == decode_index(changed(INDEX.encode(), path, value), "web")
 
 
 def test_what_is_not_understood_is_passed_over() -> None:

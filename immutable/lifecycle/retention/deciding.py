@@ -64,7 +64,7 @@ class _Fate:
 
 
 @frozen
-class _Finding:
+class _Verdict:
     """What one condition makes of an item: `why` says it for people."""
 
     keep: bool
@@ -200,46 +200,46 @@ def _judged(image: _Image, item: Item, rules: _Rules) -> _Fate:
     """Return what the rules make of an item that stands for itself."""
     refused: list[tuple[int, str]] = []
     for number, rule in rules:
-        finding = _ruled(image, item, rule)
-        if finding is not None and finding.keep:
-            return _Fate(True, f"rule {number}, {finding.why}", number)
-        if finding is not None:
-            refused.append((number, finding.why))
+        verdict = _ruled(image, item, rule)
+        if verdict is not None and verdict.keep:
+            return _Fate(True, f"rule {number}, {verdict.why}", number)
+        if verdict is not None:
+            refused.append((number, verdict.why))
     if not refused:
         return _Fate(True, _NO_RULE)
     reasons = "; ".join(f"rule {number}: {why}" for number, why in refused)
     return _Fate(False, reasons, refused[0][0])
 
 
-def _ruled(image: _Image, item: Item, rule: Rule) -> _Finding | None:
+def _ruled(image: _Image, item: Item, rule: Rule) -> _Verdict | None:
     """Return what `rule` makes of the item, or None if it does not speak about it."""
     if rule.by_versions and not image.has_versions:
-        return _Finding(True, f"which asks for versions: no tag of {item.name} holds one")
+        return _Verdict(True, f"which asks for versions: no tag of {item.name} holds one")
     limit = rule.delete_untagged_after
     if item.tags or limit is None:
         return _kept(image, item, rule) if rule.keeps else None
     # What has no tag has an age of its own.
-    findings = [*_findings(image, item, rule, aged=False), _untagged(image, item, limit)]
-    return _any(findings)
+    verdicts = [*_verdicts(image, item, rule, aged=False), _untagged(image, item, limit)]
+    return _any(verdicts)
 
 
-def _kept(image: _Image, item: Item, condition: Condition) -> _Finding:
-    return _any(_findings(image, item, condition))
+def _kept(image: _Image, item: Item, condition: Condition) -> _Verdict:
+    return _any(_verdicts(image, item, condition))
 
 
-def _any(findings: Iterable[_Finding]) -> _Finding:
+def _any(verdicts: Iterable[_Verdict]) -> _Verdict:
     """Return the first that keeps, or why none does."""
     refused = []
-    for finding in findings:
-        if finding.keep:
-            return finding
-        refused.append(finding.why)
-    return _Finding(False, ", ".join(refused))
+    for verdict in verdicts:
+        if verdict.keep:
+            return verdict
+        refused.append(verdict.why)
+    return _Verdict(False, ", ".join(refused))
 
 
-def _findings(
+def _verdicts(
     image: _Image, item: Item, condition: Condition, *, aged: bool = True
-) -> Iterator[_Finding]:
+) -> Iterator[_Verdict]:
     """Yield what each condition of the table makes of the item; keep-within only if `aged`."""
     if condition.keep_tags:
         yield _by_tags(image, item, condition.keep_tags)
@@ -250,9 +250,9 @@ def _findings(
     if condition.keep_deployed:
         where = image.lookup.where(item)
         yield (
-            _Finding(False, "not deployed")
+            _Verdict(False, "not deployed")
             if where is None
-            else _Finding(True, f"keep-deployed: mentioned in {where}")
+            else _Verdict(True, f"keep-deployed: mentioned in {where}")
         )
     if condition.any_:
         yield _any(_kept(image, item, inner) for inner in condition.any_)
@@ -260,46 +260,46 @@ def _findings(
         yield _all(_kept(image, item, inner) for inner in condition.all_)
     if condition.not_ is not None:
         found = _kept(image, item, condition.not_)
-        yield _Finding(not found.keep, f"not: {found.why}")
+        yield _Verdict(not found.keep, f"not: {found.why}")
 
 
-def _all(findings: Iterable[_Finding]) -> _Finding:
+def _all(verdicts: Iterable[_Verdict]) -> _Verdict:
     """Return the first that does not keep, or why all do."""
     reasons = []
-    for finding in findings:
-        if not finding.keep:
-            return finding
-        reasons.append(finding.why)
-    return _Finding(True, " and ".join(reasons))
+    for verdict in verdicts:
+        if not verdict.keep:
+            return verdict
+        reasons.append(verdict.why)
+    return _Verdict(True, " and ".join(reasons))
 
 
-def _by_tags(image: _Image, item: Item, selectors: Sequence[Selector]) -> _Finding:
+def _by_tags(image: _Image, item: Item, selectors: Sequence[Selector]) -> _Verdict:
     for selector in selectors:
         chosen = image.chosen(selector)
         for tag in item.tags:
             if tag in chosen:
-                return _Finding(True, f"keep-tags {selector}: {tag}")
+                return _Verdict(True, f"keep-tags {selector}: {tag}")
     words = ", ".join(str(selector) for selector in selectors)
-    return _Finding(False, f"no tag of {words}" if item.tags else "no tag")
+    return _Verdict(False, f"no tag of {words}" if item.tags else "no tag")
 
 
-def _by_rank(rank: int, last: int) -> _Finding:
+def _by_rank(rank: int, last: int) -> _Verdict:
     if rank <= last:
-        return _Finding(True, f"keep-last {last} (is {_ordinal(rank)})")
-    return _Finding(False, f"not among the last {last} (is {_ordinal(rank)})")
+        return _Verdict(True, f"keep-last {last} (is {_ordinal(rank)})")
+    return _Verdict(False, f"not among the last {last} (is {_ordinal(rank)})")
 
 
-def _by_age(age: timedelta | None, limit: timedelta) -> _Finding:
+def _by_age(age: timedelta | None, limit: timedelta) -> _Verdict:
     if age is None or age <= limit:
-        return _Finding(True, f"keep-within {show_age(limit)} ({_old(age)})")
-    return _Finding(False, f"older than {show_age(limit)}")
+        return _Verdict(True, f"keep-within {show_age(limit)} ({_old(age)})")
+    return _Verdict(False, f"older than {show_age(limit)}")
 
 
-def _untagged(image: _Image, item: Item, limit: timedelta) -> _Finding:
+def _untagged(image: _Image, item: Item, limit: timedelta) -> _Verdict:
     age = image.age(item)
     if age is None or age <= limit:
-        return _Finding(True, f"delete-untagged-after {show_age(limit)} ({_old(age)})")
-    return _Finding(False, f"untagged and older than {show_age(limit)}")
+        return _Verdict(True, f"delete-untagged-after {show_age(limit)} ({_old(age)})")
+    return _Verdict(False, f"untagged and older than {show_age(limit)}")
 
 
 def _old(age: timedelta | None) -> str:

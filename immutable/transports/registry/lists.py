@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import requests
-from attrs import frozen
+from attrs import evolve, frozen
 
 from immutable.errors import RegistryError
 from immutable.net.attempts import FailedError, attempts
@@ -122,11 +122,7 @@ def _tagged(client: Client, digest: Digest) -> list[Referrer]:
 
 def _read(data: bytes, where: str) -> list[Referrer]:
     index: Index = oci.decode_index(data, where)
-    kinds = [item.get("artifactType") for item in canonical.decode(data)["manifests"]]
-    return [
-        Referrer(descriptor, kind if isinstance(kind, str) else "")
-        for descriptor, kind in zip(index.manifests, kinds, strict=True)
-    ]
+    return [Referrer(evolve(one, artifact_type=""), one.artifact_type) for one in index.manifests]
 
 
 def _names(client: Client, path: str, key: str, scopes: tuple[str, ...]) -> Iterator[str]:
