@@ -12,7 +12,7 @@ from immutable.builders.base import Attributes, Builder, Facts, Inputs
 from immutable.builders.parents import HOME_MODE, NO_HOME, home_path
 from immutable.content.entries import Entry, EntryKind, ancestors, directory, file, show
 from immutable.errors import EntryError
-from immutable.spec.derivation import Derivation, Job
+from immutable.spec.derivation import Job
 from immutable.spec.document import accounts
 
 _PASSWD, _GROUP = b"etc/passwd", b"etc/group"
@@ -34,29 +34,24 @@ class AccountsBuilder(Builder):
         """Return the one derivation, which reads all lower layers."""
         users, groups = accounts(facts.spec)
         return (
-            Job(
-                Derivation(
-                    kind=self.kind,
-                    version=self.version,
-                    mtime=facts.mtime,
-                    options={
-                        "users": [
-                            {
-                                "name": user.name,
-                                "uid": user.uid,
-                                "gid": gid,
-                                "groups": list(user.groups),
-                                "home": user.home,
-                                "shell": None if user.shell == _SHELL else user.shell,
-                                "comment": user.comment or None,
-                            }
-                            for user, gid in users
-                        ],
-                        "groups": [{"name": group.name, "gid": group.gid} for group in groups],
-                    },
-                    inputs=tuple(dict.fromkeys(one.digest for one in facts.lower)),
-                ),
-                name=facts.layer.name,
+            self.job(
+                facts,
+                {
+                    "users": [
+                        {
+                            "name": user.name,
+                            "uid": user.uid,
+                            "gid": gid,
+                            "groups": list(user.groups),
+                            "home": user.home,
+                            "shell": None if user.shell == _SHELL else user.shell,
+                            "comment": user.comment or None,
+                        }
+                        for user, gid in users
+                    ],
+                    "groups": [{"name": group.name, "gid": group.gid} for group in groups],
+                },
+                inputs=tuple(dict.fromkeys(one.digest for one in facts.lower)),
             ),
         )
 

@@ -37,7 +37,7 @@ from immutable.net.fetch import Wanted
 from immutable.oci.digest import Digest
 from immutable.progress import Progress
 from immutable.redact import quoted
-from immutable.spec.derivation import Derivation, Job, Snapshot
+from immutable.spec.derivation import Job, Snapshot
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer, Pin
 from immutable.spec.toml import FaultError, parsed_by
@@ -152,24 +152,19 @@ class ArchiveBuilder(Builder):
         options: ArchiveOptions = facts.layer.options
         assert facts.snapshot is not None  # noqa: S101 - scan always returns one
         return (
-            Job(
-                Derivation(
-                    kind=self.kind,
-                    version=self.version,
-                    mtime=facts.mtime,
-                    options={
-                        "strip": options.strip,
-                        "include": list(options.include),
-                        "exclude": list(options.exclude),
-                        "target": options.target,
-                        "owner": owner_of(facts.spec, facts.layer, options.owner),
-                        "setuid": options.setuid,
-                        "special": options.special,
-                        **parents.option(_parents(options, facts)),
-                    },
-                    sources=(facts.snapshot.digest,),
-                ),
-                name=facts.layer.name,
+            self.job(
+                facts,
+                {
+                    "strip": options.strip,
+                    "include": list(options.include),
+                    "exclude": list(options.exclude),
+                    "target": options.target,
+                    "owner": owner_of(facts.spec, facts.layer, options.owner),
+                    "setuid": options.setuid,
+                    "special": options.special,
+                    **parents.option(_parents(options, facts)),
+                },
+                sources=(facts.snapshot.digest,),
                 snapshot=facts.snapshot,
             ),
         )

@@ -22,7 +22,7 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import ImageConfig
 from immutable.oci.platforms import Platform
 from immutable.progress import Progress
-from immutable.spec.derivation import Job, Realisation, Snapshot
+from immutable.spec.derivation import Derivation, Job, Realisation, Snapshot
 from immutable.spec.document import Layer, Spec, owner_ids
 from immutable.spec.lock import IndexPin, LockedLayer, Pin
 from immutable.store import AbstractStore
@@ -217,6 +217,24 @@ class Builder(ABC):
     @abstractmethod
     def derive(self, facts: Facts) -> tuple[Job, ...]:
         """Return the jobs of a layer, bottom first; pure."""
+
+    def job(
+        self,
+        facts: Facts,
+        options: Mapping[str, Any],
+        *,
+        sources: tuple[Digest, ...] = (),
+        inputs: tuple[Digest, ...] = (),
+        platform: Platform | None = None,
+        pins: tuple[Pin, ...] = (),
+        index: tuple[IndexPin, ...] = (),
+        snapshot: Snapshot | None = None,
+    ) -> Job:
+        """Return the job of this kind for the layer of `facts`; see `Derivation` and `Job`."""
+        derivation = Derivation(
+            self.kind, self.version, facts.mtime, options, sources, inputs, platform
+        )
+        return Job(derivation, facts.layer.name, pins, index, snapshot)
 
     def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return the layer's entries, one iterable for each of its sources in order."""

@@ -29,7 +29,7 @@ from immutable.errors import SourceError
 from immutable.oci.digest import Digest
 from immutable.sources.ignoring import IgnoreFile
 from immutable.sources.tree import Choice, Tree
-from immutable.spec.derivation import Derivation, Job, Snapshot
+from immutable.spec.derivation import Job, Snapshot
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer
 from immutable.spec.toml import FaultError, parsed_by
@@ -181,22 +181,17 @@ class FilesBuilder(Builder):
             for number, entry in enumerate(options.entries)
         ]
         return (
-            Job(
-                Derivation(
-                    kind=self.kind,
-                    version=self.version,
-                    mtime=facts.mtime,
-                    options={
-                        "tree": str(facts.snapshot.digest) if facts.snapshot else None,
-                        "target": options.target,
-                        "owner": owner_of(facts.spec, facts.layer, options.owner),
-                        "mode": options.mode,
-                        "directory-mode": options.directory_mode,
-                        "entries": inline,
-                        **parents.option(_parents(options, facts)),
-                    },
-                ),
-                name=facts.layer.name,
+            self.job(
+                facts,
+                {
+                    "tree": str(facts.snapshot.digest) if facts.snapshot else None,
+                    "target": options.target,
+                    "owner": owner_of(facts.spec, facts.layer, options.owner),
+                    "mode": options.mode,
+                    "directory-mode": options.directory_mode,
+                    "entries": inline,
+                    **parents.option(_parents(options, facts)),
+                },
                 snapshot=facts.snapshot,
             ),
         )

@@ -23,7 +23,7 @@ from immutable.content.entries import Entry, EntryKind, file
 from immutable.content.globs import compile_globs
 from immutable.net.fetch import Wanted
 from immutable.oci.platforms import Platform
-from immutable.spec.derivation import Derivation, Job
+from immutable.spec.derivation import Job
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer, Pin
 from immutable.spec.toml import FaultError
@@ -135,25 +135,20 @@ class DebianBuilder(Builder):
             if one.kind == self.kind or facts.kinds[one.kind].as_is
         )
         return (
-            Job(
-                Derivation(
-                    kind=self.kind,
-                    version=self.version,
-                    mtime=facts.mtime,
-                    options={
-                        "packages": [
-                            {"name": p.name, "version": p.version, "architecture": p.architecture}
-                            for p in facts.pins
-                        ],
-                        "exclude": list(options.exclude),
-                        "include": list(options.include),
-                        "merged-usr": is_merged(options.suite),
-                    },
-                    sources=tuple(pin.sha256 for pin in facts.pins),
-                    inputs=tuple(dict.fromkeys(lower)),
-                    platform=facts.platform,
-                ),
-                name=facts.layer.name,
+            self.job(
+                facts,
+                {
+                    "packages": [
+                        {"name": p.name, "version": p.version, "architecture": p.architecture}
+                        for p in facts.pins
+                    ],
+                    "exclude": list(options.exclude),
+                    "include": list(options.include),
+                    "merged-usr": is_merged(options.suite),
+                },
+                sources=tuple(pin.sha256 for pin in facts.pins),
+                inputs=tuple(dict.fromkeys(lower)),
+                platform=facts.platform,
                 pins=facts.pins,
                 index=facts.index,
             ),

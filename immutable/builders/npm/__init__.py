@@ -32,7 +32,7 @@ from immutable.oci.digest import Digest
 from immutable.sources.npm import hidden
 from immutable.sources.npm.registry import Registry
 from immutable.sources.npm.selection import Selection
-from immutable.spec.derivation import Derivation, Job, Snapshot
+from immutable.spec.derivation import Job, Snapshot
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer, Pin
 
@@ -102,22 +102,17 @@ class NpmBuilder(Builder):
         used = [key for key in pins if key in needed]
         order = {key: number for number, key in enumerate(used)}
         return (
-            Job(
-                Derivation(
-                    kind=self.kind,
-                    version=self.version,
-                    mtime=facts.mtime,
-                    options={
-                        "packages": [[key.name, key.version] for key in used],
-                        "places": [[p.location, order[Key.of(p)]] for p in selection.packages],
-                        **_extras(project, selection),
-                        "target": options.target,
-                        "owner": owner_of(facts.spec, facts.layer, options.owner),
-                        **parents.option(_parents(options, facts)),
-                    },
-                    sources=tuple(pins[key].sha256 for key in used),
-                ),
-                name=facts.layer.name,
+            self.job(
+                facts,
+                {
+                    "packages": [[key.name, key.version] for key in used],
+                    "places": [[p.location, order[Key.of(p)]] for p in selection.packages],
+                    **_extras(project, selection),
+                    "target": options.target,
+                    "owner": owner_of(facts.spec, facts.layer, options.owner),
+                    **parents.option(_parents(options, facts)),
+                },
+                sources=tuple(pins[key].sha256 for key in used),
                 pins=tuple(pins[key] for key in used),
                 snapshot=Snapshot(project.digest, project.of(selection)),
             ),

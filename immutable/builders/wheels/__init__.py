@@ -31,7 +31,7 @@ from immutable.net.fetch import Wanted
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
 from immutable.sources import pypi
-from immutable.spec.derivation import Derivation, Job
+from immutable.spec.derivation import Job
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer, Pin
 from immutable.store import AbstractStore
@@ -90,30 +90,25 @@ class WheelsBuilder(Builder):
         options: WheelsOptions = facts.layer.options
         places = options.places
         return (
-            Job(
-                Derivation(
-                    kind=self.kind,
-                    version=self.version,
-                    mtime=facts.mtime,
-                    options={
-                        "packages": [
-                            {"name": pin.name, "version": pin.version, "file": pin.path}
-                            for pin in facts.pins
-                        ],
-                        "python": options.python,
-                        "libc": options.libc,
-                        "target": places.library,
-                        "scripts": places.scripts,
-                        "headers": places.headers,
-                        "data": places.data,
-                        "interpreter": places.interpreter,
-                        "owner": owner_of(facts.spec, facts.layer, options.owner),
-                        "bytecode": options.bytecode,
-                        **parents.option(_parents(options, places, facts)),
-                    },
-                    sources=tuple(pin.sha256 for pin in facts.pins),
-                ),
-                name=facts.layer.name,
+            self.job(
+                facts,
+                {
+                    "packages": [
+                        {"name": pin.name, "version": pin.version, "file": pin.path}
+                        for pin in facts.pins
+                    ],
+                    "python": options.python,
+                    "libc": options.libc,
+                    "target": places.library,
+                    "scripts": places.scripts,
+                    "headers": places.headers,
+                    "data": places.data,
+                    "interpreter": places.interpreter,
+                    "owner": owner_of(facts.spec, facts.layer, options.owner),
+                    "bytecode": options.bytecode,
+                    **parents.option(_parents(options, places, facts)),
+                },
+                sources=tuple(pin.sha256 for pin in facts.pins),
                 pins=facts.pins,
             ),
         )
