@@ -16,7 +16,7 @@ from immutable.builders.wheels import wheel
 from immutable.content import entries
 from immutable.content.archives import deb, decompress
 from immutable.content.tar import reader
-from immutable.net.attempts import ATTEMPTS, LONGEST_DELAY
+from immutable.net.attempts import ATTEMPTS, LONGEST_DELAY, MOST_ATTEMPTS
 from immutable.sources import git
 from immutable.sources.debian import index, release, resolver
 from immutable.sources.git import answers, objects
@@ -88,7 +88,7 @@ def test_each_named_test_is_there(module: str, name: str) -> None:
         ),
         (
             "redirects; attempts to fetch, to reach a registry; the wait between two",
-            f"{session._MOST_REDIRECTS}; {ATTEMPTS}, {auth.MOST_ATTEMPTS}; {LONGEST_DELAY:.0f} s",
+            f"{session._MOST_REDIRECTS}; {ATTEMPTS}, {MOST_ATTEMPTS}; {LONGEST_DELAY:.0f} s",
         ),
         ("signatures of a cache's entry", f"{cache._MOST_SIGNATURES}"),
         ("specs upon specs", f"{locked._MOST_BASES}"),

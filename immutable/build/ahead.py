@@ -62,13 +62,13 @@ def _is_unread(job: Job) -> bool:
     )
 
 
-def record_ahead(ahead: _Ahead | None, made: Plan, store: AbstractStore) -> frozenset[Digest]:
+def record_ahead(ahead: _Ahead | None, planned: Plan, store: AbstractStore) -> frozenset[Digest]:
     """Record what was made ahead under the plan's derivations; return those that were missing."""
     if ahead is None:
         return frozenset()
     new = set()
-    columns = zip(ahead.graph.platforms, made.graph.platforms, strict=True)
-    for (_, drafted), (_, finished) in columns:
+    platforms = zip(ahead.graph.platforms, planned.graph.platforms, strict=True)
+    for (_, drafted), (_, finished) in platforms:
         for before, after in zip(drafted, finished, strict=True):
             realisation = ahead.made.get(before.digest)
             if realisation is None or store.find_realisation(after.digest, realisation.encoder):

@@ -66,21 +66,21 @@ def build(
         )
         # Ask the remote cache before packing. It is asked by digest, so files are hashed first.
         ahead = None if cache_from else make_ahead(drafted, store, config, progress)
-        made = drafted.finish(config)
-        new = record_ahead(ahead, made, store)
+        planned = drafted.finish(config)
+        new = record_ahead(ahead, planned, store)
         if sources is not None:
-            _take_sources(made, sources, store)
+            _take_sources(planned, sources, store)
         records = realise_all(
-            made, store, config, progress, offline=offline, new=new, caches=cache_from
+            planned, store, config, progress, offline=offline, new=new, caches=cache_from
         )
-        image = publish(made, records, store)
+        image = publish(planned, records, store)
         if cache_to is not None:
-            _offer(made, records, cache_to, store, config, progress)
+            _offer(planned, records, cache_to, store, config, progress)
         return image
 
 
 def _offer(
-    made: Plan,
+    planned: Plan,
     records: Mapping[Digest, Record],
     place: RemoteCache,
     store: AbstractStore,
@@ -90,14 +90,16 @@ def _offer(
     """Share the layers that were packed here or elsewhere; those of other images are theirs."""
     from immutable.build import remote_cache as cache
 
-    own = {layer.digest for layer in made.graph if not builder_of(layer).as_is}
+    own = {layer.digest for layer in planned.graph if not builder_of(layer).as_is}
     realisations = [records[digest].realisation for digest in own]
     new = cache.offer_all(realisations, place, store, config, progress)
     progress.note(f"{place}: {new} of {len(realisations)} layers are new there")
 
 
-def _take_sources(made: Plan, sources: AbstractStore, store: AbstractStore) -> None:
-    for digest in sorted({digest for layer in made.graph for digest in layer.derivation.sources}):
+def _take_sources(planned: Plan, sources: AbstractStore, store: AbstractStore) -> None:
+    for digest in sorted(
+        {digest for layer in planned.graph for digest in layer.derivation.sources}
+    ):
         if sources.has_blob(digest) and not store.has_blob(digest):
             with sources.verified(digest) as blob, store.ingest() as copy:
                 while piece := blob.read(_PIECE):

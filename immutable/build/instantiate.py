@@ -73,7 +73,7 @@ def instantiate(
     `snapshots` holds, by layer name, what layers take from this machine; `mtime` is in seconds
     since the epoch. The kind ``users`` makes the last layer, which adds the spec's accounts.
     """
-    columns = []
+    platform_layers = []
     for platform in platforms:
         lower: tuple[Job, ...] = ()
         for layer in spec.layer:
@@ -91,5 +91,5 @@ def instantiate(
             last = Layer(LayerName(_USERS), _USERS, None)
             facts = Facts(last, spec, platform, mtime, lower=lower, kinds=kinds)
             lower += kinds[_USERS].derive(facts)
-        columns.append((platform, lower))
-    return Graph(tuple(columns))
+        platform_layers.append((platform, lower))
+    return Graph(tuple(platform_layers))

@@ -15,12 +15,12 @@ from immutable.spec.derivation import Job
 from immutable.store import AbstractStore
 
 
-def publish(made: Plan, records: Mapping[Digest, Record], store: AbstractStore) -> Image:
+def publish(planned: Plan, records: Mapping[Digest, Record], store: AbstractStore) -> Image:
     """Store the documents of the realised plan, and commit a generation; return the image."""
     platforms = []
-    for platform, layers in made.graph.platforms:
+    for platform, layers in planned.graph.platforms:
         found = [records[layer.digest] for layer in layers]
-        image = made.assemble(platform, [record.realisation for record in found])
+        image = planned.assemble(platform, [record.realisation for record in found])
         for document in image.documents():
             store.put_blob(document)
         platforms.append(
@@ -28,9 +28,9 @@ def publish(made: Plan, records: Mapping[Digest, Record], store: AbstractStore) 
         )  # fmt: skip
     root = platforms[0].image.descriptor
     if len(platforms) > 1:
-        index = images.index(made.spec, [built.image for built in platforms])
+        index = images.index(planned.spec, [built.image for built in platforms])
         root = _put_index(index, store)
-    name, tags = str(made.spec.image.name), tuple(map(str, made.spec.image.tags))
+    name, tags = str(planned.spec.image.name), tuple(map(str, planned.spec.image.tags))
     generation = store.commit_generation(
         name, root, tags=tags, created=datetime.datetime.now(datetime.UTC)
     )

@@ -35,7 +35,7 @@ class Record:
 
 
 def realise_all(
-    made: Plan,
+    planned: Plan,
     store: AbstractStore,
     config: Config,
     progress: Progress,
@@ -48,9 +48,11 @@ def realise_all(
 
     Those in `new` have one that this build made. What `caches` have is not built.
     """
-    encoders = {job.digest: encoder_of(job, made.spec.image.compression) for job in made.graph}
+    encoders = {
+        job.digest: encoder_of(job, planned.spec.image.compression) for job in planned.graph
+    }
     records: dict[Digest, Record] = {}
-    for job in made.graph:
+    for job in planned.graph:
         known = store.find_realisation(job.digest, key_of(encoders[job.digest]))
         if known is not None:
             records[job.digest] = Record(known, cached=job.digest not in new)
@@ -60,8 +62,8 @@ def realise_all(
 
         taken = cache.take_all(wanted, caches, store, config, progress)
         records |= {digest: Record(one, cached=True) for digest, one in taken.items()}
-    missing = [job for job in made.graph if job.digest not in records]
-    scope = scope_of(made, config, store, progress)
+    missing = [job for job in planned.graph if job.digest not in records]
+    scope = scope_of(planned, config, store, progress)
     _fetch(missing, scope, offline=offline)
     store.record_sources({digest for job in missing for digest in job.derivation.sources})
     with pool(config.jobs) as layers, pool(config.jobs) as frames:

@@ -162,7 +162,7 @@ class ArchiveBuilder(Builder):
                     "owner": owner_of(facts.spec, facts.layer, options.owner),
                     "setuid": options.setuid,
                     "special": options.special,
-                    **parents.option(_parents(options, facts)),
+                    **parents.to_option(_parents(options, facts)),
                 },
                 sources=(facts.snapshot.digest,),
                 snapshot=facts.snapshot,
@@ -189,7 +189,7 @@ class ArchiveBuilder(Builder):
         options = job.options
         if top := _top(options["target"]):
             yield top, Attributes(parents.usual_mode(top), *options["owner"])
-        yield from parents.again(options)
+        yield from parents.repeated(options)
 
     @override
     def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
@@ -228,7 +228,7 @@ def _parents(options: ArchiveOptions, facts: Facts) -> dict[bytes, Attributes]:
     inside = top + b"/" if top else b""
     return {
         path: attributes
-        for path, attributes in parents.known(facts).items()
+        for path, attributes in parents.known_directories(facts).items()
         if path in passed or path.startswith(inside)
     }
 

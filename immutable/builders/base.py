@@ -63,10 +63,10 @@ class BaseImage:
 
 @frozen
 class Foundation:
-    """The layers that an image on which a spec builds brings, for one platform.
+    """The layers taken from a base image, for one platform.
 
-    `finish` turns their realisations into what is known of that image: its name, the digest
-    of its manifest, and its config.
+    `finish` is given their realisations, and returns that image's name, manifest digest and
+    config.
     """
 
     layers: tuple[Job, ...]
@@ -75,9 +75,9 @@ class Foundation:
 
 @frozen
 class Scope:
-    """Where a spec is looked at: its folder, this machine's settings, the store.
+    """What a builder may use for one spec: its folder, this machine's settings, the store.
 
-    `foundation` plans another spec, by its path, as something to build upon. What is pinned and
+    `foundation` plans another spec, by its path, as a base. What is pinned and
     not in the store may be in `sources`, another one; with `offline` nothing is fetched. `own` are
     the spec's file and its lock's.
     """
@@ -157,8 +157,6 @@ class Builder(ABC):
     kind: ClassVar[str]
     version: ClassVar[int] = 1
     options: ClassVar[type[Any]]
-    named: ClassVar[bool] = True
-    """Whether specs name the kind; if not, it is the core that puts its layer into an image."""
     divisible: ClassVar[bool] = False
     """Whether its packages can be spread over several layers.
 
@@ -166,7 +164,7 @@ class Builder(ABC):
     source.
     """
     loose: ClassVar[bool] = False
-    """Whether a divided layer holds files that belong to no single package."""
+    """Whether a divided layer needs one more part, for files of no single package."""
     as_is: ClassVar[bool] = False
     """Whether its layers are another image's, taken as they are; see `foundation` and `adopt`."""
 
@@ -184,7 +182,7 @@ class Builder(ABC):
         raise NotImplementedError(f"{self.kind}: a kind with a request has to answer it")
 
     def origin(self, pin: Pin) -> str:
-        """Return what a package is made from together with others: they change together."""
+        """Return the name of a group: packages of one origin are usually updated together."""
         return pin.name
 
     # What it reads

@@ -190,7 +190,7 @@ class FilesBuilder(Builder):
                     "mode": options.mode,
                     "directory-mode": options.directory_mode,
                     "entries": inline,
-                    **parents.option(_parents(options, facts)),
+                    **parents.to_option(_parents(options, facts)),
                 },
                 snapshot=facts.snapshot,
             ),
@@ -201,7 +201,7 @@ class FilesBuilder(Builder):
         options = job.options
         if job.snapshot is not None:
             yield from _folders(job.snapshot.data, options)
-        yield from parents.again(options)
+        yield from parents.repeated(options)
         for one in options["entries"]:
             if one["directory"]:
                 place = _path(one["path"])
@@ -256,7 +256,7 @@ def _parents(options: FilesOptions, facts: Facts) -> dict[bytes, Attributes]:
         passed |= ancestors([top])
         if tree.is_folder:
             passed = passed | {top} if silent else passed - {top}
-    known = parents.known(facts)
+    known = parents.known_directories(facts)
     return {path: known[path] for path in passed - own.keys() if path in known}
 
 

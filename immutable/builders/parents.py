@@ -24,7 +24,7 @@ NO_HOME: Final = (b"", b"nonexistent")
 _SYSTEM: Final = frozenset(b"bin boot dev etc lib lib64 proc run sbin sys usr".split())
 
 
-def known(facts: Facts) -> dict[bytes, Attributes]:
+def known_directories(facts: Facts) -> dict[bytes, Attributes]:
     """Return what is said of directories before the layer of `facts` comes: path → attributes."""
     found = dict(_homes(facts.spec))
     for job in facts.lower:
@@ -37,10 +37,10 @@ def usual_mode(path: bytes) -> int:
     return CUSTOMARY_MODES.get(path, 0o755)
 
 
-def option(directories: Mapping[bytes, Attributes]) -> dict[str, Any]:
+def to_option(directories: Mapping[bytes, Attributes]) -> dict[str, Any]:
     """Return the option of a derivation that holds `directories`; names keep their bytes.
 
-    Empty where there are none: what is said elsewhere of other directories is no part of it.
+    Only the directories that the layer repeats are recorded; empty where there are none.
     """
     rows = [
         [quote_from_bytes(path), one.mode, one.uid, one.gid]
@@ -50,14 +50,14 @@ def option(directories: Mapping[bytes, Attributes]) -> dict[str, Any]:
 
 
 def entries(options: Mapping[str, Any]) -> dict[bytes, Entry]:
-    """Return, by path, the entries of what `option` put into a derivation's options."""
+    """Return, by path, the entries of what `to_option` put into a derivation's options."""
     rows = options.get("parents", ())
     made = (directory(unquote_to_bytes(path), *attributes) for path, *attributes in rows)
     return {entry.path: entry for entry in made}
 
 
-def again(options: Mapping[str, Any]) -> Iterator[tuple[bytes, Attributes]]:
-    """Yield what a layer repeats of directories, from what `option` put into its options."""
+def repeated(options: Mapping[str, Any]) -> Iterator[tuple[bytes, Attributes]]:
+    """Yield what a layer repeats of directories, from what `to_option` put into its options."""
     for path, entry in entries(options).items():
         yield path, Attributes(entry.mode, entry.uid, entry.gid)
 

@@ -25,7 +25,7 @@ from immutable.store.streams import Ingest
 
 NOTHING: Final[Mapping[str, Collection[int]]] = MappingProxyType({})
 
-USE: Final = 3600  # seconds: how exactly the times of last use are kept
+USE_RESOLUTION: Final = 3600  # seconds: how exactly the times of last use are kept
 
 Signature = tuple[int, int, int, int]
 Stats = Mapping[bytes, tuple[Signature, Digest]]
@@ -64,7 +64,7 @@ class Generation:
 
 @frozen
 class Swept:
-    """What a sweep removed, or would: blobs with their sizes in bytes, by digest; records."""
+    """What a sweep removed, or would remove: blobs, each with its size in bytes; records."""
 
     blobs: tuple[tuple[Digest, int], ...]
     realisations: int
@@ -191,7 +191,7 @@ class AbstractStore(abc.ABC):
 
     @abc.abstractmethod
     def record_sources(self, digests: Iterable[Digest]) -> None:
-        """Remember that blobs were fetched, and are of use now; those that are not there are not.
+        """Record that these blobs were fetched and are used now; missing ones are skipped.
 
         So a sweep knows them from garbage. Fails only where a blob could not be put either.
         """

@@ -39,7 +39,7 @@ class Need:
     """A blob that is needed."""
 
     digest: Digest
-    kind: Role = Role.UNKNOWN
+    role: Role = Role.UNKNOWN
 
     @classmethod
     def of(cls, descriptor: Descriptor) -> Need:
@@ -69,7 +69,7 @@ class Marker:
         self._followed: set[Digest] = set()
         self._referrers: dict[Digest, list[Digest]] = {}
 
-    def learn_referrers(self, sizes: Mapping[Digest, int]) -> None:
+    def index_referrers(self, sizes: Mapping[Digest, int]) -> None:
         """Look among blobs, given with their sizes, for manifests that name a subject.
 
         A referrer of what is needed is needed (distribution-spec 1.1, "Listing Referrers").
@@ -92,7 +92,7 @@ class Marker:
                 self.live.add(need.digest)
                 referrers = self._referrers.get(need.digest, ())
                 waiting.extend(Need(referrer, Role.DOCUMENT) for referrer in referrers)
-            if need.kind is not Role.LEAF and need.digest not in self._followed:
+            if need.role is not Role.LEAF and need.digest not in self._followed:
                 self._followed.add(need.digest)
                 waiting.extend(self._references(need))
 
@@ -133,7 +133,7 @@ class Marker:
 
     def _references(self, need: Need) -> tuple[Need, ...]:
         """Return what a blob refers to."""
-        if need.kind is Role.UNKNOWN and not self._looks_like_a_document(need.digest):
+        if need.role is Role.UNKNOWN and not self._looks_like_a_document(need.digest):
             return ()
         try:
             return references(self._blobs.read_blob(need.digest, MAX_DOCUMENT))
@@ -183,7 +183,7 @@ def references(data: bytes) -> tuple[Need, ...]:
 
 
 @frozen
-class Caching:
+class CachePolicy:
     """Which of the blobs that nothing needs stay as caches; see `AbstractStore.sweep`."""
 
     caches: bool = True

@@ -19,7 +19,7 @@ from immutable.spec.derivation import Realisation
 from immutable.store import files, records, reserve
 from immutable.store.base import (
     NOTHING,
-    USE,
+    USE_RESOLUTION,
     AbstractStore,
     Chunk,
     Generation,
@@ -29,7 +29,7 @@ from immutable.store.base import (
     Swept,
     expect_free,
 )
-from immutable.store.closure import MAX_DOCUMENT, Caching
+from immutable.store.closure import MAX_DOCUMENT, CachePolicy
 from immutable.store.database import Database, is_refused
 from immutable.store.gc import Sweep
 from immutable.store.layout import Layout, make_root
@@ -240,7 +240,7 @@ class Store(AbstractStore):
         blob = found.blob
         there = self._spared_and(lambda digest: self._layout.holds(digest, blob.size), blob.digest)
         now = int(self._clock())
-        if there and used <= now - USE and self._leases is not None:
+        if there and used <= now - USE_RESOLUTION and self._leases is not None:
             # It only says what to evict first.
             with suppress(StoreError), self._database.write() as connection:
                 records.use_realisation(connection, derivation, encoder, now)
@@ -259,7 +259,7 @@ class Store(AbstractStore):
             return
         now = int(self._clock())
         with self._database.read() as connection:
-            stale = records.stale_sources(connection, digests, now - USE)
+            stale = records.stale_sources(connection, digests, now - USE_RESOLUTION)
         there = [digest for digest in stale if self.has_blob(digest)]
         if there:
             with self._database.write() as connection:
@@ -399,7 +399,7 @@ class Store(AbstractStore):
         forgotten: Mapping[str, Collection[int]] = NOTHING,
     ) -> Swept:
         check_sweep(max_size, forgotten, dry_run=dry_run)
-        caching = Caching(caches, max_size, frozenset(spent))
+        caching = CachePolicy(caches, max_size, frozenset(spent))
         sweep = Sweep(self._layout, self._database, self._leases)
         if dry_run:
             return sweep.preview(sweep.plan(caching, dropped_names(self, forgotten)))

@@ -31,7 +31,7 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import REF_NAME, Index
 from immutable.store import files, records
 from immutable.store.base import Swept
-from immutable.store.closure import Caching, Marker, Need
+from immutable.store.closure import CachePolicy, Marker, Need
 from immutable.store.database import Database
 from immutable.store.layout import Layout
 from immutable.store.leases import Leases
@@ -59,10 +59,10 @@ class _Count:
 
 @frozen
 class _Garbage:
-    """What is to go: blobs that are there, documents first; and blobs that only records know."""
+    """What is to go: blobs, documents first; and what has records, but is `missing`."""
 
     blobs: tuple[Digest, ...]
-    gone: tuple[Digest, ...]
+    missing: tuple[Digest, ...]
 
 
 class Sweep:
@@ -77,10 +77,10 @@ class Sweep:
         self._index: tuple[object, Index] | None = None
         self._sizes: dict[Digest, int] = {}
 
-    def plan(self, caching: Caching, dropped: frozenset[str] = frozenset()) -> _Garbage:
+    def plan(self, caching: CachePolicy, dropped: frozenset[str] = frozenset()) -> _Garbage:
         """Return what could go if the names in `dropped` were gone."""
         self._sizes = dict(self._layout.blobs())
-        self._marker.learn_referrers(self._sizes)
+        self._marker.index_referrers(self._sizes)
         with self._database.read() as connection:
             self._mark(connection, dropped)
             used = records.caches(connection)
@@ -96,7 +96,7 @@ class Sweep:
         """Return what `run` would remove."""
         count = _Count({digest: self._sizes[digest] for digest in garbage.blobs})
         with self._database.read() as connection:
-            for batch in _batches((*garbage.blobs, *garbage.gone)):
+            for batch in _batches((*garbage.blobs, *garbage.missing)):
                 realisations, sources, chunks = records.count(connection, batch)
                 count.realisations += realisations
                 count.sources += sources
@@ -109,7 +109,7 @@ class Sweep:
         for batch in _batches(garbage.blobs):
             self._forget_records(batch, count)
             self._remove_files(batch, count)
-        for batch in _batches(garbage.gone):
+        for batch in _batches(garbage.missing):
             self._forget_records(batch, count)
         return count.swept()
 

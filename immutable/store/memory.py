@@ -21,7 +21,7 @@ from immutable.reference.store import Reference
 from immutable.spec.derivation import Realisation
 from immutable.store.base import (
     NOTHING,
-    USE,
+    USE_RESOLUTION,
     AbstractStore,
     Chunk,
     Generation,
@@ -32,7 +32,7 @@ from immutable.store.base import (
     expect_free,
     in_utc,
 )
-from immutable.store.closure import MAX_DOCUMENT, Caching, Marker, Need
+from immutable.store.closure import MAX_DOCUMENT, CachePolicy, Marker, Need
 from immutable.store.names import check_tag, no_such_generation, no_such_tag, not_found
 from immutable.store.preconditions import check_commit, check_forget, check_sweep, dropped_names
 from immutable.store.records import storable
@@ -300,11 +300,11 @@ class MemoryStore(AbstractStore):
             dropped = dropped_names(self, forgotten)
             sizes = {digest: len(data) for digest, data in self._blobs.items()}
             marker = Marker(self)
-            marker.learn_referrers(sizes)
+            marker.index_referrers(sizes)
             named = self.references().items()
             marker.mark(Need.of(descriptor) for name, descriptor in named if name not in dropped)
             marker.mark(map(Need, self._spared))
-            caching = Caching(caches, max_size, frozenset(spent))
+            caching = CachePolicy(caches, max_size, frozenset(spent))
             left = marker.live | caching.kept(self._caches(), sizes, marker.live)
             return self._swept({d: n for d, n in sizes.items() if d not in left}, dry_run=dry_run)
 
@@ -336,7 +336,7 @@ class MemoryStore(AbstractStore):
     def _use(self, digest: Digest) -> None:
         """Remember that a blob is of use now; as exactly as the store on disk does."""
         now = int(self._clock())
-        if self._used.get(digest, 0) <= now - USE:
+        if self._used.get(digest, 0) <= now - USE_RESOLUTION:
             self._used[digest] = now
 
     @override

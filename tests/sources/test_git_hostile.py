@@ -443,9 +443,17 @@ def _other_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Pa
 
 
 def _alive(pids: Path) -> list[str]:
-    """Return those processes that are there, and are not waiting for a parent to see their end."""
+    """Return those processes that are there and do not end, although they were told to."""
     found = pids.read_text().split()
     assert found
+    until = time.monotonic() + 10
+    while (alive := _running(found)) and time.monotonic() < until:
+        time.sleep(0.01)
+    return alive
+
+
+def _running(found: list[str]) -> list[str]:
+    """Return those that are there, and are not waiting for a parent to see their end."""
     statuses = [(pid, Path(f"/proc/{pid}/stat")) for pid in found]
     return [
         pid

@@ -18,9 +18,9 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import INDEX, LAYER, MANIFEST, REF_NAME, Descriptor, Index
 from immutable.progress import SILENT
 from immutable.store import AbstractStore, Chunk, Layout, MemoryStore, Store, Swept
-from immutable.store.base import USE
+from immutable.store.base import USE_RESOLUTION
 from immutable.store.check import check
-from immutable.store.closure import Caching, Marker, Need, Role, references
+from immutable.store.closure import CachePolicy, Marker, Need, Role, references
 from immutable.store.files import DRAFT
 from immutable.store.gc import Sweep
 from immutable.store.records import raw
@@ -364,14 +364,14 @@ def test_the_least_recently_used_go_first(store: AbstractStore, clock: Clock) ->
     live = store.info().bytes
     caches = []
     for number in range(4):
-        clock.now += 2 * USE
+        clock.now += 2 * USE_RESOLUTION
         if number == 3:
             source = store.put_blob(bytes(1000))
             store.record_sources([source])
             caches.append(source)
         else:
             caches.append(layer(store, b"%d" % number, "none").blob.digest)
-    clock.now += 2 * USE
+    clock.now += 2 * USE_RESOLUTION
     made = layer(MemoryStore(), b"0", "none")
     assert store.find_realisation(made.derivation, made.encoder) is not None
     sizes = [store.blob_size(digest) for digest in caches]
@@ -384,9 +384,9 @@ def test_the_least_recently_used_go_first(store: AbstractStore, clock: Clock) ->
 
 def test_a_clock_that_jumps_back_makes_nothing_older(store: AbstractStore, clock: Clock) -> None:
     for number in range(2):
-        clock.now += 2 * USE
+        clock.now += 2 * USE_RESOLUTION
         layer(store, b"%d" % number, "none")
-    clock.now -= 1000 * USE
+    clock.now -= 1000 * USE_RESOLUTION
     first, second = (layer(MemoryStore(), b"%d" % n, "none") for n in range(2))
     assert store.find_realisation(second.derivation, second.encoder)
     store.record_realisation(second)
@@ -479,7 +479,7 @@ def disk_closure(store: Store, root: Descriptor) -> set[Digest]:
 def swept_after(store: Store, act: Any) -> set[Digest]:
     """What a sweep removes if `act` comes between its look and its removal."""
     sweep = Sweep(store._layout, store._database, store._leases)
-    plan = sweep.plan(Caching(caches=False))
+    plan = sweep.plan(CachePolicy(caches=False))
     act()
     return removed(sweep.run(plan))
 

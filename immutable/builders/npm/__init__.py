@@ -110,7 +110,7 @@ class NpmBuilder(Builder):
                     **_extras(project, selection),
                     "target": options.target,
                     "owner": owner_of(facts.spec, facts.layer, options.owner),
-                    **parents.option(_parents(options, facts)),
+                    **parents.to_option(_parents(options, facts)),
                 },
                 sources=tuple(pins[key].sha256 for key in used),
                 pins=tuple(pins[key] for key in used),
@@ -134,7 +134,7 @@ class NpmBuilder(Builder):
         top = _top(options["target"])
         for path in filter(None, (top, top + b"/node_modules" if top else b"node_modules")):
             yield path, Attributes(parents.usual_mode(path), *options["owner"])
-        yield from parents.again(options)
+        yield from parents.repeated(options)
 
     @override
     def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
@@ -187,7 +187,7 @@ def _parents(options: NpmOptions, facts: Facts) -> dict[bytes, Attributes]:
     passed = ancestors([top])
     if options.owner is None and top:
         passed.add(top)
-    return {path: one for path, one in parents.known(facts).items() if path in passed}
+    return {path: one for path, one in parents.known_directories(facts).items() if path in passed}
 
 
 def _holders(target: bytes, options: Mapping[str, Any], *, anything: bool) -> list[Entry]:

@@ -106,7 +106,7 @@ class WheelsBuilder(Builder):
                     "interpreter": places.interpreter,
                     "owner": owner_of(facts.spec, facts.layer, options.owner),
                     "bytecode": options.bytecode,
-                    **parents.option(_parents(options, places, facts)),
+                    **parents.to_option(_parents(options, places, facts)),
                 },
                 sources=tuple(pin.sha256 for pin in facts.pins),
                 pins=facts.pins,
@@ -129,7 +129,7 @@ class WheelsBuilder(Builder):
         options = job.options
         top = _path(options["target"])
         yield top, Attributes(parents.usual_mode(top), *options["owner"])
-        yield from parents.again(options)
+        yield from parents.repeated(options)
 
     @override
     def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
@@ -162,7 +162,7 @@ def _parents(options: WheelsOptions, places: Places, facts: Facts) -> dict[bytes
     inside = tuple(top + b"/" for top in tops if top)
     return {
         path: attributes
-        for path, attributes in parents.known(facts).items()
+        for path, attributes in parents.known_directories(facts).items()
         if path in passed or path.startswith(inside)
     }
 

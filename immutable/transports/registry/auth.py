@@ -18,7 +18,7 @@ import requests
 import urllib3
 from attrs import field, frozen
 
-from immutable.net.attempts import FailedError, Run, attempts
+from immutable.net.attempts import MOST_ATTEMPTS, FailedError, Run, attempts
 from immutable.net.fetch import retry_after
 from immutable.oci import canonical
 from immutable.transports.registry.challenge import Challenge, parse
@@ -26,7 +26,6 @@ from immutable.transports.registry.connections import Body, failure, is_transien
 from immutable.transports.registry.credentials import Login
 from immutable.transports.registry.origins import Origin, Trust
 
-MOST_ATTEMPTS: Final = 6
 _MAX_ANSWER: Final = 1 << 20
 _SHORTEST: Final = 60  # seconds, which a token lasts that does not say (token specification)
 _MARGIN: Final = 5.0  # seconds before its end in which a token is no more used

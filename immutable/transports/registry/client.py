@@ -13,14 +13,13 @@ from attrs import evolve, field, frozen
 
 from immutable.config import Registries
 from immutable.errors import BlobMissing, DigestMismatch, ImageError, RegistryError
-from immutable.net.attempts import FailedError, Run, attempts
+from immutable.net.attempts import MOST_ATTEMPTS, FailedError, Run, attempts
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
 from immutable.progress import HighWaterMark
 from immutable.redact import quoted
 from immutable.transports.base import MAX_DOCUMENT, Source
 from immutable.transports.registry import credentials, documents
-from immutable.transports.registry.auth import MOST_ATTEMPTS
 from immutable.transports.registry.downloads import BlobReader, WrongSizeError
 from immutable.transports.registry.session import Exchange, RefusedError, Request, read_small
 from immutable.transports.registry.uploads import SMALL, Feed, Upload

@@ -11,9 +11,8 @@ import requests
 import urllib3
 from typing_extensions import override
 
-from immutable.net.attempts import FailedError, Run, delay
+from immutable.net.attempts import MOST_ATTEMPTS, FailedError, Run, delay
 from immutable.oci.documents import Descriptor
-from immutable.transports.registry.auth import MOST_ATTEMPTS
 from immutable.transports.registry.connections import failure
 
 if TYPE_CHECKING:

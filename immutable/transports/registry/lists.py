@@ -15,13 +15,12 @@ import requests
 from attrs import evolve, frozen
 
 from immutable.errors import RegistryError
-from immutable.net.attempts import FailedError, attempts
+from immutable.net.attempts import MOST_ATTEMPTS, FailedError, attempts
 from immutable.oci import canonical
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, Index
 from immutable.transports.base import MAX_DOCUMENT
-from immutable.transports.registry.auth import MOST_ATTEMPTS
 from immutable.transports.registry.client import Client
 from immutable.transports.registry.documents import subject
 from immutable.transports.registry.origins import Origin

@@ -16,12 +16,11 @@ import requests
 from attrs import define, field, frozen
 
 from immutable.errors import ImageError
-from immutable.net.attempts import FailedError, HaltedError, Run, attempts
+from immutable.net.attempts import MOST_ATTEMPTS, FailedError, HaltedError, Run, attempts
 from immutable.oci.documents import Descriptor
 from immutable.progress import HighWaterMark
 from immutable.store.streams import VerifiedReader
 from immutable.transports.base import PIECE, Source
-from immutable.transports.registry.auth import MOST_ATTEMPTS
 from immutable.transports.registry.session import Exchange, RefusedError, Request
 
 SMALL: Final = PIECE  # bytes up to which a blob is held, and sent within the PUT
