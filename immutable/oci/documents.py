@@ -6,7 +6,7 @@ strictly where the standard says MUST and keeping nothing they do not understand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Self, TypeVar
 
 from attrs import evolve, field, frozen
@@ -14,6 +14,7 @@ from attrs import evolve, field, frozen
 from immutable.errors import ImageError
 from immutable.oci import canonical
 from immutable.oci.digest import Digest
+from immutable.oci.fields import Fields, found
 from immutable.oci.platforms import Platform
 from immutable.redact import cut
 
@@ -316,7 +317,7 @@ def decode_config(data: bytes, where: str) -> ImageConfig:
     document = _Document.read(data, where)
     rootfs = document.object("rootfs")
     if rootfs.text("type", "layers") != "layers":
-        raise rootfs.error("type", f"expected layers, found {_found(rootfs.value['type'])}")
+        raise rootfs.error("type", f"expected layers, found {found(rootfs.value['type'])}")
     return ImageConfig(
         platform=document.platform(),
         created=document.text("created", "1970-01-01T00:00:00Z"),
@@ -361,60 +362,13 @@ def _healthcheck(document: _Document) -> Healthcheck | None:
     )
 
 
-_KINDS: Final[Mapping[type[Any], str]] = {
-    str: "a string",
-    int: "an integer",
-    bool: "true or false",
-    dict: "an object",
-    list: "an array",
-}
-
-
-def _found(value: Any) -> str:
-    if value is None or isinstance(value, dict | list):
-        return "nothing" if value is None else _KINDS[type(value)]
-    return cut(canonical.encode(value).decode(), 80) if not isinstance(value, float) else str(value)
-
-
-@frozen
-class _Document:
-    """A JSON object that others wrote, read field by field; `path` is its place in `where`."""
-
-    where: str
-    value: Mapping[str, Any]
-    path: str = ""
-
-    @classmethod
-    def read(cls, data: bytes, where: str) -> Self:
-        try:
-            value = canonical.decode(data)
-        except ValueError as error:
-            raise ImageError(f"{where}: not JSON: {error}") from None
-        if not isinstance(value, dict):
-            raise ImageError(f"{where}: expected an object, found {_found(value)}")
-        return cls(where, value)
-
-    def error(self, key: str, what: str) -> ImageError:
-        return ImageError(f"{self.where}: {self._place(key)}: {what}")
-
-    def _place(self, key: str) -> str:
-        return f"{self.path}: {key}" if self.path else key
-
-    def _get(self, key: str, kind: type[T], default: T | None) -> T:
-        value = self.value.get(key)
-        if value is None and default is not None:
-            return default
-        return self._expect(key, value, kind)
-
-    def _expect(self, key: str, value: Any, kind: type[T]) -> T:
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise self.error(key, f"expected {_KINDS[kind]}, found {_found(value)}")
-        return value
+class _Document(Fields):
+    """A manifest, an index, a config or a part of one."""
 
     def expect_version(self) -> None:
         version = self.value.get("schemaVersion")
         if type(version) is not int or version != 2:
-            raise self.error("schemaVersion", f"expected 2, found {_found(version)}")
+            raise self.error("schemaVersion", f"expected 2, found {found(version)}")
 
     def own_type(self, expected: str) -> str:
         media_type = self.text("mediaType", expected)
@@ -429,63 +383,15 @@ class _Document:
             if key in self.value:
                 raise self.error(key, "has no place beside its other fields")
 
-    def text(self, key: str, default: str | None = None) -> str:
-        return self._get(key, str, default)
-
-    def integer(self, key: str, default: int | None = None) -> int:
-        value = self._get(key, int, default)
-        if not 0 <= value < 1 << 63:
-            raise self.error(key, f"out of range: {value}")
-        return value
-
-    def flag(self, key: str) -> bool:
-        return self._get(key, bool, False)
-
-    def object(self, key: str, *, optional: bool = False) -> _Document:
-        value = self._get(key, dict, {} if optional else None)
-        return _Document(self.where, value, self._place(key))
-
-    def objects(self, key: str, *, optional: bool = False) -> Iterable[_Document]:
-        for number, item in enumerate(self._get(key, list, [] if optional else None)):
-            self._expect(f"{key}[{number}]", item, dict)
-            yield _Document(self.where, item, self._place(f"{key}[{number}]"))
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        values = self._get(key, list, [])
-        for number, item in enumerate(values):
-            self._expect(f"{key}[{number}]", item, str)
-        return tuple(values)
-
-    def keys(self, key: str) -> tuple[str, ...]:
-        return tuple(sorted(self._get(key, dict, {})))
-
-    def strings(self, key: str) -> Pairs:
-        values = self._get(key, dict, {})
-        for name, item in values.items():
-            self._expect(f"{key}.{name}", item, str)
-        return _pairs(values)
-
-    def _checked(self, key: str, parse: Callable[[str], T], text: str) -> T:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise self.error(key, str(error)) from None
-
-    def digests(self, key: str) -> Iterable[Digest]:
-        return [
-            self._checked(f"{key}[{number}]", Digest.parse, text)
-            for number, text in enumerate(self.texts(key))
-        ]
-
     def platform(self) -> Platform:
         parts = [self.text("os"), self.text("architecture"), self.text("variant", "")]
-        return self._checked("platform", Platform.parse, "/".join(filter(None, parts)))
+        return self.checked("platform", Platform.parse, "/".join(filter(None, parts)))
 
     def descriptor(self) -> Descriptor:
         platform = self.object("platform", optional=True)
         return Descriptor(
             self.text("mediaType"),
-            self._checked("digest", Digest.parse, self.text("digest")),
+            self.checked("digest", Digest.parse, self.text("digest")),
             self.integer("size"),
             self.strings("annotations"),
             platform.known_platform() if platform.value else None,

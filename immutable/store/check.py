@@ -23,6 +23,7 @@ from immutable.oci.documents import REF_NAME, Descriptor, Index
 from immutable.progress import SILENT, Progress
 from immutable.reference.store import Reference
 from immutable.store import files
+from immutable.store.access import OTHERS_WRITE
 from immutable.store.check_blobs import ChunkRow, Inspector
 from immutable.store.check_names import Walk, compare
 from immutable.store.check_records import check_records, chunk_rows
@@ -36,7 +37,6 @@ DATABASE: Final = "immutable.db"
 _ALGORITHMS: Final = frozenset(
     {"sha512", "blake3"}
 )  # other tools' blobs (descriptor.md, "Digests")
-_OTHERS_WRITE: Final = 0o022
 _AHEAD: Final = 4  # blobs a thread
 # Rows whose values are not of their kinds: SQLite keeps whatever it is given.
 _ODD_NAMES: Final = (
@@ -268,7 +268,7 @@ def _places(root: Path) -> Iterator[Fault]:
     there = [path for path in (root, blobs.parent, blobs) if path.is_dir()]
     for path in there:
         mode = path.stat().st_mode & 0o7777
-        if mode & _OTHERS_WRITE:
+        if mode & OTHERS_WRITE:
             yield Fault(
                 FaultKind.PERMISSION,
                 str(path),

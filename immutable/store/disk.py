@@ -16,7 +16,7 @@ from immutable.errors import BlobMissing, ImageError, StoreError
 from immutable.oci.digest import Digest
 from immutable.oci.documents import REF_NAME, Descriptor
 from immutable.spec.derivation import Realisation
-from immutable.store import files, records, reserve
+from immutable.store import access, files, records, reserve
 from immutable.store.base import (
     NOTHING,
     USE_RESOLUTION,
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from immutable.config import Config
 
 _ROOT_MODE: Final = 0o700
-_OTHERS_WRITE: Final = 0o022
 _LEAST_ROOM: Final = 1 << 18  # bytes: what the smallest change of names may need
 _NOT_HERE: Final = "the store cannot be written here; choose another with --store"
 _NO_ROOM: Final = "the store's disk is full or failing; make room on it, then try again"
@@ -89,7 +88,7 @@ class Store(AbstractStore):
         # One name for good: the working directory may change under a relative one.
         path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
         with files.explained(path):
-            read_only = path.is_dir() and any(path.iterdir()) and not _writable(path)
+            read_only = path.is_dir() and any(path.iterdir()) and not access.is_writable(path)
         try:
             if read_only:
                 store = cls._open_read_only(path, _NOT_HERE)
@@ -126,11 +125,11 @@ class Store(AbstractStore):
         make_root(path, _ROOT_MODE)
         layout = Layout(path, path / "tmp")
         layout.expect_layout_or_empty()
-        _refuse_shared(path)
+        access.refuse_shared(path)
         with files.locked_directory(path):
             layout.complete()
-            _refuse_shared(path / "blobs")
-            _refuse_shared(path / "blobs" / "sha256")
+            access.refuse_shared(path / "blobs")
+            access.refuse_shared(path / "blobs" / "sha256")
             for name in ("tmp", "leases"):
                 files.make_directory(path / name, _ROOT_MODE)
             for directory in (path, path / "tmp"):
@@ -159,7 +158,7 @@ class Store(AbstractStore):
         layout = Layout.open(path)
         for part in (path, path / "blobs", path / "blobs" / "sha256"):
             if part.exists():
-                _refuse_shared(part)
+                access.refuse_shared(part)
         database = Database.open_read_only(path / "immutable.db")
         if database is None:
             database = Database.in_memory()
@@ -488,19 +487,3 @@ def _default_root(config: Config | None) -> Path:
     from immutable.config import Config
 
     return (config or Config.load()).store
-
-
-def _writable(root: Path) -> bool:
-    parts = (root, root / "blobs" / "sha256", root / "tmp", root / "immutable.db")
-    effective = os.access in os.supports_effective_ids
-    return all(os.access(part, os.W_OK, effective_ids=effective) for part in parts if part.exists())
-
-
-def _refuse_shared(path: Path) -> None:
-    with files.explained(path):
-        mode = path.stat().st_mode
-    if mode & _OTHERS_WRITE:
-        raise StoreError(
-            f"{path}: expected a directory that only its owner can write, "
-            f"found mode {mode & 0o7777:04o}; run `chmod go-w {path}`"
-        )

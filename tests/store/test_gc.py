@@ -648,7 +648,7 @@ def test_a_store_that_is_only_read_is_swept_only_in_a_dry_run(
 ) -> None:
     with Store.open(root) as store:
         loose = store.put_blob(b"loose")
-    monkeypatch.setattr("immutable.store.disk._writable", lambda _: False)
+    monkeypatch.setattr("immutable.store.access.is_writable", lambda _: False)
     with Store.open(root) as store:
         assert {loose} == removed(store.sweep(dry_run=True))
         store.record_sources([loose])
@@ -670,7 +670,7 @@ def test_a_database_of_the_first_version_is_brought_up(
         before = store.generations("web"), store.references()
     downgrade(root / "immutable.db")
     with monkeypatch.context() as patch:
-        patch.setattr("immutable.store.disk._writable", lambda _: False)
+        patch.setattr("immutable.store.access.is_writable", lambda _: False)
         with Store.open(root) as store:
             assert before == (store.generations("web"), store.references())
             assert made == store.find_realisation(made.derivation, made.encoder)
