@@ -11,13 +11,14 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
+from immutable import reading
 from immutable.build.instantiate import parts_of
 from immutable.build.loading import load, load_lock, lock_path, reader
 from immutable.build.locked import locked_bases, platforms_of, requests_of
 from immutable.builders.base import Foundation, LockScope, Scope
 from immutable.builders.registry import builders
 from immutable.config import Config
-from immutable.errors import SpecError
+from immutable.errors import LockError, SpecError
 from immutable.net.fetch import Fetcher
 from immutable.oci.platforms import Platform
 from immutable.progress import SILENT, Progress
@@ -229,8 +230,14 @@ def _version(pin: Pin) -> str:
 def _write(path: Path, data: bytes) -> None:
     """Replace the file at once; a reader sees the old lock or the new one.
 
-    Raises StoreError where the disk refuses; the old lock is then as it was.
+    Raises LockError for one that is too large to be read again, and StoreError where the disk
+    refuses; the old lock is then as it was.
     """
+    if len(data) > reading.MAX_WRITTEN:
+        raise LockError(
+            f"{path}: expected at most {reading.MAX_WRITTEN} bytes, as a lock is read, found "
+            f"{len(data)} for what the spec asks; spread its layers over several specs"
+        )
     with (
         files.explained(path),
         tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file,

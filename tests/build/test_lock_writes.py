@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import pytest
 
-from immutable import lock
-from immutable.errors import StoreError
+from immutable import lock, reading
+from immutable.errors import LockError, StoreError
 from immutable.store import MemoryStore
 from tests.support import kinds
 from tests.support.command import Shell
@@ -97,6 +97,19 @@ def test_a_step_that_fails_is_an_error_and_leaves_the_old_lock(
         assert old == (folder / "web.lock.toml").read_bytes()
     assert (FILES if there else {"web.toml"}) == names(folder)
     assert b"new-0" in locked(spec)
+
+
+def test_a_lock_that_could_not_be_read_again_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = locked(asking(folder, "old"))
+    spec = asking(folder, "new", LARGE)
+    monkeypatch.setattr(reading, "MAX_WRITTEN", len(old) + 100)
+    with pytest.raises(LockError, match=r"web\.lock\.toml: expected at most \d+ bytes"):
+        locked(spec)
+
+    assert old == (folder / "web.lock.toml").read_bytes()
+    assert FILES == names(folder)
 
 
 @pytest.mark.parametrize("layers", [SMALL, LARGE])
