@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from immutable.builders.base import BaseImage
 from immutable.oci import documents as oci
@@ -50,6 +50,7 @@ def assemble(
         tuple(realisation.diff_id for _, realisation in layers),
         _execution(spec.config, base.config.execution if base else Execution(env=(_PATH,))),
         _history(created, layers, base),
+        author=base.config.author if base else "",
     )
     data = config.encode()
     annotations = dict(spec.image.annotations)
@@ -80,7 +81,8 @@ def _execution(config: Config, lower: Execution) -> Execution:
     if cmd is None:
         # As in a Dockerfile: a new entrypoint does not want the old one's arguments.
         cmd = lower.cmd if config.entrypoint is None else ()
-    return Execution(
+    return evolve(
+        lower,
         user=lower.user if config.user is None else config.user,
         workdir=lower.workdir if config.workdir is None else config.workdir,
         env=tuple(env.values()),
@@ -98,10 +100,16 @@ def _healthcheck(config: Config) -> oci.Healthcheck | None:
     given = config.healthcheck
     if given is None:
         return None
-    test = ("CMD-SHELL", given.shell) if given.shell else ("CMD", *given.cmd)
+    if given.none:
+        return oci.Healthcheck(("NONE",))
     return oci.Healthcheck(
-        test, given.interval, given.timeout, given.start_period, given.retries
-    )  # fmt: skip
+        ("CMD-SHELL", given.shell) if given.shell else ("CMD", *given.cmd),
+        given.interval,
+        given.timeout,
+        given.start_period,
+        given.retries,
+        given.start_interval,
+    )
 
 
 def _history(

@@ -180,6 +180,7 @@ class Healthcheck:
     timeout: int = 0
     start_period: int = 0
     retries: int = 0
+    start_interval: int = 0
 
     def plain(self) -> dict[str, Any]:
         """Return the JSON object, without what is at its default."""
@@ -189,6 +190,7 @@ class Healthcheck:
             "Timeout": self.timeout,
             "StartPeriod": self.start_period,
             "Retries": self.retries,
+            "StartInterval": self.start_interval,
         }
         return {key: value for key, value in result.items() if value}
 
@@ -207,6 +209,10 @@ class Execution:
     labels: Pairs = field(default=(), converter=_pairs)
     stop_signal: str = ""
     healthcheck: Healthcheck | None = None
+    # Not in config.md, but in Docker's images, and read by engines:
+    shell: tuple[str, ...] = ()  # what runs a command that is written as one string
+    stop_timeout: int | None = None  # seconds
+    on_build: tuple[str, ...] = ()  # what a Dockerfile that builds upon it is to do first
 
     def plain(self) -> dict[str, Any]:
         """Return the JSON object, without what is empty."""
@@ -221,8 +227,13 @@ class Execution:
             "Labels": dict(self.labels),
             "StopSignal": self.stop_signal,
             "Healthcheck": self.healthcheck.plain() if self.healthcheck else None,
+            "Shell": list(self.shell),
+            "OnBuild": list(self.on_build),
         }
-        return {key: value for key, value in result.items() if value}
+        result = {key: value for key, value in result.items() if value}
+        if self.stop_timeout is not None:
+            result["StopTimeout"] = self.stop_timeout
+        return result
 
 
 @frozen
@@ -232,13 +243,16 @@ class History:
     created: str
     created_by: str
     empty_layer: bool = False
+    author: str = ""
+    comment: str = ""
 
     def plain(self) -> dict[str, Any]:
         """Return the JSON object."""
         result: dict[str, Any] = {"created": self.created, "created_by": self.created_by}
         if self.empty_layer:
             result["empty_layer"] = True
-        return result
+        result |= {"author": self.author} if self.author else {}
+        return result | ({"comment": self.comment} if self.comment else {})
 
 
 @frozen
@@ -250,6 +264,7 @@ class ImageConfig:
     diff_ids: tuple[Digest, ...]
     execution: Execution = Execution()
     history: tuple[History, ...] = ()
+    author: str = ""
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
@@ -260,6 +275,7 @@ class ImageConfig:
                 "config": self.execution.plain(),
                 "rootfs": {"type": "layers", "diff_ids": [str(d) for d in self.diff_ids]},
                 "history": [step.plain() for step in self.history],
+                **({"author": self.author} if self.author else {}),
             }
         )
 
@@ -328,9 +344,12 @@ def decode_config(data: bytes, where: str) -> ImageConfig:
                 step.text("created", "1970-01-01T00:00:00Z"),
                 step.text("created_by", ""),
                 step.flag("empty_layer"),
+                step.text("author", ""),
+                step.text("comment", ""),
             )
             for step in document.objects("history", optional=True)
         ),
+        author=document.text("author", ""),
     )
 
 
@@ -346,6 +365,9 @@ def _execution(document: _Document) -> Execution:
         labels=document.strings("Labels"),
         stop_signal=document.text("StopSignal", ""),
         healthcheck=_healthcheck(document.object("Healthcheck", optional=True)),
+        shell=document.texts("Shell"),
+        stop_timeout=document.integer("StopTimeout") if document.has("StopTimeout") else None,
+        on_build=document.texts("OnBuild"),
     )
 
 
@@ -359,6 +381,7 @@ def _healthcheck(document: _Document) -> Healthcheck | None:
         document.integer("Timeout", 0),
         document.integer("StartPeriod", 0),
         document.integer("Retries", 0),
+        document.integer("StartInterval", 0),
     )
 
 

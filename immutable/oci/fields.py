@@ -78,6 +78,10 @@ class Fields:
             raise self.error(key, f"out of range: {value}")
         return value
 
+    def has(self, key: str) -> bool:
+        """Tell whether there is a member `key` that is not null."""
+        return self.value.get(key) is not None
+
     def flag(self, key: str) -> bool:
         """Return a truth value, false where there is none."""
         return self._get(key, bool, False)

@@ -143,14 +143,19 @@ class Group:
 
 @frozen
 class Healthcheck:
-    """``config.healthcheck``: either `cmd`, run as it is, or `shell`, run by ``/bin/sh -c``."""
+    """``config.healthcheck``: one of `cmd`, run as it is, `shell`, run by the shell, or `none`.
+
+    `none` turns off the base's.
+    """
 
     cmd: tuple[str, ...] = ()
     shell: str = ""
     interval: Duration = Duration(0)
     timeout: Duration = Duration(0)
     start_period: Duration = Duration(0)
+    start_interval: Duration = Duration(0)
     retries: Retries = Retries(0)
+    none: bool = False
 
 
 @frozen
@@ -348,7 +353,15 @@ def _cross_faults(document: Mapping[str, Any]) -> Iterator[str]:
             yield from _duplicates(document.get(table), table, key)
     config = document.get("config")
     health = config.get("healthcheck") if isinstance(config, Mapping) else None
-    if isinstance(health, Mapping) and bool(health.get("cmd")) == bool(health.get("shell")):
+    if isinstance(health, Mapping):
+        yield from _health_faults(health)
+
+
+def _health_faults(health: Mapping[str, Any]) -> Iterator[str]:
+    if health.get("none") is True:
+        if others := [key for key in health if key != "none"]:
+            yield f"config.healthcheck: expected nothing beside none, found {', '.join(others)}"
+    elif bool(health.get("cmd")) == bool(health.get("shell")):
         yield "config.healthcheck: expected either cmd or shell, and not empty"
 
 

@@ -50,7 +50,10 @@ BELOW = Execution(
     volumes=("/data",),
     labels={"a": "1", "b": "2"},
     stop_signal="SIGQUIT",
-    healthcheck=Healthcheck(("CMD", "true"), 5),
+    healthcheck=Healthcheck(("CMD", "true"), 5, start_interval=7),
+    shell=("/bin/ash", "-c"),
+    stop_timeout=0,
+    on_build=("RUN true",),
 )
 
 
@@ -119,6 +122,11 @@ def test_without_a_base_there_is_a_path_and_nothing_else() -> None:
             'cmd = ["a"], interval = "1m", timeout = "2s", start-period = "3ms", retries = 4',
             Healthcheck(("CMD", "a"), 60_000_000_000, 2_000_000_000, 3_000_000, 4),
         ),
+        (
+            'cmd = ["a"], start-interval = "5s"',
+            Healthcheck(("CMD", "a"), start_interval=5_000_000_000),
+        ),
+        ("none = true", Healthcheck(("NONE",))),
     ],
 )
 def test_health_checks(text: str, expected: Healthcheck) -> None:
@@ -150,10 +158,21 @@ def test_a_base_s_config_is_taken_over() -> None:
         ('volumes = ["/a", "/data/"]', {"volumes": ("/a", "/data")}),
         ('labels = { b = "3", c = "4" }', {"labels": {"a": "1", "b": "3", "c": "4"}}),
         ('healthcheck = { shell = "x" }', {"healthcheck": Healthcheck(("CMD-SHELL", "x"))}),
+        ("healthcheck = { none = true }", {"healthcheck": Healthcheck(("NONE",))}),
     ],
 )
 def test_what_a_spec_says_stands_over_its_base(text: str, changes: dict[str, Any]) -> None:
     assert evolve(BELOW, **changes) == execution(f"[config]\n{text}", base())
+
+
+def test_a_base_s_author_and_what_its_history_says_survive() -> None:
+    step = History("2020-01-01T00:00:00Z", "RUN x", author="Ann", comment="buildkit")
+    config = ImageConfig(
+        AMD64, "2020-01-01T00:00:00Z", (layers(1)[0][1].diff_id,), BELOW, (step,), author="Ann"
+    )
+    made = assemble(spec(""), AMD64, EPOCH, layers(2), BaseImage("b", Digest.of(b"b"), config))
+
+    assert ("Ann", step) == (made.config.author, made.config.history[0])
 
 
 def test_a_base_without_a_path_gets_none() -> None:

@@ -160,11 +160,17 @@ executions = st.builds(
         counts,
         counts,
         counts,
+        counts,
     ),
+    texts,
+    st.none() | counts,
+    texts,
 )
 
 
-steps = st.builds(History, strategies.text, strategies.text, st.booleans())
+steps = st.builds(
+    History, strategies.text, strategies.text, st.booleans(), strategies.text, strategies.text
+)
 configs = st.builds(
     ImageConfig,
     strategies.platforms,
@@ -172,6 +178,7 @@ configs = st.builds(
     st.lists(strategies.digests, max_size=2).map(tuple),
     executions,
     st.lists(steps, max_size=2).map(tuple),
+    strategies.text,
 )
 
 

@@ -412,6 +412,10 @@ def test_other_versions_are_refused(text: str, expected: str) -> None:
             "config.healthcheck.retries: expected a number from 0 to 2147483647, found the integer -1",  # noqa: E501
         ),
         (
+            "[config]\nhealthcheck = { none = true, retries = 3 }",
+            "config.healthcheck: expected nothing beside none, found retries",
+        ),
+        (
             "[config]\nhealthcheck = { interval = '1s' }",
             "config.healthcheck: expected either cmd or shell, and not empty",
         ),
