@@ -397,7 +397,16 @@ def test_other_versions_are_refused(text: str, expected: str) -> None:
         ("[config]\nexpose = [80]", "config.expose[0]: expected a string, found the integer 80"),
         (
             "[config]\nstop-signal = 'TERM'",
-            f"{SIGNAL} 'TERM'",
+            f"{SIGNAL} 'TERM'; did you mean 'SIGTERM'?",
+        ),
+        *(
+            (f"[config]\nstop-signal = '{name}'", f"{SIGNAL} '{name}'{hint}")
+            for name, hint in {
+                "SIGNOPE": "; did you mean 'SIGFPE'?",
+                "SIGTREM": "; did you mean 'SIGTERM'?",
+                "SIGRTMIN+16": "; did you mean 'SIGRTMIN+6'?",
+                "65": "",
+            }.items()
         ),
         (
             "[config]\nhealthcheck = { cmd = ['x'], interval = '30' }",
@@ -727,7 +736,7 @@ def test_users_to_run_as(user: str) -> None:
     assert user == parsed(f"[config]\nuser = '{user}'").config.user
 
 
-@pytest.mark.parametrize("signal", ["SIGTERM", "SIGRTMIN+3", "1", "64"])
+@pytest.mark.parametrize("signal", ["SIGTERM", "SIGRTMIN+3", "SIGRTMAX-14", "1", "64"])
 def test_signals(signal: str) -> None:
     assert signal == parsed(f"[config]\nstop-signal = '{signal}'").config.stop_signal
 
