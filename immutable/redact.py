@@ -43,6 +43,7 @@ _HOST: Final = re.compile(
 )
 _OPENING: Final = "'\"`(<[{=,"
 _CLOSING: Final = "'\"`)>]},.;:"
+# As in `immutable.transports`; a colon after one of them ends no user.
 _TRANSPORT: Final = re.compile(
     r"(?:oci|oci-archive|docker-archive|docker-daemon|dir|store|containers-storage|mailto):"
 )

@@ -1,6 +1,6 @@
 """The machine's settings as one value: where the store is, and where outside bytes come from.
 
-This is the only module that reads the environment and the user's files. Specs and locks never
+This is the only room that reads the environment and the user's files. Specs and locks never
 name a host; an *archive* name (``debian``, ``debian-security``) stands for what holds the bytes,
 and this module says which mirrors of it this machine uses. The first of these that knows the
 archive is taken, whole:

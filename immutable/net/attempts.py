@@ -18,7 +18,7 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 
 ATTEMPTS = 4  # per URL
-MOST_ATTEMPTS = 6  # to reach a registry
+MOST_ATTEMPTS = 6  # of one request to a registry, or one blob
 LONGEST_DELAY = 20.0  # seconds between two attempts
 # Statuses after which the same request may do better (RFC 9110, 15.5.9 and 15.6; RFC 6585, 4;
 # RFC 8470, 5.2).
