@@ -22,6 +22,17 @@ if TYPE_CHECKING:
     from immutable.build.lock import Locked, check, lock
     from immutable.build.results import BuiltLayer, BuiltPlatform, Image
     from immutable.build.verify import Difference, verify
+    from immutable.builders.written import (
+        Archive,
+        Debian,
+        Files,
+        FromImage,
+        InlineEntry,
+        Npm,
+        OtherLayer,
+        Wheels,
+        WrittenLayer,
+    )
     from immutable.config import Config
     from immutable.errors import ImmutableError
     from immutable.lifecycle.generations import Version, generations, rollback
@@ -31,30 +42,44 @@ if TYPE_CHECKING:
     from immutable.oci.documents import Descriptor, ImageConfig, Index, Manifest
     from immutable.oci.platforms import Platform
     from immutable.spec.document import Spec
+    from immutable.spec.written import ContainerConfig, Group, Healthcheck, User
     from immutable.store import MemoryStore, Store
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Archive",
     "BuiltLayer",
     "BuiltPlatform",
     "Config",
+    "ContainerConfig",
+    "Debian",
     "Descriptor",
     "Difference",
     "Digest",
+    "Files",
+    "FromImage",
+    "Group",
+    "Healthcheck",
     "Image",
     "ImageConfig",
     "ImmutableError",
     "Index",
+    "InlineEntry",
     "Locked",
     "Manifest",
     "MemoryStore",
+    "Npm",
+    "OtherLayer",
     "Platform",
     "Policy",
     "Pruned",
     "Spec",
     "Store",
+    "User",
     "Version",
+    "Wheels",
+    "WrittenLayer",
     "build",
     "check",
     "copy",
@@ -76,6 +101,14 @@ _HOMES: Final = {
     "Policy": "lifecycle.retention",
     **dict.fromkeys(("MemoryStore", "Store"), "store"),
     **dict.fromkeys(("Difference", "verify"), "build.verify"),
+    **dict.fromkeys(
+        (
+            *("Archive", "Debian", "Files", "FromImage", "InlineEntry", "Npm", "OtherLayer"),
+            *("Wheels", "WrittenLayer"),
+        ),
+        "builders.written",
+    ),
+    **dict.fromkeys(("ContainerConfig", "Group", "Healthcheck", "User"), "spec.written"),
     "Config": "config",
     "Digest": "oci.digest",
     "ImmutableError": "errors",

@@ -12,7 +12,7 @@ from pathlib import Path
 from attrs import evolve
 
 from immutable.build.build import build
-from immutable.build.loading import load
+from immutable.build.loading import spec_of
 from immutable.build.results import Image
 from immutable.build.verify import differences
 from immutable.config import Config
@@ -25,20 +25,21 @@ __all__ = ["assert_reproducible"]
 def assert_reproducible(
     spec: Spec | str | Path,
     *,
+    folder: str | Path | None = None,
     store: AbstractStore | None = None,
     config: Config | None = None,
 ) -> Image:
     """Build `spec` twice, from nothing, in different surroundings; fail on any difference.
 
     The two builds have two empty stores, umasks, time zones, working folders and numbers of
-    threads. Sources are taken from `store` where it holds them, else fetched. Returns the
-    image of the first build; raises AssertionError naming every digest that differs, and
-    ImmutableError if the spec does not build.
+    threads. Sources are taken from `store` where it holds them, else fetched. Returns the image of
+    the first build; `folder` is as for `immutable.build`. Raises AssertionError naming every digest
+    that differs, and ImmutableError if the spec does not build.
 
     Changes process-wide settings while it runs, so run nothing beside it in the process.
     """
     config = config or Config.load()
-    spec = spec if isinstance(spec, Spec) else load(spec)
+    spec = spec_of(spec, folder)
     spec = placed(spec, Path(spec.where).resolve())
     with _surroundings(0o022, "UTC0") as folder, Store.open(folder / "store") as first_store:
         first = build(spec, first_store, config=evolve(config, jobs=1), sources=store)

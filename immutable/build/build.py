@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from immutable.build.ahead import make_ahead, record_ahead
 from immutable.build.kinds import builder_of
-from immutable.build.loading import load
+from immutable.build.loading import spec_of
 from immutable.build.plan import Plan, draft
 from immutable.build.publish import publish
 from immutable.build.results import Image
@@ -31,6 +31,7 @@ def build(
     spec: Spec | str | Path,
     store: AbstractStore,
     *,
+    folder: str | Path | None = None,
     config: Config | None = None,
     platforms: Sequence[Platform] = (),
     tags: Sequence[str] = (),
@@ -42,17 +43,19 @@ def build(
 ) -> Image:
     """Build `spec` into `store` and return the image.
 
-    `spec` is a path or what `load` returned; its lock and local files are looked for beside
-    it. `platforms` are those to build, of the spec's; `tags` are added to the spec's. With
-    `offline`, nothing is fetched: what is missing is an error. Pinned sources that the store
-    `sources` holds are copied from it, verified, before any are fetched. Layers that the caches
-    `cache_from` have, signed by a key that this user trusts, are fetched instead of being built;
-    `cache_to` gets those of this image, signed with the user's own. Raises ImmutableError.
+    `spec` is a path or what `load` returned; its lock and local files are looked for beside it.
+    Those of a spec made in Python are looked for in `folder`, by default the working folder: the
+    lock of ``shop/web`` is ``web.lock.toml`` there. `platforms` are those to build, of the spec's;
+    `tags` are added to the spec's. With `offline`, nothing is fetched: what is missing is an error.
+    Pinned sources that the store `sources` holds are copied from it, verified, before any are
+    fetched. Layers that the caches `cache_from` have, signed by a key that this user trusts, are
+    fetched instead of being built; `cache_to` gets those of this image, signed with the user's own.
+    Raises ImmutableError.
     """
     config = config or Config.load()
     if cache_to is not None:
         config.keys.secret()  # rather now than when everything is built
-    spec = spec if isinstance(spec, Spec) else load(spec)
+    spec = spec_of(spec, folder)
     with store.lease(), nullcontext() if sources is None else sources.lease():
         drafted = draft(
             spec,

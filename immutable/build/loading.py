@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from immutable.builders.base import Read
@@ -9,7 +10,7 @@ from immutable.builders.registry import options
 from immutable.errors import SpecError
 from immutable.reading import read_file
 from immutable.spec import document as specs
-from immutable.spec.document import Spec
+from immutable.spec.document import Spec, placed
 from immutable.spec.lock import Lock
 from immutable.spec.lock import parse as parse_lock
 
@@ -24,9 +25,36 @@ def load(path: str | Path) -> Spec:
     return specs.parse(data, options(), where)
 
 
+def spec_of(spec: Spec | str | Path, folder: str | Path | None) -> Spec:
+    """Return the spec that a verb is called with: one in a file, or one made in Python.
+
+    The latter is looked at as if it stood in `folder`, by default where it was put before: first
+    of all the working folder. Raises SpecError if a spec in a file is given another folder.
+    """
+    spec = spec if isinstance(spec, Spec) else load(spec)
+    if folder is None:
+        return spec
+    if spec.in_file:
+        raise SpecError(
+            spec.where,
+            [f"folder: expected none, as the spec stands in a file, found {str(folder)!r}"],
+        )
+    return placed(spec, Path(folder, Path(spec.where).name))
+
+
 def lock_path(spec: Spec) -> Path:
-    """Return where the spec's lock stands: ``web.lock.toml`` beside ``web.toml``."""
-    return Path(spec.where).with_suffix(".lock.toml")
+    """Return where the spec's lock stands: ``web.lock.toml`` beside ``web.toml``.
+
+    That of a spec made in Python is named by the image: ``web.lock.toml`` for ``shop/web``.
+    """
+    path = Path(spec.where)
+    return path.with_suffix(".lock.toml") if spec.in_file else Path(f"{path}.lock.toml")
+
+
+def own_files(spec: Spec) -> Mapping[str, Path]:
+    """Return the files that the spec stands in: its own, if there is one, and its lock."""
+    own = {"the spec": Path(spec.where)} if spec.in_file else {}
+    return {**own, "the lock": lock_path(spec)}
 
 
 def load_lock(spec: Spec) -> Lock | None:

@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 
 from immutable import reading
 from immutable.build.instantiate import parts_of
-from immutable.build.loading import load, load_lock, lock_path, reader
+from immutable.build.loading import load_lock, lock_path, reader, spec_of
 from immutable.build.locked import locked_bases, platforms_of, requests_of
 from immutable.builders.base import Foundation, LockScope, Scope
 from immutable.builders.registry import builders
@@ -84,13 +84,19 @@ def stale_document(path: Path, reasons: Sequence[str]) -> dict[str, Any]:
     return {"path": str(path), "stale": [*reasons]}
 
 
-def check(spec: Spec | str | Path, *, config: Config | None = None) -> tuple[str, ...]:
+def check(
+    spec: Spec | str | Path,
+    *,
+    folder: str | Path | None = None,
+    config: Config | None = None,
+) -> tuple[str, ...]:
     """Return, a line each, why the spec's lock is stale; nothing when it is good.
 
-    Raises LockError for a damaged lock. Resolves nothing and needs no network.
+    `folder` is as for `build`. Raises LockError for a damaged lock. Resolves nothing and needs no
+    network.
     """
     config = config or Config.load()
-    spec = spec if isinstance(spec, Spec) else load(spec)
+    spec = spec_of(spec, folder)
     requests = requests_of(spec)
     locked = load_lock(spec)
     if locked is None:
@@ -102,6 +108,7 @@ def lock(
     spec: Spec | str | Path,
     store: AbstractStore,
     *,
+    folder: str | Path | None = None,
     config: Config | None = None,
     upgrade: bool | Collection[str] = False,
     now: datetime.datetime | None = None,
@@ -111,11 +118,11 @@ def lock(
 
     Layers whose request has not changed keep their pins, and need no network, unless they stand
     on a changed one of their kind; of the others, pins that still fit stay. `upgrade` takes the
-    newest of everything, or of the layers it names. Raises ImmutableError; the old lock file
-    then stays as it was.
+    newest of everything, or of the layers it names. `folder` is as for `build`. Raises
+    ImmutableError; the old lock file then stays as it was.
     """
     config = config or Config.load()
-    spec = spec if isinstance(spec, Spec) else load(spec)
+    spec = spec_of(spec, folder)
     old = load_lock(spec) or Lock()
     requests = requests_of(spec)
     upgraded = _upgraded(spec, upgrade, requests)

@@ -76,7 +76,7 @@ def usable_lock(spec: Spec, platforms: Sequence[Platform]) -> Lock:
     if reasons:
         where = lock_path(spec)
         lines = "\n".join(f"{where}: stale: {reason}" for reason in reasons)
-        raise LockStale(f"{lines}; run `immutable lock {spec.where}`")
+        raise LockStale(f"{lines}; {spec.to_lock}")
     return locked
 
 
@@ -85,13 +85,18 @@ def _no_lock(spec: Spec, requests: Iterable[str]) -> Lock:
     if names := ", ".join(sorted(requests)):
         raise LockMissing(
             f"{lock_path(spec)}: there is no lock, and {spec.where} takes "
-            f"{names} from outside; run `immutable lock {spec.where}`"
+            f"{names} from outside; {spec.to_lock}"
         )
     return Lock()
 
 
 def checked_dependents(spec: Spec, path: Path, dependents: tuple[Path, ...]) -> tuple[Path, ...]:
     """Return the specs that stand on the one at `path`, topmost first."""
+    if path.with_suffix(".lock.toml").resolve() == lock_path(spec).resolve() and not spec.in_file:
+        raise SpecError(
+            spec.where,
+            [f"expected a lock of its own, found that of {path.name}; call the image otherwise"],
+        )
     chain = (*dependents, Path(spec.where).resolve())
     names = " → ".join(one.name for one in (*chain, path))
     if path.resolve() in chain:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from immutable.build.loading import load, lock_path
+from immutable.build.loading import load, own_files
 from immutable.builders.registry import builders
 from immutable.errors import TransportError
 from immutable.spec.document import Layer, Spec
@@ -98,8 +98,8 @@ def _inputs(spec: Spec, dependents: tuple[Path, ...] = ()) -> Iterator[_File | _
     """Yield what an image is built from; specs in a circle, once each."""
     path = Path(spec.where)
     folder = path.parent
-    yield _File("the spec", path)
-    yield _File("the lock", lock_path(spec))
+    for what, file in own_files(spec).items():
+        yield _File(what, file)
     for layer in spec.layer:
         builder = builders()[layer.kind]
         for taken in builder.paths(layer.options):

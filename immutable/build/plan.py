@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 from immutable.build import assemble as image
 from immutable.build.assemble import PlatformImage
 from immutable.build.instantiate import instantiate
-from immutable.build.loading import load, lock_path
+from immutable.build.loading import load, lock_path, own_files
 from immutable.build.locked import checked_dependents, platforms_of, usable_lock
 from immutable.builders.base import BaseImage, Builder, Foundation, Scope
 from immutable.builders.registry import builders
@@ -177,7 +177,7 @@ def draft(
         return foundations_of(base.finish(config))
 
     folder = Path(spec.where).parent
-    own = (Path(spec.where), lock_path(spec))
+    own = tuple(own_files(spec).values())
     scope = Scope(folder, chosen, config, store, progress, foundation, sources, offline, own)
     locked = usable_lock(spec, chosen)
     spec = evolve_tags(spec, tags)
@@ -230,9 +230,9 @@ def _platforms(spec: Spec, wanted: Sequence[Platform], config: Config) -> tuple[
 
 
 def _inputs(spec: Spec, folder: Path, snapshots: Mapping[str, Snapshot]) -> Iterator[Input]:
-    yield Input(Path(spec.where).absolute())
-    if lock_path(spec).exists():
-        yield Input(lock_path(spec).absolute())
+    for own in own_files(spec).values():
+        if own != lock_path(spec) or own.exists():
+            yield Input(own.absolute())
     for layer in spec.layer:
         snapshot = snapshots.get(layer.name)
         tree = snapshot.data if snapshot and isinstance(snapshot.data, Tree) else None
@@ -245,6 +245,13 @@ def _git_facts(
 ) -> Mapping[str, str]:
     if not spec.placeholders():
         return {}
+    if not spec.in_file:
+        fault = (
+            'git: expected a spec in a file for {git.…} and created = "git", found one made in '
+            "Python, which git does not know to be as committed; write what its `dumps` returns "
+            "to a file, and commit that"
+        )
+        raise SpecError(spec.where, [fault])
     paths = dict.fromkeys(one.named for one in inputs)
     return git.facts(folder, paths, lambda path: any(one.holds(path) for one in inputs), stats)
 

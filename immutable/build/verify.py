@@ -10,7 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from immutable.build.build import build
-from immutable.build.loading import load
+from immutable.build.loading import spec_of
 from immutable.build.results import BuiltPlatform, Image
 from immutable.config import Config
 from immutable.findings import Finding, Severity
@@ -57,6 +57,7 @@ def verify(
     spec: Spec | str | Path,
     store: AbstractStore,
     *,
+    folder: str | Path | None = None,
     config: Config | None = None,
     progress: Progress = SILENT,
 ) -> tuple[Image, tuple[Difference, ...]]:
@@ -64,10 +65,10 @@ def verify(
 
     Returns the image and every difference, in the order of the image's parts; none when the
     image is reproducible. Pinned sources that `store` holds are not fetched again: they are
-    checked against the lock as they are copied.
+    checked against the lock as they are copied. `folder` is as for `build`.
     """
     config = config or Config.load()
-    spec = spec if isinstance(spec, Spec) else load(spec)
+    spec = spec_of(spec, folder)
     image = build(spec, store, config=config, progress=progress)
     with (
         tempfile.TemporaryDirectory(prefix="immutable-verify-") as folder,

@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
+import datetime
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Literal, Self
 
-from attrs import Factory, evolve, field, frozen
+from attrs import Factory, evolve, field, fields, frozen
 from cattrs.errors import ClassValidationError
 
 from immutable.errors import SpecError
 from immutable.oci.platforms import Platform
-from immutable.redact import quoted
-from immutable.spec import toml, types
+from immutable.redact import cut, quoted
+from immutable.spec import toml, types, written
 from immutable.spec.toml import FaultError
 from immutable.spec.types import (
     COMPRESSIONS,
@@ -49,6 +50,7 @@ from immutable.spec.types import (
     checked_tag,
     target,
 )
+from immutable.spec.written import LayerTable, Strings
 
 # A NewType's call gives back what it is given.
 # ruff: noqa: RUF009
@@ -82,6 +84,7 @@ __all__ = [
     "RunAs",
     "Signal",
     "Spec",
+    "SpecTables",
     "SpecVersion",
     "Tag",
     "Target",
@@ -175,8 +178,8 @@ class Config:
 
 
 @frozen
-class Spec:
-    """A whole spec. `where` names its file in messages and is no part of its value."""
+class SpecTables:
+    """The tables of a spec, parsed."""
 
     spec_version: SpecVersion
     image: ImageTable
@@ -184,7 +187,74 @@ class Spec:
     user: tuple[User, ...] = ()
     group: tuple[Group, ...] = ()
     config: Config = Factory(Config)
-    where: str = field(default="spec", eq=False, init=False)
+
+
+@frozen(init=False)
+class Spec(SpecTables):
+    """A whole spec, as it is parsed from TOML or made here.
+
+    `where` is the path of its file, or what stands for one in its folder where it is not `in_file`.
+    It names the spec in messages, and is no part of its value.
+    """
+
+    where: str = field(default="spec", eq=False)
+    in_file: bool = field(default=False, eq=False)
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        layers: Sequence[LayerTable] = (),
+        users: Sequence[written.User] = (),
+        groups: Sequence[written.Group] = (),
+        config: written.ContainerConfig | None = None,
+        platforms: Strings | None = None,
+        tags: Strings | None = None,
+        created: datetime.datetime | Literal["git", "source-date-epoch"] | None = None,
+        compression: Literal["gzip", "zstd", "none"] | None = None,
+        annotations: Mapping[str, str] | None = None,
+    ) -> None:
+        """Make a spec of what TOML would say; ``specs/README.md`` says what each key means.
+
+        The layers stand bottom first. `name` and all after `config` are of the ``[image]`` table.
+        Raises SpecError with the faults that the TOML would have.
+        """
+        image = written.Image(name, platforms, tags, created, compression, annotations)
+        document = {"spec-version": VERSION, "image": image.row(), "layer": written.plain(layers)}
+        document |= {"user": written.plain(users), "group": written.plain(groups)}
+        if config is not None:
+            document["config"] = written.plain(config)
+        kinds = next((one.kinds() for one in layers if isinstance(one, LayerTable)), {})
+        where = cut(name, 80) if isinstance(name, str) else "spec"
+        if faults := list(toml.bad_values(document)):
+            raise SpecError(where, faults)
+        self._set(_tables(document, kinds, where), name.rpartition("/")[2], in_file=False)
+
+    @classmethod
+    def of(cls, tables: SpecTables, where: str = "spec", *, in_file: bool = False) -> Self:
+        """Return the spec that has these tables."""
+        made = object.__new__(cls)
+        made._set(tables, where, in_file=in_file)
+        return made
+
+    def _set(self, tables: SpecTables, where: str, *, in_file: bool) -> None:
+        parts = {one.name: getattr(tables, one.name) for one in fields(SpecTables)}
+        self.__attrs_init__(**parts, where=where, in_file=in_file)
+
+    def dumps(self) -> str:
+        """Return the spec as TOML, which is parsed to an equal value.
+
+        Raises SpecError for a layer of another package's kind that does not say how its options
+        are written.
+        """
+        from immutable.spec.writing import dumps
+
+        return dumps(self)
+
+    @property
+    def to_lock(self) -> str:
+        """What a message tells people to do for a new lock."""
+        return f"run `immutable lock {self.where}`" if self.in_file else "call `immutable.lock`"
 
     def placeholders(self) -> frozenset[str]:
         """Return what the spec takes from git: ``sha``, ``tag`` and the like."""
@@ -201,14 +271,17 @@ def parse(data: bytes, kinds: Mapping[str, type[Any]], where: str = "spec") -> S
     Raises SpecError with every fault, each with its path and, for a misspelt key or kind,
     the nearest known one.
     """
-    document = toml.read_toml(data, where)
+    return Spec.of(_tables(toml.read_toml(data, where), kinds, where), where, in_file=True)
+
+
+def _tables(document: Mapping[str, Any], kinds: Mapping[str, type[Any]], where: str) -> SpecTables:
     converter = toml.converter()
     types.register(converter)
     converter.register_structure_hook(Layer, lambda value, _: _layer(converter, value, kinds))
     faults: list[str] = []
     spec = None
     try:
-        spec = converter.structure(document, Spec)
+        spec = converter.structure(document, SpecTables)
     except ClassValidationError as error:
         faults += toml.faults(error)
     faults += _cross_faults(document)
@@ -216,7 +289,7 @@ def parse(data: bytes, kinds: Mapping[str, type[Any]], where: str = "spec") -> S
         faults += [*_repeats(spec), *_account_faults(spec)]
     if faults or spec is None:
         raise SpecError(where, faults)
-    return placed(spec, where)
+    return spec
 
 
 def substitute(spec: Spec, facts: Mapping[str, str]) -> Spec:
@@ -250,18 +323,17 @@ def substitute(spec: Spec, facts: Mapping[str, str]) -> Spec:
 
 
 def placed(spec: Spec, where: object) -> Spec:
-    """Return `spec` as that of the file `where`."""
-    result = evolve(spec)
-    object.__setattr__(result, "where", str(where))
-    return result
+    """Return `spec` as the one at `where`: its file, or what stands for it."""
+    return Spec.of(spec, str(where), in_file=spec.in_file)
 
 
 def replaced(spec: Spec, **changes: Any) -> Spec:
     """Return `spec` with other values, still named by its file."""
-    return placed(evolve(spec, **changes), spec.where)
+    parts = {one.name: getattr(spec, one.name) for one in fields(SpecTables)}
+    return Spec.of(SpecTables(**{**parts, **changes}), spec.where, in_file=spec.in_file)
 
 
-def accounts(spec: Spec) -> tuple[tuple[tuple[User, int], ...], tuple[Group, ...]]:
+def accounts(spec: SpecTables) -> tuple[tuple[tuple[User, int], ...], tuple[Group, ...]]:
     """Return each user with its primary gid, and all groups, those that users imply included."""
     groups = {group.name: group for group in spec.group}
     users = []
@@ -378,7 +450,7 @@ def _duplicates(rows: Any, table: str, key: str) -> Iterator[str]:
             yield f"{table}[{number}].{key}: {value!r} is already {table}[{first}].{key}{but}"
 
 
-def _account_faults(spec: Spec) -> Iterator[str]:
+def _account_faults(spec: SpecTables) -> Iterator[str]:
     """Yield where the groups that users imply take the id of another, declared or implied."""
     users, groups = accounts(spec)
     names: dict[int, str] = {}
@@ -394,7 +466,7 @@ def _account_faults(spec: Spec) -> Iterator[str]:
             )
 
 
-def _repeats(spec: Spec) -> Iterator[str]:
+def _repeats(spec: SpecTables) -> Iterator[str]:
     for key, values in (("platforms", spec.image.platforms), ("tags", spec.image.tags)):
         for number, value in enumerate(values):
             if value in values[:number]:

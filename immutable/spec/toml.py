@@ -37,7 +37,8 @@ from immutable.redact import cut, quoted, redact
 T = TypeVar("T")
 Pairs = tuple[tuple[str, str], ...]  # a table of strings, sorted by key
 
-_PARSE: Final = "immutable.spec.toml.parse"
+PARSE: Final = "immutable.spec.toml.parse"  # of an attrs field's metadata, as is the next
+WRITE: Final = "immutable.spec.toml.write"
 _MAX_INTEGER: Final = 1 << 63  # TOML 1.0, "Integer": 64 bits, signed
 _MAX_DEPTH: Final = 50  # the same on every machine, as the interpreter's own limit is not
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
@@ -65,7 +66,7 @@ def read_toml(data: bytes, where: str) -> dict[str, Any]:
         raise SpecError(where, ["starts with a byte-order mark; save it as plain UTF-8"])
     try:
         document = tomllib.loads(data.decode("utf-8"))
-        faults = list(_bad_values(document, "", 0))
+        faults = list(bad_values(document))
     except UnicodeDecodeError as error:
         raise SpecError(
             where, [f"not UTF-8: byte {error.start} is {data[error.start]:#04x}"]
@@ -100,7 +101,7 @@ def converter() -> cattrs.Converter:
     made.register_structure_hook(Platform, parsed(Platform.parse))
     made.register_structure_hook(datetime.datetime, _instant)
     made.register_structure_hook_func(lambda cls: cls == Pairs, _pairs)
-    made.register_structure_hook_func(_is_mapping, lambda value, _: canonical.freeze(table(value)))
+    made.register_structure_hook_func(is_mapping, lambda value, _: canonical.freeze(table(value)))
     return made
 
 
@@ -113,9 +114,14 @@ def parsed(parse: Callable[[str], Any]) -> Callable[[Any, Any], Any]:
     return hook
 
 
-def parsed_by(parse: Callable[[str], Any]) -> dict[str, Any]:
-    """Return metadata for an attrs field that is written as a string and parsed by `parse`."""
-    return {_PARSE: parse}
+def parsed_by(
+    parse: Callable[[str], Any], write: Callable[[Any], str] | None = None
+) -> dict[str, Any]:
+    """Return metadata for an attrs field that is written as a string and parsed by `parse`.
+
+    `write` gives a string that `parse` makes the same value of; without it, the value is one.
+    """
+    return {PARSE: parse, WRITE: write}
 
 
 def together(problems: Sequence[Exception]) -> Exception:
@@ -178,7 +184,9 @@ def found(value: Any) -> str:
         return f"the time {value.isoformat()}"
     if isinstance(value, datetime.date | datetime.time):
         return f"the {type(value).__name__} {value.isoformat()}"
-    return "an array" if isinstance(value, list | tuple) else "a table"
+    if isinstance(value, list | tuple):
+        return "an array"
+    return "a table" if isinstance(value, Mapping) else f"a Python {type(value).__name__}"
 
 
 def table(value: Any) -> Mapping[str, Any]:
@@ -248,7 +256,7 @@ def _class_hook(cls: type[Any], made: cattrs.Converter) -> Callable[[Any, Any], 
 
 
 def _field_hook(field: attrs.Attribute[Any]) -> Callable[[Any, Any], Any] | None:
-    parse = field.metadata.get(_PARSE)
+    parse = field.metadata.get(PARSE)
     return parsed(parse) if parse else None
 
 
@@ -267,7 +275,8 @@ def _is_tuple(cls: Any) -> bool:
     return typing.get_origin(cls) is tuple and cls != Pairs and typing.get_args(cls)[1:] == (...,)
 
 
-def _is_mapping(cls: Any) -> bool:
+def is_mapping(cls: Any) -> bool:
+    """Whether `cls` is a table of anything, which is held as it is."""
     return typing.get_origin(cls) is typing.get_origin(Mapping[str, Any])
 
 
@@ -307,16 +316,36 @@ def _syntax_fault(message: str) -> str:
     return "duplicate key or table" + (message[place:] if place >= 0 else "")
 
 
-def _bad_values(value: Any, path: str, depth: int) -> Iterator[str]:
+def bad_values(value: Any, path: str = "", depth: int = 0) -> Iterator[str]:
+    """Yield what no document holds that is read, `path: what`.
+
+    The values may be Python's own, of which TOML has no keys but strings, and no other text than
+    UTF-8 holds.
+    """
     if depth > _MAX_DEPTH:
         yield f"{cut(path, 80)}…: nested too deeply"
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _bad_values(item, _join(path, key), depth + 1)
+            if not isinstance(key, str):
+                yield f"{path}: expected a string for a key, found {found(key)}"
+            elif not _is_text(key):
+                yield f"{path}: a key that is not UTF-8: {quoted(key)}"
+            else:
+                yield from bad_values(item, _join(path, key), depth + 1)
     elif isinstance(value, list):
         for number, item in enumerate(value):
-            yield from _bad_values(item, f"{path}[{number}]", depth + 1)
+            yield from bad_values(item, f"{path}[{number}]", depth + 1)
+    elif isinstance(value, str) and not _is_text(value):
+        yield f"{path}: not UTF-8: {quoted(value)}"
     elif isinstance(value, float) and not math.isfinite(value):
         yield f"{path}: {value} is no number to build from"
     elif isinstance(value, int) and not -_MAX_INTEGER <= value < _MAX_INTEGER:
         yield f"{path}: an integer beyond 64 bits"
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

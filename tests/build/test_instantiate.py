@@ -81,12 +81,13 @@ KINDS: dict[str, Builder] = {
 
 
 def spec(*layers: tuple[str, str], users: bool = False) -> Spec:
-    return Spec(
+    tables = specs.SpecTables(
         specs.SpecVersion(1),
         specs.ImageTable(specs.ImageName("web")),
         tuple(Layer(specs.LayerName(name), kind, (name,)) for name, kind in layers),
         (specs.User(specs.AccountName("node"), specs.AccountID(1)),) if users else (),
     )
+    return Spec.of(tables)
 
 
 def graph(made: Spec, lock: Lock | None = None, **snapshots: Snapshot) -> Graph:

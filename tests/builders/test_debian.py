@@ -20,9 +20,9 @@ from immutable.net.fetch import Fetcher
 from immutable.oci.platforms import Platform
 from immutable.progress import SILENT
 from immutable.sources.debian.relations import parse_request
-from immutable.spec.document import ImageTable, Layer, Spec, parse
+from immutable.spec.document import Layer, Spec, parse
 from immutable.spec.lock import LockedLayer
-from immutable.spec.types import POCKETS, ImageName, LayerName, PackageRequest, SpecVersion, Suite
+from immutable.spec.types import POCKETS, LayerName, PackageRequest, Suite
 from immutable.store.memory import MemoryStore
 from tests.support.debian import DATE, DebianMirror, File, tar_member
 from tests.support.debian_layer import AMD64, build, package
@@ -281,7 +281,7 @@ def test_sources_are_wanted_from_the_mirror() -> None:
 
 def lock_scope(config: Config, fetcher: Fetcher, lower: tuple[LockedLayer, ...]) -> LockScope:
     scope = Scope(Path(), (AMD64,), config, MemoryStore(), SILENT, lambda _path: {})
-    spec = Spec(SpecVersion(1), ImageTable(ImageName("test")))
+    spec = Spec("test")
     return LockScope(
         spec, (AMD64,), None, False, DATE + timedelta(days=1), lower, fetcher, scope, unread
     )

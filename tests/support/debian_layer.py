@@ -17,9 +17,9 @@ from immutable.content.entries import Arrangement, Entry, EntryKind, Inline, arr
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
 from immutable.spec.derivation import Job
-from immutable.spec.document import ImageTable, Layer, Spec
+from immutable.spec.document import Layer, Spec
 from immutable.spec.lock import Pin
-from immutable.spec.types import ImageName, LayerName, PackageRequest, SpecVersion
+from immutable.spec.types import LayerName, PackageRequest
 from immutable.store.memory import MemoryStore
 from tests.support.debian import File, build_deb, control_text, data_members
 from tests.support.entries import content
@@ -110,7 +110,7 @@ def build(
         suite=options.pop("suite", "bookworm"), packages=(PackageRequest("asked"),), **options
     )
     layer = Layer(LayerName("runtime"), builder.kind, chosen)
-    spec = Spec(SpecVersion(1), ImageTable(ImageName("test")))
+    spec = Spec("test")
     beneath = (lower.job,) if lower else ()
     (job,) = builder.derive(
         Facts(layer, spec, platform, mtime, pins, lower=beneath, kinds=builders())

@@ -20,9 +20,10 @@ from immutable.content.entries import Arrangement, Entry, EntryKind, Inline, arr
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
 from immutable.spec.derivation import Job
-from immutable.spec.document import ImageTable, Layer, Spec, User
+from immutable.spec.document import Layer, Spec
 from immutable.spec.lock import Pin
-from immutable.spec.types import AccountID, AccountName, ImageName, LayerName, SpecVersion
+from immutable.spec.types import LayerName
+from immutable.spec.written import User
 from immutable.store import AbstractStore
 from immutable.store.memory import MemoryStore
 from tests.support.archives import Zipped, zipped
@@ -150,8 +151,7 @@ def derive(*wheels: Made, lower: tuple[Job, ...] = (), **options: Any) -> Job:
     """Return the job of a layer of `wheels`."""
     chosen = WheelsOptions(**{"lockfile": "pylock.toml", "python": "3.11", **options})
     layer = Layer(LayerName("dependencies"), "wheels", chosen)
-    user = User(AccountName("web"), AccountID(1001))
-    spec = Spec(SpecVersion(1), ImageTable(ImageName("test")), user=(user,))
+    spec = Spec("test", users=[User("web", 1001)])
     facts = Facts(layer, spec, AMD64, 7, tuple(map(pin, wheels)), lower=lower, kinds=builders())
     (job,) = WheelsBuilder().derive(facts)
     return job

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 class ImageOptions:
     """An ``image`` layer: `from` is another spec's path, or says where an image is."""
 
-    from_: OtherSpec | OnDisk | InRegistry = field(metadata=parsed_by(parse))
+    from_: OtherSpec | OnDisk | InRegistry = field(metadata=parsed_by(parse, str))
 
 
 class ImageBuilder(Builder):

@@ -36,6 +36,9 @@ class OtherSpec:
 
     path: str
 
+    def __str__(self) -> str:
+        return self.path
+
 
 @frozen
 class OnDisk:

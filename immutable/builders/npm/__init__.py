@@ -96,8 +96,8 @@ class NpmBuilder(Builder):
         needed = {Key.of(package): package for package in selection.packages}
         if missing := sorted(needed.keys() - pins.keys()):
             raise LockStale(
-                f'layer "{facts.layer.name}": the lock does not hold {missing[0].label}; run '
-                f"`immutable lock {facts.spec.where}`"
+                f'layer "{facts.layer.name}": the lock does not hold {missing[0].label}; '
+                f"{facts.spec.to_lock}"
             )
         used = [key for key in pins if key in needed]
         order = {key: number for number, key in enumerate(used)}
