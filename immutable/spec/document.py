@@ -224,7 +224,8 @@ class Spec(SpecTables):
         document |= {"user": written.plain(users), "group": written.plain(groups)}
         if config is not None:
             document["config"] = written.plain(config)
-        kinds = next((one.kinds() for one in layers if isinstance(one, LayerTable)), {})
+        rows = layers if isinstance(layers, Sequence) else ()
+        kinds = next((one.kinds() for one in rows if isinstance(one, LayerTable)), {})
         where = cut(name, 80) if isinstance(name, str) else "spec"
         if faults := list(toml.bad_values(document)):
             raise SpecError(where, faults)

@@ -82,7 +82,7 @@ class Healthcheck(Table):
     """``config.healthcheck``: how an engine finds out whether the container works.
 
     Either `cmd`, run as it is, or `shell`, run by ``/bin/sh -c``. `interval`, `timeout` and
-    `start_period` are durations like ``"1m30s"``.
+    `start_period` are durations like ``"1m30s"``; `retries` is how often it may fail.
     """
 
     cmd: Strings | None = None

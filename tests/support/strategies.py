@@ -5,13 +5,17 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
+from attrs import evolve, fields
 from hypothesis import strategies as st
 
+from immutable.builders import written
 from immutable.content.entries import Entry, EntryKind, Inline
 from immutable.lifecycle.retention import Condition, Item, Policy, Rule
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
+from immutable.spec.document import Spec
 from immutable.spec.lock import IndexPin, Lock, LockedLayer, Pin
+from immutable.spec.written import ContainerConfig, Healthcheck, User
 
 PLATFORMS = ("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386", "linux/s390x")
 
@@ -209,3 +213,146 @@ def items(draw: st.DrawFn) -> list[Item]:
             )
         )
     return found
+
+
+# Specs in Python
+
+_names = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True)
+_paths = st.lists(_names, min_size=1, max_size=3).map(lambda names: "/" + "/".join(names))
+_words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+_modes = st.sampled_from(["0750", "640", "4755", "000"])
+_owners = st.sampled_from(["root", "web", "web:staff", "7", "7:8"])
+_texts = st.dictionaries(_words.filter(bool), _words, max_size=3)
+_globs = st.lists(st.sampled_from(["*.py", "a/**", "/x", "ä*"]), max_size=2)
+_durations = st.sampled_from(["0s", "30s", "90s", "61m", "1h2m3s4ms", "5ms", "2562047h"])
+_flags = st.booleans()
+_layer_counts = st.integers(1, 100)
+
+
+def _maybe(cls: Any, *given: st.SearchStrategy[Any], **some: st.SearchStrategy[Any]) -> Any:
+    """Instances of `cls` with what is given, and some of the other fields."""
+    return st.builds(cls, *given, **{key: st.none() | value for key, value in some.items()})
+
+
+_inline_entries = st.builds(
+    written.InlineEntry,
+    _paths,
+    text=_words,
+    mode=st.none() | _modes,
+    owner=st.none() | _owners,
+) | st.builds(written.InlineEntry, _paths, link=_words.filter(bool), owner=_owners)
+_entries = st.lists(_inline_entries, max_size=2)
+
+
+def _layer(name: st.SearchStrategy[str]) -> st.SearchStrategy[written.WrittenLayer]:
+    shared = {"owner": _owners, "layers": _layer_counts}
+    return st.one_of(
+        _maybe(
+            written.Files,
+            name,
+            source=_names,
+            target=_paths,
+            include=_globs,
+            exclude=_globs,
+            owner=_owners,
+            mode=_modes,
+            directory_mode=_modes,
+            entries=_entries,
+        ),
+        st.builds(
+            written.Archive,
+            name,
+            path=_names,
+            sha256=digests.map(lambda digest: digest.hex),
+            strip=st.integers(0, 9),
+            setuid=_flags,
+        ),
+        _maybe(written.Archive, name, url=st.just("https://a.test/t.tar"), special=_flags).filter(
+            lambda one: one.url
+        ),
+        st.builds(
+            written.Debian,
+            name,
+            suite=st.sampled_from(["bookworm", "sid"]),
+            packages=st.lists(st.sampled_from(["nginx", "curl=7.1", "a0 (>= 1)"]), min_size=1),
+            pockets=st.none() | st.lists(st.sampled_from(["updates", "security"]), max_size=2),
+            essential=st.none() | _flags,
+            exclude=st.none() | _globs,
+            layers=st.none() | _layer_counts,
+        ),
+        st.builds(
+            written.Wheels,
+            name,
+            lockfile=_names,
+            python=st.sampled_from(["3.11", "3.12.1"]),
+            target=st.none() | _paths,
+            libc=st.none() | st.sampled_from(["glibc-2.36", "musl-1.2"]),
+            extras=st.none() | st.lists(_names, max_size=2),
+            **{key: st.none() | value for key, value in shared.items()},
+        ),
+        st.builds(
+            written.Npm,
+            name,
+            lockfile=_names,
+            target=_paths,
+            omit=st.none() | st.just(["dev"]),
+            libc=st.none() | st.sampled_from(["glibc", "musl"]),
+            **{key: st.none() | value for key, value in shared.items()},
+        ),
+        st.builds(written.FromImage, name, st.sampled_from(["base.toml", "a.test/web:1"])),
+    )
+
+
+_healthchecks = _maybe(
+    Healthcheck,
+    interval=_durations,
+    timeout=_durations,
+    start_period=_durations,
+    retries=st.integers(0, 9),
+).flatmap(lambda one: st.sampled_from([evolve(one, cmd=["a"]), evolve(one, shell="a")]))
+_configs = _maybe(
+    ContainerConfig,
+    user=_owners,
+    workdir=_paths,
+    env=st.dictionaries(_names, _words, max_size=3),
+    entrypoint=st.lists(_words, max_size=2),
+    cmd=st.lists(_words, max_size=2),
+    expose=st.lists(st.sampled_from(["80", "53/udp"]), max_size=2),
+    volumes=st.lists(_paths, max_size=2),
+    labels=_texts,
+    stop_signal=st.sampled_from(["SIGTERM", "9"]),
+    healthcheck=_healthchecks,
+)
+_created: Any = st.sampled_from(["git", "source-date-epoch"]) | st.integers(0, 253402300799).map(
+    lambda seconds: datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+)
+_users = st.builds(
+    User, _names, st.integers(1, 99), gid=st.none() | st.integers(1, 99), home=st.none() | _paths
+)
+
+written_specs = st.builds(
+    Spec,
+    st.sampled_from(["web", "shop/web"]),
+    layers=st.lists(_names, unique=True, max_size=4).flatmap(
+        lambda names: st.tuples(*(_layer(st.just(name)) for name in names))
+    ),
+    users=st.lists(_users, max_size=1),
+    config=st.none() | _configs,
+    platforms=st.none() | st.lists(st.sampled_from(PLATFORMS), unique=True, max_size=2),
+    tags=st.none() | st.lists(st.sampled_from(["1.0", "{git.sha}"]), unique=True, max_size=2),
+    created=st.none() | _created,
+    compression=st.sampled_from([None, "gzip", "zstd", "none"]),
+    annotations=st.none() | _texts,
+)
+"""Specs made in Python that have no fault."""
+
+
+def _wild(cls: Any) -> st.SearchStrategy[Any]:
+    """Instances of `cls` that hold whatever TOML can say."""
+    return st.builds(cls, **{one.name: st.none() | toml_values for one in fields(cls)})
+
+
+wild_layers: st.SearchStrategy[written.WrittenLayer] = st.one_of(
+    *map(_wild, (written.Files, written.Archive, written.Debian, written.Npm, written.FromImage))
+)
+wild_configs: st.SearchStrategy[ContainerConfig] = _wild(ContainerConfig)
