@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 from attrs import evolve
 
+import immutable
 from immutable.builders.base import Builder
 from immutable.builders.registry import builders
 from immutable.errors import SpecError
@@ -86,6 +87,19 @@ def test_a_wrong_option_is_refused_by_its_path(tmp_path: Path) -> None:
         "layer[0].id: expected a-z, 0-9 and . _ -, found 'Shop'",
         "layer[0].version: unknown key; did you mean 'version-id'?",
     ) == caught.value.faults
+
+
+def test_a_spec_in_python_with_the_kind_is_the_one_in_toml(tmp_path: Path) -> None:
+    expected = immutable.load(written(tmp_path))
+    kind = sys.modules[type(builders()["os-release"]).__module__]
+    told = {"id": "shop", "pretty_name": "The shop (web)", "version_id": "1.4"}
+    for layer in (
+        kind.OsRelease("system", **told),
+        immutable.OtherLayer("system", "os-release", **told),
+    ):
+        spec = immutable.Spec("shop/web", platforms=["linux/amd64"], layers=[layer])
+        assert expected == spec
+        assert expected == immutable.load(written(tmp_path, spec.dumps()))
 
 
 def test_the_page_s_own_test_passes(shell: Shell) -> None:

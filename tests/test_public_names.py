@@ -50,3 +50,16 @@ finally:
     print([name for name in heavy if name in sys.modules])
 """
     assert "[]\n" == in_a_new_process(code)
+
+
+def test_writing_a_spec_in_python_imports_no_builder_and_no_verb() -> None:
+    code = """
+import sys
+import immutable
+immutable.Files("app", source="app")
+immutable.Spec("web", config=immutable.ContainerConfig(cmd=["true"]))
+heavy = ("requests", "docker", "rich", "cryptography", "tomli_w")
+heavy += ("immutable.builders.base", "immutable.build.build", "immutable.store")
+print([name for name in heavy if name in sys.modules])
+"""
+    assert "[]\n" == in_a_new_process(code)

@@ -12,9 +12,15 @@ from typing import Any, ClassVar, Literal
 from attrs import field, frozen
 from typing_extensions import override
 
-from immutable.builders.registry import options
 from immutable.spec.toml import key_of
 from immutable.spec.written import LayerTable, Strings, Table, plain
+
+
+def _options() -> Mapping[str, type[Any]]:
+    # Writing a layer needs none of what the kinds are made of.
+    from immutable.builders.registry import options
+
+    return options()
 
 
 @frozen
@@ -25,7 +31,7 @@ class WrittenLayer(LayerTable):
 
     @override
     def kinds(self) -> Mapping[str, type[Any]]:
-        return options()
+        return _options()
 
     @override
     def row(self) -> dict[str, Any]:
@@ -48,7 +54,7 @@ class OtherLayer(LayerTable):
 
     @override
     def kinds(self) -> Mapping[str, type[Any]]:
-        return options()
+        return _options()
 
     @override
     def row(self) -> dict[str, Any]:

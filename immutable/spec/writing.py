@@ -20,7 +20,7 @@ from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
 from immutable.spec import toml
 from immutable.spec.document import Layer, Spec, SpecTables, parse
-from immutable.spec.toml import Pairs
+from immutable.spec.toml import FaultError, Pairs, found
 from immutable.spec.types import Created, Duration, Environment, Mode, Texts
 
 _ARRAYS: Final = ("layer", "user", "group")
@@ -33,17 +33,24 @@ def dumps(spec: Spec) -> str:
 
     Raises SpecError for options of another package's kind that come out as something else.
     """
-    text = _text(_converter().unstructure(spec, SpecTables))
+    try:
+        text = _text(_converter().unstructure(spec, SpecTables))
+    except FaultError as fault:
+        raise SpecError(spec.where, [str(fault)]) from None
     again = parse(text.encode(), {one.kind: type(one.options) for one in spec.layer}, spec.where)
     faults = [
-        f"layer[{number}]: the kind {old.kind!r} does not say how its options are written; see "
-        "`immutable.spec.toml.parsed_by`"
-        for number, (old, new) in enumerate(zip(spec.layer, again.layer, strict=True))
+        f'layer "{old.name}": comes back from TOML as something else; {_unsaid(old)}'
+        for old, new in zip(spec.layer, again.layer, strict=True)
         if old != new
     ]
     if faults:
         raise SpecError(spec.where, faults)
     return text
+
+
+def _unsaid(layer: Layer) -> str:
+    how = "see `immutable.spec.toml.parsed_by`"
+    return f"the kind {layer.kind!r} does not say how its options are written, {how}"
 
 
 def _text(document: Mapping[str, Any]) -> str:
@@ -61,6 +68,7 @@ def _text(document: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
+@functools.cache
 def _converter() -> cattrs.Converter:
     made = cattrs.Converter()
     made.register_unstructure_hook_factory(attrs.has, lambda cls: _class_hook(cls, made))
@@ -94,11 +102,24 @@ def _field_hook(field: attrs.Attribute[Any]) -> Callable[[Any], Any] | None:
     if toml.PARSE not in field.metadata:
         return None
     write = field.metadata[toml.WRITE]
-    return None if write is None else lambda value: None if value is None else write(value)
+
+    def hook(value: Any) -> Any:
+        written = value if write is None or value is None else write(value)
+        if written is not None and not isinstance(written, str):
+            raise FaultError(
+                f"{toml.key_of(field.name)}: expected a string, found {found(written)}"
+            )
+        return written
+
+    return hook
 
 
 def _layer(layer: Layer, made: cattrs.Converter) -> Mapping[str, Any]:
-    return {"name": layer.name, "kind": layer.kind, **made.unstructure(layer.options)}
+    try:
+        options = made.unstructure(layer.options)
+    except FaultError as fault:
+        raise FaultError(f'layer "{layer.name}": {fault}; {_unsaid(layer)}') from None
+    return {"name": layer.name, "kind": layer.kind, **options}
 
 
 def _duration(value: int) -> str:

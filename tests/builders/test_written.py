@@ -8,7 +8,7 @@ from typing import Any, Final
 import attrs
 import pytest
 import tomli_w
-from hypothesis import given
+from hypothesis import given, settings
 
 from immutable.builders import written as kinds
 from immutable.builders.files import InlineEntry as ParsedEntry
@@ -29,6 +29,7 @@ from immutable.spec import document, written
 from immutable.spec.document import Spec, parse
 from immutable.spec.written import ContainerConfig, Group, Healthcheck, Table, User
 from tests.support import strategies
+from tests.support.pages import blocks, page, section
 from tests.support.shipped import DIGESTS, SPECS
 
 SIGNAL: Final = "expected a signal like SIGTERM or its number from 1 to 64"
@@ -36,11 +37,11 @@ OWN: Final = {cls.kind: cls for cls in (Archive, Debian, Files, FromImage, Npm, 
 
 
 def in_toml(spec: dict[str, Any]) -> Spec | list[str]:
-    """What a TOML document comes to: a spec, or its faults."""
+    """What a TOML document comes to: a spec, or its faults, sorted: writers move tables."""
     try:
         return parse(tomli_w.dumps(spec).encode(), options())
     except SpecError as error:
-        return list(error.faults)
+        return sorted(error.faults)
 
 
 def in_python(name: str, *, config: ContainerConfig | None = None, **tables: Any) -> object:
@@ -48,7 +49,7 @@ def in_python(name: str, *, config: ContainerConfig | None = None, **tables: Any
     try:
         return Spec(name, config=config, **tables)
     except SpecError as error:
-        return list(error.faults)
+        return sorted(error.faults)
 
 
 def again(spec: Spec) -> Spec:
@@ -212,6 +213,16 @@ interval = "1m30s"
     assert expected == spec.dumps()
 
 
+def test_the_spec_in_python_that_the_readme_shows_is_the_one_in_toml_that_it_shows() -> None:
+    readme = page("README.md")
+    (code,) = [one for one in blocks(readme, "python") if "immutable.Spec(" in one]
+    shown = blocks(section(readme, "A spec"), "toml")[0]
+    names: dict[str, Any] = {}
+    exec(code.partition("with ")[0], names)
+    assert parse(shown.encode(), options()) == names["spec"]
+
+
+@settings(deadline=None)  # each reads TOML, at the machine's pace
 @given(strategies.written_specs)
 def test_what_dumps_writes_is_parsed_to_an_equal_spec(spec: Spec) -> None:
     assert spec == again(spec)
@@ -267,6 +278,7 @@ def test_what_is_wrong_has_the_words_it_has_in_toml() -> None:
     assert str(caught.value).startswith("Shop: image.name: ")
 
 
+@settings(deadline=None)  # each reads TOML, at the machine's pace
 @given(strategies.wild_layers, strategies.wild_configs)
 def test_whatever_is_written_comes_to_what_it_comes_to_in_toml(
     layer: WrittenLayer, config: ContainerConfig

@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from attrs import frozen
+from attrs import field, frozen
 
 from immutable.builders.base import Builder, Facts, Inputs, LockScope, Read
 from immutable.builders.registry import builders
+from immutable.builders.written import WrittenLayer
 from immutable.content.entries import Entry, EntryKind, file
 from immutable.errors import SourceError
 from immutable.oci.digest import Digest
 from immutable.spec.derivation import Derivation, Job
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer, Pin
+from immutable.spec.toml import parsed_by
 
 
 @frozen
@@ -45,6 +47,34 @@ class Plain(Builder):
 
     def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         return [[file(b"file", job.options["text"].encode())]]
+
+
+@frozen(kw_only=True)
+class WrittenPlain(WrittenLayer):
+    """A layer of the plain kind, in Python."""
+
+    kind: ClassVar[str] = "test-plain"
+
+    text: str | None = None
+
+
+@frozen
+class ShoutingOptions:
+    """Options whose parsers give other values than what is written."""
+
+    text: str = field(default="", metadata=parsed_by(str.upper, str.lower))
+    number: int = field(
+        default=0, metadata=parsed_by(int)
+    )  # this and the next do not say how to write them
+    stars: str = field(default="", metadata=parsed_by("{}*".format))
+    table: Mapping[str, Any] = field(factory=dict)
+
+
+class Shouting(Plain):
+    """Takes such options."""
+
+    kind: ClassVar[str] = "test-shouting"
+    options: ClassVar[type[Any]] = ShoutingOptions
 
 
 class Asking(Plain):
@@ -144,7 +174,8 @@ def installed(folder: Path, patch: pytest.MonkeyPatch, points: Mapping[str, str]
 @contextmanager
 def registered(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have these kinds found, as `installed` does it."""
-    kinds = [cls.__name__ for cls in (Plain, Asking, Random, Endless, Interrupted, Failing)]
+    classes = (Plain, Shouting, Asking, Random, Endless, Interrupted, Failing)
+    kinds = [cls.__name__ for cls in classes]
     points = {f"test-{name.lower()}": f"{__name__}:{name}" for name in kinds}
     begun.clear()
     with installed(folder, patch, {**points, "test-broken": f"{__name__}:broken"}):
