@@ -41,11 +41,11 @@ def assert_reproducible(
     config = config or Config.load()
     spec = spec_of(spec, folder)
     spec = placed(spec, Path(spec.where).resolve())
-    with _surroundings(0o022, "UTC0") as folder, Store.open(folder / "store") as first_store:
+    with _surroundings(0o022, "UTC0") as place, Store.open(place / "store") as first_store:
         first = build(spec, first_store, config=evolve(config, jobs=1), sources=store)
         with (
-            _surroundings(0o077, "NPT-5:45") as folder,
-            Store.open(folder / "store") as second_store,
+            _surroundings(0o077, "NPT-5:45") as place,
+            Store.open(place / "store") as second_store,
         ):
             second = build(
                 spec, second_store, config=evolve(config, jobs=4), sources=first_store

@@ -71,8 +71,8 @@ def verify(
     spec = spec_of(spec, folder)
     image = build(spec, store, config=config, progress=progress)
     with (
-        tempfile.TemporaryDirectory(prefix="immutable-verify-") as folder,
-        Store.open(Path(folder, "store")) as scratch,
+        tempfile.TemporaryDirectory(prefix="immutable-verify-") as empty,
+        Store.open(Path(empty, "store")) as scratch,
     ):
         again = build(spec, scratch, config=config, sources=store, progress=progress)
         return image, differences(image, again)

@@ -216,7 +216,15 @@ class Spec(SpecTables):
     ) -> None:
         """Make a spec of what TOML would say; ``specs/README.md`` says what each key means.
 
-        The layers stand bottom first. `name` and all after `config` are of the ``[image]`` table.
+        - `name`: of the repository, like ``"shop/web"``
+        - `layers`: bottom first, instances of `immutable.Files`, `immutable.Debian` and the like
+        - `users`, `groups`: accounts that the image gets
+        - `config`: how a container is run
+        - `platforms`: like ``"linux/amd64"``; else this machine's
+        - `tags`: versions; may hold ``{git.…}``, as may `annotations`
+        - `created`: a time with its offset, else the epoch
+        - `compression`: of the layers, else gzip
+
         Raises SpecError with the faults that the TOML would have.
         """
         image = written.Image(name, platforms, tags, created, compression, annotations)

@@ -68,7 +68,7 @@ class Image(Table):
 
 @frozen
 class LayerTable(Table):
-    """A ``[[layer]]`` of any kind; of kinds found by entry points, see `immutable.builders`."""
+    """A ``[[layer]]`` of any kind; the kinds there are have theirs in `immutable.builders.written`."""
 
     name: str
 
