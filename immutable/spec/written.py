@@ -68,7 +68,7 @@ class Image(Table):
 
 @frozen
 class LayerTable(Table):
-    """A ``[[layer]]`` of any kind; the kinds there are have theirs in `immutable.builders.written`."""
+    """A ``[[layer]]`` of any kind; those of each are in `immutable.builders.written`."""
 
     name: str
 
