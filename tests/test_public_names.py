@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import immutable
+from tests.support.shipped import SPECS
 
 
 def in_a_new_process(code: str) -> str:
@@ -61,5 +62,16 @@ immutable.Spec("web", config=immutable.ContainerConfig(cmd=["true"]))
 heavy = ("requests", "docker", "rich", "cryptography", "tomli_w")
 heavy += ("immutable.builders.base", "immutable.build.build", "immutable.store")
 print([name for name in heavy if name in sys.modules])
+"""
+    assert "[]\n" == in_a_new_process(code)
+
+
+def test_reading_a_spec_imports_nothing_that_only_writes_one() -> None:
+    code = f"""
+import sys
+import immutable
+immutable.load({str(SPECS / "hello.toml")!r})
+writers = ("immutable.spec.written", "immutable.builders.written", "immutable.spec.writing")
+print([name for name in writers if name in sys.modules])
 """
     assert "[]\n" == in_a_new_process(code)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from attrs import Factory, evolve, field, fields, frozen
 from cattrs.errors import ClassValidationError
@@ -16,7 +16,7 @@ from cattrs.errors import ClassValidationError
 from immutable.errors import SpecError
 from immutable.oci.platforms import Platform
 from immutable.redact import cut, quoted
-from immutable.spec import toml, types, written
+from immutable.spec import toml, types
 from immutable.spec.toml import FaultError
 from immutable.spec.types import (
     COMPRESSIONS,
@@ -50,7 +50,10 @@ from immutable.spec.types import (
     checked_tag,
     target,
 )
-from immutable.spec.written import LayerTable, Strings
+
+if TYPE_CHECKING:
+    from immutable.spec import written
+    from immutable.spec.written import LayerTable, Strings
 
 # A NewType's call gives back what it is given.
 # ruff: noqa: RUF009
@@ -227,13 +230,15 @@ class Spec(SpecTables):
 
         Raises SpecError with the faults that the TOML would have.
         """
+        from immutable.spec import written  # whoever reads TOML does without
+
         image = written.Image(name, platforms, tags, created, compression, annotations)
         document = {"spec-version": VERSION, "image": image.row(), "layer": written.plain(layers)}
         document |= {"user": written.plain(users), "group": written.plain(groups)}
         if config is not None:
             document["config"] = written.plain(config)
         rows = layers if isinstance(layers, Sequence) else ()
-        kinds = next((one.kinds() for one in rows if isinstance(one, LayerTable)), {})
+        kinds = next((one.kinds() for one in rows if isinstance(one, written.LayerTable)), {})
         where = cut(name, 80) if isinstance(name, str) else "spec"
         if faults := list(toml.bad_values(document)):
             raise SpecError(where, faults)
