@@ -81,8 +81,9 @@ class LayerTable(Table):
 class Healthcheck(Table):
     """``config.healthcheck``: how an engine finds out whether the container works.
 
-    Either `cmd`, run as it is, or `shell`, run by ``/bin/sh -c``. `interval`, `timeout` and
-    `start_period` are durations like ``"1m30s"``; `retries` is how often it may fail.
+    Either `cmd`, run as it is, or `shell`, run by the image's shell; or `none`, which turns off
+    the base's. `interval`, `timeout`, `start_period` and `start_interval` are durations like
+    ``"1m30s"``; `retries` is how often it may fail.
     """
 
     cmd: Strings | None = None
@@ -90,7 +91,9 @@ class Healthcheck(Table):
     interval: str | None = None
     timeout: str | None = None
     start_period: str | None = None
+    start_interval: str | None = None
     retries: int | None = None
+    none: bool | None = None
 
 
 @frozen(kw_only=True)
