@@ -43,6 +43,13 @@ def root() -> pytest.MarkDecorator:
     return _need("" if os.geteuid() == 0 else "not root")
 
 
+def overlay() -> pytest.MarkDecorator:
+    """The kernel's overlayfs, and the rights to mount it."""
+    from tests.support.overlay import lack
+
+    return _need(lack())
+
+
 def nothing_may_skip() -> bool:
     """Whether this is CI, which has to have everything."""
     return os.environ.get("IMMUTABLE_CI", "") not in ("", "0")

@@ -16,6 +16,7 @@ from immutable.oci.platforms import Platform
 from immutable.spec.document import Spec
 from immutable.spec.lock import IndexPin, Lock, LockedLayer, Pin
 from immutable.spec.written import ContainerConfig, Healthcheck, User
+from tests.support import archives
 
 PLATFORMS = ("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386", "linux/s390x")
 
@@ -356,3 +357,70 @@ wild_layers: st.SearchStrategy[written.WrittenLayer] = st.one_of(
     *map(_wild, (written.Files, written.Archive, written.Debian, written.Npm, written.FromImage))
 )
 wild_configs: st.SearchStrategy[ContainerConfig] = _wild(ContainerConfig)
+
+
+# Layers' tars, as others make them
+
+_OWNERS = st.sampled_from((0, 1, 1000, 65534, 2097151))
+_PLACES = st.lists(st.sampled_from((b"a", b"a-b", b"b", b"c")), min_size=1, max_size=3).map(
+    b"/".join
+)
+_TARGETS = st.sampled_from((b"a", b"b/c", b"/a/b", b"../a", b"..", b"/", b"./c/", b"a/../b"))
+_MADE = ("file", "directory", "symlink", "hard link", "device", "fifo")
+_HIDDEN = ("whiteout", "whiteout", "opaque")
+
+
+@st.composite
+def layer_tars(draw: st.DrawFn) -> bytes:
+    """Return a tar that is a layer: of few names, so that layers meet; with what may stand twice.
+
+    It is one that our reader takes: no path goes through what is no directory, and nothing comes
+    in the place of one.
+    """
+    kinds: dict[bytes, str] = {}
+    tar = bytearray()
+    for _ in range(draw(st.integers(0, 10))):
+        path, what = draw(_PLACES), draw(st.sampled_from(_MADE + _HIDDEN))
+        folder, _, name = path.rpartition(b"/")
+        if what == "opaque":
+            folder, name = path, b".wh..wh..opq"
+        elif what == "whiteout":
+            name = b".wh." + name
+        path = b"/".join(filter(None, (folder, name)))
+        above = [folder.rsplit(b"/", n)[0] for n in range(folder.count(b"/") + 1) if folder]
+        if any(kinds.get(one, "directory") != "directory" for one in above):
+            continue
+        if kinds.get(path) == "directory" != what:
+            continue
+        others = sorted(p for p, k in kinds.items() if k not in ("directory", "") and p != path)
+        if what == "hard link" and not others:
+            continue
+        kinds |= dict.fromkeys(above, "directory")
+        kinds[path] = what if what not in _HIDDEN else ""
+        tar += draw(_layer_members(path, what, others))
+    return bytes(tar) + archives.END
+
+
+@st.composite
+def _layer_members(draw: st.DrawFn, path: bytes, what: str, others: list[bytes]) -> bytes:
+    if what in _HIDDEN:
+        return archives.member(path)
+    if what == "hard link":
+        return archives.hardlink(path, draw(st.sampled_from(others)))
+    fields: dict[str, Any] = {
+        "mode": draw(st.integers(0, 0o7777)),
+        "uid": draw(_OWNERS),
+        "gid": draw(_OWNERS),
+    }
+    before = b""
+    if draw(st.integers(0, 3)) == 0:
+        before = archives.pax((b"SCHILY.xattr.security.note", draw(st.binary(max_size=4))))
+    if what == "symlink":
+        return before + archives.symlink(path, draw(_TARGETS), **fields)
+    if what == "directory":
+        return before + archives.directory(path + b"/", **fields)
+    if what == "file":
+        return before + archives.member(path, draw(st.binary(max_size=700)), **fields)
+    if what == "fifo":
+        return before + archives.block(path, flag=b"6", **fields)
+    return before + archives.block(path, flag=b"3", device=(1, 3), **fields)

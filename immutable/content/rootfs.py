@@ -1,0 +1,266 @@
+"""The root file system: what layers add up to.
+
+The fold is what overlayfs shows of layers that were unpacked one by one, each into a directory of
+its own (the kernel's documentation, "Overlay Filesystem"). It is done where somebody looks: a
+directory is the list of the layers that have a part in it, top first, and nothing is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from attrs import frozen
+
+from immutable.content.contents import ABSENT, IMPLIED, Contents, Inode
+from immutable.content.entries import EntryKind, show
+from immutable.errors import EntryError
+
+__all__ = ["MAX_LINKS", "Found", "Resolved", "Rootfs"]
+
+MAX_LINKS: Final = 40  # as many as Linux follows: path_resolution(7)
+_CACHED: Final = 1 << 14  # directories that are remembered
+_ROOT: Final = Inode(EntryKind.DIRECTORY, 0o755)
+
+# What takes part in a directory: numbers of layers and of their nodes, top layer first. What is
+# after an opaque one gives it only attributes.
+_Parts = tuple[tuple[int, int], ...]
+
+
+@frozen
+class Found:
+    """What stands at `path`, which goes through no link, and by which layer.
+
+    `layer` counts from 0, the bottom; a directory has its attributes from there. It is None
+    where no layer has an entry of its own for a directory.
+    """
+
+    path: bytes
+    inode: Inode
+    layer: int | None
+
+
+@frozen
+class Resolved:
+    """Where a path leads: `path` goes through no link, and `found` is what stands there."""
+
+    path: bytes
+    found: Found | None
+
+
+class Rootfs:
+    """The contents of `layers`, bottom first, as one file system.
+
+    Paths are raw bytes; those that are asked for may begin with ``/`` and have ``.``, ``..`` and
+    empty names where links are followed. The root is ``b""``. Every look raises EntryError where
+    it meets what an overlay file system would take for its own mark: engines differ there. So
+    they do over an opaque root above other layers, which raises EntryError at once.
+    """
+
+    def __init__(self, layers: Sequence[Contents]) -> None:
+        self._layers = tuple(layers)
+        if any(layer.attributes_of(0).opaque for layer in self._layers[1:]):
+            raise EntryError(
+                "a layer hides all layers under it (.wh..wh..opq in the root): some engines obey, "
+                "overlay file systems do not; leave the layers under it out"
+            )
+        self._marks = tuple(tuple(one.mark for one in layer.attributes) for layer in self._layers)
+        self._directories: dict[bytes, _Parts | None] = {}
+
+    @property
+    def layers(self) -> tuple[Contents, ...]:
+        """The layers' contents, bottom first."""
+        return self._layers
+
+    def find(self, path: bytes) -> Found | None:
+        """Return what stands at the plain `path`; None if nothing, or if it goes through a link."""
+        if not path:
+            return Found(b"", _ROOT, None)
+        folder, _, name = path.rpartition(b"/")
+        parts = self._directory(folder)
+        if parts is None:
+            return None
+        return self._found(path, self._child(path, parts, name))
+
+    def resolve(self, path: bytes, *, follow: bool = True) -> Resolved:
+        """Return where `path` leads, links followed inside the root.
+
+        As with openat2(2) and RESOLVE_IN_ROOT: ``/`` in a link and ``..`` at the root are the
+        root. Without `follow`, a link at the end stands for itself. What comes after a name that
+        is not there is taken as it is written, and is not there either; so is what comes after
+        a file. Raises EntryError for more than 40 links on the way.
+        """
+        todo = _names(path)
+        at: list[bytes] = []
+        here = self.find(b"")  # what `at` leads to
+        links = 0
+        while todo:
+            name = todo.pop()
+            if here is not None and not here.inode.is_directory:
+                here = None
+            if name == b".":
+                continue
+            if name == b"..":
+                del at[-1:]
+                here = here and self.find(b"/".join(at))
+                continue
+            at.append(name)
+            here = here and self.find(b"/".join(at))
+            if here is None or here.inode.kind is not EntryKind.SYMLINK or not (todo or follow):
+                continue
+            links += 1
+            if links > MAX_LINKS:
+                raise EntryError(f"{show(path)}: more than {MAX_LINKS} links on the way")
+            target = here.inode.target
+            del at[0 if target.startswith(b"/") else -1 :]
+            todo += _names(target)
+            here = self.find(b"/".join(at))
+        return Resolved(b"/".join(at), here)
+
+    def names(self, path: bytes) -> tuple[bytes, ...]:
+        """Return the sorted names in the directory at the plain `path`; none if it is none."""
+        parts = self._directory(path)
+        return () if parts is None else tuple(sorted(self._listing(path, parts)))
+
+    def children(self, path: bytes) -> Iterator[Found]:
+        """Yield what is in the directory at the plain `path`, by name."""
+        parts = self._directory(path)
+        listing = {} if parts is None else self._listing(path, parts)
+        for name in sorted(listing):
+            place = path + b"/" + name if path else name
+            yield self._sure(place, listing[name])
+
+    def walk(self, path: bytes = b"") -> Iterator[Found]:
+        """Yield everything below the directory at the plain `path`, by raw path bytes."""
+        parts = self._directory(path)
+        stack = [] if parts is None else [(path, parts, True)]
+        while stack:
+            place, child, inside = stack.pop()
+            if not inside:
+                yield self._sure(place, child)
+                continue
+            within = place and place + b"/"
+            events = []
+            for name, below in self._listing(place, child).items():
+                here = within + name
+                events.append((here, here, below, False))
+                if self._is_directory(below):
+                    # What is in a directory comes where its path and a "/" would.
+                    events.append((here + b"/", here, below, True))
+            events.sort(reverse=True)
+            stack += [event[1:] for event in events]
+
+    def __iter__(self) -> Iterator[Found]:
+        """Yield everything but the root, by raw path bytes."""
+        return self.walk()
+
+    def _directory(self, path: bytes) -> _Parts | None:
+        """Return what takes part in the directory at `path`; None if there is none."""
+        if path in self._directories:
+            return self._directories[path]
+        at, names = path, []
+        while at and at not in self._directories:
+            at, _, name = at.rpartition(b"/")
+            names.append(name)
+        parts = self._directories[at] if at in self._directories else self._root()
+        self._remember(at, parts)
+        while names and parts is not None:
+            name = names.pop()
+            at = at + b"/" + name if at else name
+            below = self._child(at, parts, name)
+            parts = below if below and self._is_directory(below) else None
+            self._remember(at, parts)
+        return parts
+
+    def _remember(self, path: bytes, parts: _Parts | None) -> None:
+        if len(self._directories) >= _CACHED:
+            self._directories.clear()
+        self._directories[path] = parts
+
+    def _root(self) -> _Parts:
+        return tuple((number, 0) for number in reversed(range(len(self._layers))))
+
+    def _child(self, path: bytes, parts: _Parts, name: bytes) -> _Parts:
+        """Return what takes part in what a directory has under `name`; nothing if it is not there.
+
+        That is one node, or those of the directories that lie over one another.
+        """
+        found: list[tuple[int, int]] = []
+        for number, folder in parts:
+            layer = self._layers[number]
+            node = layer.child(folder, name)
+            if node != ABSENT and self._add(found, number, node, path):
+                break
+            if layer.attributes_of(folder).opaque:
+                break
+        return tuple(found)
+
+    def _add(self, found: list[tuple[int, int]], number: int, node: int, path: bytes) -> bool:
+        """Lay a lower layer's node under those that were found; tell whether it is the last."""
+        row = self._layers[number].rows[node]
+        given = self._layers[number].attributes[row]
+        if given.kind is None or (found and given.kind is not EntryKind.DIRECTORY):
+            return True
+        if self._marks[number][row]:
+            raise EntryError(f"{show(path)}: a layer has {self._marks[number][row]} there")
+        found.append((number, node))
+        if given.kind is not EntryKind.DIRECTORY:
+            return True
+        # One that is opaque and has no entry still is as it is beneath; only what is in it is new.
+        return given.opaque and not given.implied
+
+    def _listing(self, path: bytes, parts: _Parts) -> dict[bytes, _Parts]:
+        """Return what is in a directory, by name, in no order."""
+        if len(parts) == 1:
+            return self._only(path, *parts[0])
+        found: dict[bytes, list[tuple[int, int]]] = {}
+        done: set[bytes] = set()
+        for number, folder in parts:
+            layer = self._layers[number]
+            for node in layer.children(folder):
+                name = layer.names[node]
+                if name in done:
+                    continue
+                there = found.setdefault(name, [])
+                place = path + b"/" + name if path else name
+                if self._add(there, number, node, place):
+                    done.add(name)
+            if layer.attributes_of(folder).opaque:
+                break
+        return {name: tuple(there) for name, there in found.items() if there}
+
+    def _only(self, path: bytes, number: int, folder: int) -> dict[bytes, _Parts]:
+        layer = self._layers[number]
+        found: dict[bytes, _Parts] = {}
+        for node in layer.children(folder):
+            row = layer.rows[node]
+            name = layer.names[node]
+            if self._marks[number][row]:
+                place = path + b"/" + name if path else name
+                raise EntryError(f"{show(place)}: a layer has {self._marks[number][row]} there")
+            if layer.attributes[row].kind is not None:
+                found[name] = ((number, node),)
+        return found
+
+    def _is_directory(self, parts: _Parts) -> bool:
+        number, node = parts[0]
+        return self._layers[number].attributes_of(node).kind is EntryKind.DIRECTORY
+
+    def _found(self, path: bytes, parts: _Parts) -> Found | None:
+        return self._sure(path, parts) if parts else None
+
+    def _sure(self, path: bytes, parts: _Parts) -> Found:
+        for number, node in parts:
+            layer = self._layers[number]
+            if not layer.attributes_of(node).implied:
+                return Found(path, layer.inode(node), number)
+        return Found(path, _IMPLIED, None)
+
+
+_IMPLIED: Final = Inode(EntryKind.DIRECTORY, IMPLIED.mode)
+
+
+def _names(path: bytes) -> list[bytes]:
+    """Return the names in a path, the first one last; one that ends in "/" ends in "."."""
+    first, *others = reversed(path.split(b"/"))
+    return [first or b".", *filter(None, others)]
