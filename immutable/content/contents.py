@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from immutable.content.entries import Entry, EntryKind, overlay_mark
 from immutable.oci.digest import Digest
@@ -20,6 +20,7 @@ from immutable.oci.digest import Digest
 ABSENT: Final = -1  # no such node
 NOWHERE: Final = (1 << 64) - 1  # the position of a file whose bytes are not in one piece
 DIGEST: Final = 32  # bytes
+_APART: Final = 1 << 16  # bytes of the tar from one recorded frame to the next
 
 
 @frozen
@@ -101,6 +102,24 @@ class Frames:
             return position, position
         number = bisect_left(self.plain, position + 1) - 1
         return self.plain[number], self.packed[number]
+
+
+@define
+class FrameRecorder:
+    """Frames on their way into a column: of those that are close to one another, the first."""
+
+    _plain: array[int] = field(factory=lambda: array("Q", [0]), init=False)
+    _packed: array[int] = field(factory=lambda: array("Q", [0]), init=False)
+
+    def add(self, plain: int, packed: int) -> None:
+        """Record that decompressing can begin here."""
+        if plain - self._plain[-1] >= _APART:
+            self._plain.append(plain)
+            self._packed.append(packed)
+
+    def frames(self, compression: str) -> Frames:
+        """Return the frames of a blob with this compression."""
+        return Frames(compression, column("Q", self._plain), column("Q", self._packed))
 
 
 @frozen(eq=False)

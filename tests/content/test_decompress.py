@@ -277,3 +277,16 @@ def test_many_members_take_linear_time() -> None:
     seconds(100)
     small, large = min(seconds(2_000) for _ in range(3)), min(seconds(16_000) for _ in range(2))
     assert large < 40 * small  # quadratic would be 64 times
+
+
+@pytest.mark.parametrize("pack", [gzipped, zstd.compress], ids=["gzip", "zstd"])
+def test_where_members_begin_is_told(pack: Callable[[bytes], bytes]) -> None:
+    parts = [noise * 40_000 for noise in (b"ab", b"c", b"def")]
+    packed = [pack(part) for part in parts]
+    told: list[tuple[int, int]] = []
+    stream = open_stream(
+        io.BytesIO(b"".join(packed)), name="a", begins=lambda *place: told.append(place)
+    )
+    assert b"".join(parts) == stream.read()
+    expected = [(0, 0), (80_000, len(packed[0])), (120_000, len(packed[0] + packed[1]))]
+    assert expected == told

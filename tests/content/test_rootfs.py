@@ -72,6 +72,7 @@ def test_an_opaque_directory_hides_what_is_in_it_beneath_and_keeps_its_attribute
         [member(b"a/y"), member(b"a/.wh..wh..opq")],
     )
     assert [b"a", b"a/y"] == paths(root)
+    assert root.find(b"a/x") is None
     assert (0o700, 7) == (at(root, b"a").mode, at(root, b"a").uid)
 
 
@@ -294,6 +295,8 @@ def test_the_rootfs_is_what_a_kernel_overlay_mount_shows(
         one = root.find(path)
         assert one is not None
         assert path == one.path == root.resolve(path, follow=False).path
+    once = {path for layer in root.layers for path, _ in layer.walk()}
+    assert [] == [path for path in once - found.keys() if root.find(path) is not None]
 
 
 @needs.overlay()

@@ -118,6 +118,7 @@ def open_stream(
     compression: str | None = None,
     free: int = FREE,
     padded: bool = False,
+    begins: Callable[[int, int], None] | None = None,
 ) -> BinaryIO:
     """Return a reader of what `raw` holds, decompressed if it is gzip, zstd, xz or bzip2.
 
@@ -126,9 +127,10 @@ def open_stream(
     of output, and output past `free` bytes that is more than 1000 times its input. With
     `compression`, one of `NAMES`, anything else is refused. With `padded`, zeros may follow a gzip
     member, as gzip(1) has it. The reader's `taken` counts the bytes of `raw` that were
-    read.
+    read; its `compression` is what was found. `begins` is told of each member or frame: how many
+    bytes of output and of input are before it.
     """
-    raw_stream = _Stream(raw, name, limit, free, padded=padded)
+    raw_stream = _Stream(raw, name, limit, free, begins, padded=padded)
     if compression is not None and raw_stream.compression != compression:
         raise ArchiveError(f"{name}: expected {compression}, found {raw_stream.compression}")
     return _Reader(raw_stream, _BUFFER)
@@ -145,14 +147,27 @@ class _Reader(io.BufferedReader):
     def taken(self) -> int:
         return self._stream.taken
 
+    @property
+    def compression(self) -> str:
+        return self._stream.compression
+
 
 class _Stream(io.RawIOBase):
     """The decompressed bytes; `compression` says of what, one of `NAMES`."""
 
-    def __init__(self, raw: BinaryIO, name: str, limit: int, free: int, *, padded: bool) -> None:
+    def __init__(
+        self,
+        raw: BinaryIO,
+        name: str,
+        limit: int,
+        free: int,
+        begins: Callable[[int, int], None] | None,
+        *,
+        padded: bool,
+    ) -> None:
         super().__init__()
         self._raw, self._name, self._limit, self._free = raw, name, limit, free
-        self._padded = padded
+        self._padded, self._begins = padded, begins
         self.taken = self._given = 0
         self._input = b""
         self._fill(_MAGIC)
@@ -201,6 +216,8 @@ class _Stream(io.RawIOBase):
             return False
         if not self._format.begins(self._input):
             raise self._error(f"junk after its end: {quoted(self._input, 16)}")
+        if self._begins is not None:
+            self._begins(self._given, self.taken - len(self._input))
         self._decoder = self._format.decoder()
         return True
 
