@@ -90,32 +90,37 @@ class Rootfs:
         is not there is taken as it is written, and is not there either; so is what comes after
         a file. Raises EntryError for more than 40 links on the way.
         """
+        plain = self.find(path)
+        if plain is not None and not (follow and plain.inode.kind is EntryKind.SYMLINK):
+            return Resolved(path, plain)  # it goes through no link, nor through "." and ".."
         todo = _names(path)
         at: list[bytes] = []
-        here = self.find(b"")  # what `at` leads to
+        leaf = gone = False  # whether `at` leads to what is no directory, or to nothing
         links = 0
         while todo:
             name = todo.pop()
-            if here is not None and not here.inode.is_directory:
-                here = None
-            if name == b".":
-                continue
+            leaf, gone = False, gone or leaf
             if name == b"..":
                 del at[-1:]
-                here = here and self.find(b"/".join(at))
+            if name in (b".", b".."):
                 continue
             at.append(name)
-            here = here and self.find(b"/".join(at))
-            if here is None or here.inode.kind is not EntryKind.SYMLINK or not (todo or follow):
+            place = b"/".join(at)
+            if gone or self._directory(place) is not None:
+                continue
+            found = self.find(place)
+            leaf, gone = found is not None, found is None
+            if found is None or found.inode.kind is not EntryKind.SYMLINK or not (todo or follow):
                 continue
             links += 1
             if links > MAX_LINKS:
                 raise EntryError(f"{show(path)}: more than {MAX_LINKS} links on the way")
-            target = here.inode.target
+            target = found.inode.target
             del at[0 if target.startswith(b"/") else -1 :]
             todo += _names(target)
-            here = self.find(b"/".join(at))
-        return Resolved(b"/".join(at), here)
+            leaf = False
+        end = b"/".join(at)
+        return Resolved(end, None if gone else self.find(end))
 
     def names(self, path: bytes) -> tuple[bytes, ...]:
         """Return the sorted names in the directory at the plain `path`; none if it is none."""
