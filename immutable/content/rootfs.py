@@ -76,6 +76,8 @@ class Rootfs:
         """Return what stands at the plain `path`; None if nothing, or if it goes through a link."""
         if not path:
             return Found(b"", _ROOT, None)
+        if path.startswith(b"/"):
+            return None  # no plain path: one path has one name
         folder, _, name = path.rpartition(b"/")
         parts = self._directory(folder)
         if parts is None:
@@ -163,6 +165,8 @@ class Rootfs:
         """Return what takes part in the directory at `path`; None if there is none."""
         if path in self._directories:
             return self._directories[path]
+        if path.startswith(b"/"):
+            return None
         at, names = path, []
         while at and at not in self._directories:
             at, _, name = at.rpartition(b"/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import stat
 from collections.abc import Iterator, Sequence
@@ -162,6 +163,9 @@ def test_a_plain_look_up_goes_through_no_link() -> None:
     root = rootfs([member(b"a/x"), symlink(b"b", b"a"), member(b"f")])
     assert root.find(b"b/x") is None
     assert root.find(b"f/x") is None
+    for other in (b"/a", b"/a/x", b"a//x", b"a/", b"./a", b"a/../a", b"/"):
+        assert root.find(other) is None
+        assert () == root.names(other)
 
 
 LINKS = [
@@ -297,6 +301,36 @@ def test_the_rootfs_is_what_a_kernel_overlay_mount_shows(
         assert path == one.path == root.resolve(path, follow=False).path
     once = {path for layer in root.layers for path, _ in layer.walk()}
     assert [] == [path for path in once - found.keys() if root.find(path) is not None]
+
+
+LOOKS = st.lists(
+    st.tuples(
+        st.lists(
+            st.sampled_from((b"a", b"a-b", b"b", b"c", b"..", b".", b"")), min_size=1, max_size=5
+        ).map(lambda names: b"/".join(names) or b"."),
+        st.booleans(),
+    ),
+    max_size=40,
+)
+
+
+@needs.overlay()
+@settings(deadline=None)
+@given(tars=st.lists(layer_tars(), min_size=1, max_size=3), looks=LOOKS)
+def test_links_lead_where_the_kernel_says(
+    overlay: Overlay, tars: list[bytes], looks: list[tuple[bytes, bool]]
+) -> None:
+    root = Rootfs([of_tar(io.BytesIO(tar), name="layer") for tar in tars])
+    for (path, follow), expected in zip(looks, overlay.resolves(tars, looks), strict=True):
+        try:
+            found = root.resolve(path, follow=follow)
+        except EntryError:
+            assert expected == errno.ELOOP
+        else:
+            if found.found is None:
+                assert expected in (errno.ENOENT, errno.ENOTDIR)
+            else:
+                assert expected == found.path == found.found.path
 
 
 @needs.overlay()

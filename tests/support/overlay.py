@@ -11,22 +11,26 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import functools
 import io
 import os
 import pickle
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from attrs import frozen
 
+_OPENAT2 = 437  # on every processor
+_RESOLVE_IN_ROOT = 0x10
 XATTR = "security.note"  # the one that is looked at; every file system of Linux can hold it
 _RECORD = "SCHILY.xattr."
 
@@ -58,11 +62,25 @@ class Overlay:
 
     def shows(self, layers: Sequence[bytes]) -> dict[bytes, Shown]:
         """Return what a mount of the layers, tars from the bottom up, has at each path."""
+        shown: dict[bytes, Shown] = self._ask(_shown, layers)
+        return shown
+
+    def resolves(
+        self, layers: Sequence[bytes], paths: Sequence[tuple[bytes, bool]]
+    ) -> list[bytes | int]:
+        """Return where paths lead in such a mount, or the number of the error.
+
+        Each comes with whether a link at its end is followed: openat2(2), RESOLVE_IN_ROOT.
+        """
+        found: list[bytes | int] = self._ask(_resolved, layers, paths)
+        return found
+
+    def _ask(self, what: Callable[..., Any], layers: Sequence[bytes], *words: Any) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        pickle.dump(list(layers), self._process.stdin)
+        pickle.dump((what, list(layers), words), self._process.stdin)
         self._process.stdin.flush()
-        answer: dict[bytes, Shown] | str = pickle.load(self._process.stdout)
+        answer = pickle.load(self._process.stdout)
         if isinstance(answer, str):
             raise OSError(answer)
         return answer
@@ -97,9 +115,10 @@ def _serve() -> None:
         try:
             with contextlib.suppress(EOFError):
                 while True:
-                    layers = pickle.load(sys.stdin.buffer)
+                    what, layers, words = pickle.load(sys.stdin.buffer)
                     try:
-                        answer: Any = _shown(os.fsencode(place), layers)
+                        with _merged(os.fsencode(place), layers) as merged:
+                            answer = what(merged, *words)
                     except OSError as error:
                         answer = str(error)
                     pickle.dump(answer, sys.stdout.buffer)
@@ -108,7 +127,9 @@ def _serve() -> None:
             _unmount(place)
 
 
-def _shown(place: bytes, layers: Sequence[bytes]) -> dict[bytes, Shown]:
+@contextlib.contextmanager
+def _merged(place: bytes, layers: Sequence[bytes]) -> Iterator[bytes]:
+    """Give the folder in which layers are mounted over one another."""
     made: list[bytes] = [place + b"/empty", place + b"/empty2"]
     os.makedirs(made[1], exist_ok=True)
     merged = place + b"/merged"
@@ -121,7 +142,7 @@ def _shown(place: bytes, layers: Sequence[bytes]) -> dict[bytes, Shown]:
                 made.append(own)
                 _Unpacked(own, merged).unpack(io.BytesIO(tar))
         with _mounted(made, merged):
-            return dict(_walk(merged, b""))
+            yield merged
     finally:
         for own in made[2:]:
             shutil.rmtree(own)
@@ -252,6 +273,35 @@ class _Unpacked:
         os.chmod(at, stat.S_IMODE(found.st_mode))
         for name in os.listxattr(beneath):
             os.setxattr(at, name, os.getxattr(beneath, name))
+
+
+def _shown(merged: bytes) -> dict[bytes, Shown]:
+    return dict(_walk(merged, b""))
+
+
+def _resolved(merged: bytes, paths: Sequence[tuple[bytes, bool]]) -> list[bytes | int]:
+    root = os.open(merged, os.O_PATH | os.O_DIRECTORY)
+    try:
+        return [_opened(root, path, follow) for path, follow in paths]
+    finally:
+        os.close(root)
+
+
+def _opened(root: int, path: bytes, follow: bool) -> bytes | int:
+    flags = os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    how = struct.pack("=3Q", flags, 0, _RESOLVE_IN_ROOT)
+    for _ in range(100):
+        found = _libc.syscall(_OPENAT2, root, path, how, len(how))
+        if found >= 0:
+            try:
+                whole = os.readlink(b"/proc/self/fd/%d" % found)
+                top = os.readlink(b"/proc/self/fd/%d" % root)
+            finally:
+                os.close(found)
+            return whole.removeprefix(top).strip(b"/")
+        if ctypes.get_errno() != errno.EAGAIN:  # what is mounted elsewhere makes it ask again
+            break
+    return ctypes.get_errno()
 
 
 def _walk(root: bytes, folder: bytes) -> Iterator[tuple[bytes, Shown]]:
