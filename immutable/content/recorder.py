@@ -34,6 +34,8 @@ _AUFS: Final = b".wh..wh."  # how AUFS began the names of its own files in a lay
 _ZEROS: Final = bytes(1 << 18)
 _MASK: Final = (1 << 32) - 1
 
+_Key = tuple[EntryKind, int, int, int, tuple[int, int], tuple[tuple[bytes, bytes], ...]]
+
 
 @define
 class Recorder:
@@ -45,6 +47,7 @@ class Recorder:
     _name: str
     _found: dict[bytes, int] = field(factory=dict, init=False)
     _rows: dict[Attributes, int] = field(factory=dict, init=False)
+    _keys: dict[_Key, int] = field(factory=dict, init=False)  # faster than by attributes
     attributes: list[Attributes] = field(factory=list, init=False)
     targets: dict[bytes, int] = field(factory=dict, init=False)
     sizes: array[int] = field(factory=lambda: array("Q"), init=False)
@@ -81,8 +84,11 @@ class Recorder:
             extra = self.targets.setdefault(entry.target, len(self.targets))
         # Linux gives every link the mode 0777, whatever a tar says.
         mode = 0o777 if entry.kind is EntryKind.SYMLINK else entry.mode
-        given = Attributes(entry.kind, mode, entry.uid, entry.gid, entry.device, entry.xattrs)
-        self._put(path, self._row(given) << 32 | extra)
+        key = (entry.kind, mode, entry.uid, entry.gid, entry.device, entry.xattrs)
+        row = self._keys.get(key)
+        if row is None:
+            row = self._keys[key] = self._row(Attributes(*key))
+        self._put(path, row << 32 | extra)
 
     def contents(self, frames: Frames | None = None) -> Contents:
         """Return what was recorded, of a blob with these frames."""

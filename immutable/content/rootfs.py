@@ -7,12 +7,13 @@ directory is the list of the layers that have a part in it, top first, and nothi
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from attrs import frozen
 
-from immutable.content.contents import ABSENT, IMPLIED, Contents, Inode
+from immutable.content.contents import IMPLIED, Contents, Inode
 from immutable.content.entries import EntryKind, show
 from immutable.errors import EntryError
 
@@ -48,13 +49,28 @@ class Resolved:
     found: Found | None
 
 
+@frozen
+class _Directory:
+    """What takes part in a directory, and where in which layers what is in it is searched.
+
+    That is: the layer's number and names, and between which of its nodes to look.
+    """
+
+    parts: _Parts
+    search: tuple[tuple[int, tuple[bytes, ...], int, int], ...]
+
+
+_UNKNOWN: Final = _Directory((), ())
+
+
 class Rootfs:
     """The contents of `layers`, bottom first, as one file system.
 
     Paths are raw bytes; those that are asked for may begin with ``/`` and have ``.``, ``..`` and
     empty names where links are followed. The root is ``b""``. Every look raises EntryError where
     it meets what an overlay file system would take for its own mark: engines differ there. So
-    they do over an opaque root above other layers, which raises EntryError at once.
+    they do over an opaque root above other layers, which raises EntryError at once. Threads may
+    share one.
     """
 
     def __init__(self, layers: Sequence[Contents]) -> None:
@@ -65,7 +81,9 @@ class Rootfs:
                 "overlay file systems do not; leave the layers under it out"
             )
         self._marks = tuple(tuple(one.mark for one in layer.attributes) for layer in self._layers)
-        self._directories: dict[bytes, _Parts | None] = {}
+        root = tuple((number, 0) for number in reversed(range(len(self._layers))))
+        self._root = self._searched(root)
+        self._directories: dict[bytes, _Directory | None] = {b"": self._root}
 
     @property
     def layers(self) -> tuple[Contents, ...]:
@@ -79,10 +97,9 @@ class Rootfs:
         if path.startswith(b"/"):
             return None  # no plain path: one path has one name
         folder, _, name = path.rpartition(b"/")
-        parts = self._directory(folder)
-        if parts is None:
-            return None
-        return self._found(path, self._child(path, parts, name))
+        directory = self._directory(folder)
+        parts = () if directory is None else self._child(path, directory, name)
+        return self._sure(path, parts) if parts else None
 
     def resolve(self, path: bytes, *, follow: bool = True) -> Resolved:
         """Return where `path` leads, links followed inside the root.
@@ -126,21 +143,21 @@ class Rootfs:
 
     def names(self, path: bytes) -> tuple[bytes, ...]:
         """Return the sorted names in the directory at the plain `path`; none if it is none."""
-        parts = self._directory(path)
-        return () if parts is None else tuple(sorted(self._listing(path, parts)))
+        directory = self._directory(path)
+        return () if directory is None else tuple(sorted(self._listing(path, directory.parts)))
 
     def children(self, path: bytes) -> Iterator[Found]:
         """Yield what is in the directory at the plain `path`, by name."""
-        parts = self._directory(path)
-        listing = {} if parts is None else self._listing(path, parts)
+        directory = self._directory(path)
+        listing = {} if directory is None else self._listing(path, directory.parts)
         for name in sorted(listing):
             place = path + b"/" + name if path else name
             yield self._sure(place, listing[name])
 
     def walk(self, path: bytes = b"") -> Iterator[Found]:
         """Yield everything below the directory at the plain `path`, by raw path bytes."""
-        parts = self._directory(path)
-        stack = [] if parts is None else [(path, parts, True)]
+        directory = self._directory(path)
+        stack = [] if directory is None else [(path, directory.parts, True)]
         while stack:
             place, child, inside = stack.pop()
             if not inside:
@@ -161,46 +178,51 @@ class Rootfs:
         """Yield everything but the root, by raw path bytes."""
         return self.walk()
 
-    def _directory(self, path: bytes) -> _Parts | None:
+    def _directory(self, path: bytes) -> _Directory | None:
         """Return what takes part in the directory at `path`; None if there is none."""
-        if path in self._directories:
-            return self._directories[path]
+        known = self._directories.get(path, _UNKNOWN)
+        if known is not _UNKNOWN:
+            return known
         if path.startswith(b"/"):
             return None
         at, names = path, []
-        while at and at not in self._directories:
+        while known is _UNKNOWN:
             at, _, name = at.rpartition(b"/")
             names.append(name)
-        parts = self._directories[at] if at in self._directories else self._root()
-        self._remember(at, parts)
-        while names and parts is not None:
+            known = self._directories.get(at, _UNKNOWN) if at else self._root
+        while names and known is not None:
             name = names.pop()
             at = at + b"/" + name if at else name
-            below = self._child(at, parts, name)
-            parts = below if below and self._is_directory(below) else None
-            self._remember(at, parts)
-        return parts
+            parts = self._child(at, known, name)
+            known = self._searched(parts) if parts and self._is_directory(parts) else None
+            self._remember(at, known)
+        return known
 
-    def _remember(self, path: bytes, parts: _Parts | None) -> None:
+    def _searched(self, parts: _Parts) -> _Directory:
+        search = []
+        for number, node in parts:
+            layer = self._layers[number]
+            inside = layer.children(node)
+            if inside:
+                search.append((number, layer.names, inside.start, inside.stop))
+            if layer.attributes_of(node).opaque:
+                break
+        return _Directory(parts, tuple(search))
+
+    def _remember(self, path: bytes, directory: _Directory | None) -> None:
         if len(self._directories) >= _CACHED:
-            self._directories.clear()
-        self._directories[path] = parts
+            self._directories = {b"": self._root}  # another thread may be looking in the old one
+        self._directories[path] = directory
 
-    def _root(self) -> _Parts:
-        return tuple((number, 0) for number in reversed(range(len(self._layers))))
-
-    def _child(self, path: bytes, parts: _Parts, name: bytes) -> _Parts:
+    def _child(self, path: bytes, directory: _Directory, name: bytes) -> _Parts:
         """Return what takes part in what a directory has under `name`; nothing if it is not there.
 
         That is one node, or those of the directories that lie over one another.
         """
         found: list[tuple[int, int]] = []
-        for number, folder in parts:
-            layer = self._layers[number]
-            node = layer.child(folder, name)
-            if node != ABSENT and self._add(found, number, node, path):
-                break
-            if layer.attributes_of(folder).opaque:
+        for number, names, start, end in directory.search:
+            node = bisect_left(names, name, start, end)
+            if node < end and names[node] == name and self._add(found, number, node, path):
                 break
         return tuple(found)
 
@@ -254,9 +276,6 @@ class Rootfs:
     def _is_directory(self, parts: _Parts) -> bool:
         number, node = parts[0]
         return self._layers[number].attributes_of(node).kind is EntryKind.DIRECTORY
-
-    def _found(self, path: bytes, parts: _Parts) -> Found | None:
-        return self._sure(path, parts) if parts else None
 
     def _sure(self, path: bytes, parts: _Parts) -> Found:
         for number, node in parts:

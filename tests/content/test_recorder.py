@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immutable.content.contents import ABSENT, Attributes, Contents, Inode
+from immutable.content.contents import Attributes, Contents, Inode
 from immutable.content.entries import EntryKind
 from immutable.content.recorder import of_tar
 from immutable.errors import EntryError
@@ -24,7 +24,6 @@ from tests.support.archives import (
     pax,
     symlink,
 )
-from tests.support.strategies import layer_tars
 
 
 def contents(*members: bytes) -> Contents:
@@ -143,31 +142,6 @@ def test_whiteouts_that_mean_nothing_are_refused(name: bytes, message: str) -> N
 def test_the_files_of_aufs_in_the_root_are_passed_over() -> None:
     found = contents(member(b".wh..wh.aufs"), member(b".wh..wh.plnk/12.3"), member(b"a"))
     assert [b"a"] == [path for path, _ in found.walk()]
-
-
-def test_a_path_is_found_by_its_names() -> None:
-    found = contents(*(member(b"d%d/f%d" % (n % 7, n)) for n in range(100)))
-    assert all(found.node(b"d%d/f%d" % (n % 7, n)) != ABSENT for n in range(100))
-    for path in (b"d", b"d7", b"d0/f1", b"d0/f", b"d0/f0/x", b"e"):
-        assert ABSENT == found.node(path)
-    assert 0 == found.node(b"")
-    assert EntryKind.DIRECTORY is inode(found, b"").kind
-
-
-def test_paths_come_in_the_order_of_their_bytes() -> None:
-    names = [b"a", b"a-b/c", b"a/b", b"a.b", b"a/b-c", b"a/b/c", b"z"]
-    found = contents(*(member(name) for name in names if name not in (b"a", b"a/b")))
-    paths = [path for path, _ in found.walk()]
-    assert sorted({*names, b"a-b"}) == paths
-
-
-@given(layer_tars())
-def test_the_walk_gives_each_path_once_with_its_node(tar: bytes) -> None:
-    found = of_tar(io.BytesIO(tar), name="layer")
-    walked = list(found.walk())
-    assert sorted(walked) == walked
-    assert len(found) == len(walked)
-    assert walked == [(path, found.node(path)) for path, _ in walked]
 
 
 @given(st.randoms(use_true_random=False))
