@@ -60,7 +60,7 @@ def _put(work: Path, store: AbstractStore, paths: int, layers: int) -> None:
 
 def _entries(layer: int, count: int) -> Iterator[Entry]:
     chance = random.Random(layer)
-    for number in range(count * 9 // 10):
+    for number in range(count):
         package, folder = number // 120, number // 15 % 8
         top = b"usr/lib" if number % 2 else b"app/node_modules"
         path = b"%b/package-%d/source-%d/file-%d-%d.js" % (top, package, folder, layer, number)
