@@ -13,21 +13,30 @@ from contextlib import closing
 from types import TracebackType
 from typing import BinaryIO, Final, Protocol, Self
 
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
 
 from immutable.content import tar
 from immutable.content.archives.decompress import open_stream
+from immutable.content.compression import Encoder
 from immutable.content.contents import Contents, FrameRecorder, Frames, Inode
 from immutable.content.contents_format import dumps, loads
-from immutable.content.entries import EntryKind, show
-from immutable.content.recorder import of_tar
+from immutable.content.entries import Entry, EntryKind, show
+from immutable.content.recorder import Recorder, of_tar
 from immutable.content.rootfs import Found, Rootfs
 from immutable.errors import DigestMismatch, EntryError, StoreError
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
 from immutable.store import AbstractStore
 
-__all__ = ["LayerContents", "LayerReader", "Records", "StoredFile", "StoredRootfs"]
+__all__ = [
+    "LayerContents",
+    "LayerReader",
+    "Recording",
+    "Records",
+    "StoredFile",
+    "StoredRootfs",
+    "make",
+]
 
 _MAX_LAYER: Final = 1 << 40
 _PIECE: Final = 1 << 20
@@ -78,6 +87,29 @@ class LayerContents:
             return loads(data, name=_named(blob))
         except StoreError:
             return None  # they are only a cache
+
+
+@define
+class Recording:
+    """The contents of a layer that is being packed, so that nobody need read it again."""
+
+    _recorder: Recorder = field(factory=lambda: Recorder("layer"), init=False)
+    _frames: FrameRecorder = field(factory=FrameRecorder, init=False)
+    _plain: int = field(default=0, init=False)
+
+    def entry(self, entry: Entry, size: int, sha256: bytes, position: int) -> None:
+        """Record the next entry: its content's size, sha256, and place in the tar."""
+        self._recorder.add(entry, size, sha256, position)
+
+    def chunk(self, size: int, packed: int) -> None:
+        """Record that the next `size` bytes of the tar are a frame at `packed` of the blob."""
+        self._frames.add(self._plain, packed)
+        self._plain += size
+
+    def contents(self, encoder: Encoder) -> Contents:
+        """Return the contents of the layer that `encoder` packed."""
+        frames = self._frames.frames(encoder.name) if encoder.compresses else Frames(encoder.name)
+        return self._recorder.contents(frames)
 
 
 def make(store: AbstractStore, blob: Descriptor) -> Contents:

@@ -14,6 +14,7 @@ from typing import BinaryIO, Final
 
 from attrs import frozen
 
+from immutable.build.contents import Recording
 from immutable.build.lower import LowerLayers
 from immutable.builders.base import Builder, Inputs, Scope
 from immutable.content import tar
@@ -114,19 +115,23 @@ def pack(
     *,
     jobs: int,
     advance: Callable[[int], None] = lambda _: None,
+    recording: Recording | None = None,
 ) -> tuple[Digest, Descriptor]:
     """Store the layer of `arrangement`; return its diffID and its blob's descriptor.
 
-    `advance` is told how many bytes of the tar each further chunk has.
+    `advance` is told how many bytes of the tar each further chunk has; `recording` is told what
+    the layer's contents are.
     """
     diff_id = hashlib.sha256()
     placed: dict[Digest, tuple[int, int, Digest]] = {}
     offset = 0
-    stream = tar.chunks(arrangement, cut, CHUNK)
+    stream = tar.chunks(arrangement, cut, CHUNK, None if recording is None else recording.entry)
     with store.ingest() as blob:
         for framed in in_order(_framer(encoder, store), stream, pool, jobs + _AHEAD):
             diff_id.update(framed.chunk)
             blob.write(framed.frame)
+            if recording is not None:
+                recording.chunk(len(framed.chunk), offset)
             placed[framed.digest] = (offset, len(framed.frame), Digest.of(framed.frame))
             offset += len(framed.frame)
             advance(len(framed.chunk))

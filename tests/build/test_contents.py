@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from immutable.build.contents import LayerContents, LayerReader, StoredRootfs, make
+from immutable.build.contents import LayerContents, LayerReader, Recording, StoredRootfs, make
 from immutable.build.realise import pack
 from immutable.content import compression
 from immutable.content.compat import zstd
@@ -101,6 +101,20 @@ def test_one_file_is_read_without_what_is_before_it(encoder: str) -> None:
         store.count = 0
         assert noise(n, 700_000) == root.read(b"%02d" % n, limit=1 << 20)
         assert layer.size / 4 > store.count
+
+
+@pytest.mark.parametrize("encoder", compression.NAMES)
+def test_what_is_recorded_while_packing_is_what_reading_the_blob_gives(encoder: str) -> None:
+    store = MemoryStore()
+    entries = [file(b"%02d" % n, noise(n, n * 130_000)) for n in range(20)]
+    entries += [symlink(b"l", b"00"), Entry(b"m", EntryKind.HARDLINK, target=b"07")]
+    chosen, recording = compression.encoder(encoder), Recording()
+    with ThreadPoolExecutor(2) as pool:
+        arrangement = arrange([entries], mtime=0)
+        _, blob = pack(arrangement, chosen, store, pool, jobs=2, recording=recording)
+    recorded = recording.contents(chosen)
+    assert dumps(make(store, blob)) == dumps(recorded)
+    assert (len(recorded.frames.plain) > 3) == chosen.compresses
 
 
 def test_of_one_frame_files_are_read_in_one_pass_in_their_order() -> None:

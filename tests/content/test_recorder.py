@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from immutable.content import tar
 from immutable.content.contents import Attributes, Contents, Inode
-from immutable.content.entries import EntryKind
-from immutable.content.recorder import of_tar
+from immutable.content.contents_format import dumps
+from immutable.content.entries import Entry, EntryKind, arrange
+from immutable.content.recorder import Recorder, of_tar
 from immutable.errors import EntryError
 from immutable.oci.digest import Digest
 from tests.support.archives import (
@@ -24,6 +26,7 @@ from tests.support.archives import (
     pax,
     symlink,
 )
+from tests.support.strategies import trees
 
 
 def contents(*members: bytes) -> Contents:
@@ -153,3 +156,14 @@ def test_the_order_of_a_tar_changes_only_positions(chance: random.Random) -> Non
     second = contents(*members)
     for one in ("names", "rows", "starts", "extras", "attributes", "targets", "sizes", "digests"):
         assert getattr(first, one) == getattr(second, one)
+
+
+@given(trees(), st.integers(1, 600), st.booleans())
+def test_what_is_recorded_while_a_tar_is_written_is_what_reading_it_gives(
+    tree: tuple[Entry, ...], limit: int, everywhere: bool
+) -> None:
+    recorder = Recorder("layer")
+    arrangement = arrange([tree[::2], tree[1::2]], mtime=0)
+    stream = b"".join(tar.chunks(arrangement, lambda *_: everywhere, limit, recorder.add))
+    assert dumps(of_tar(io.BytesIO(stream), name="layer")) == dumps(recorder.contents())
+    assert stream == b"".join(tar.chunks(arrangement, lambda *_: everywhere, limit))

@@ -7,6 +7,7 @@ change. A header is a pure function of its entry.
 from __future__ import annotations
 
 import functools
+import hashlib
 import struct
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -34,6 +35,7 @@ _MAGIC: Final = b"ustar\x0000"
 _USTAR: Final = struct.Struct("100s 24s 12s 12s 8s 1s 100s 72s 16s 167s")
 
 _PaxRecord = tuple[bytes, bytes]
+Record = Callable[[Entry, int, bytes, int], None]
 
 
 def header(entry: Entry) -> bytes:
@@ -67,32 +69,45 @@ def header(entry: Entry) -> bytes:
 
 
 def chunks(
-    arrangement: Arrangement, cut: Callable[[bytes, int], bool], limit: int
+    arrangement: Arrangement,
+    cut: Callable[[bytes, int], bool],
+    limit: int,
+    record: Record | None = None,
 ) -> Iterator[bytearray]:
     """Yield the tar stream of `arrangement`, cut into chunks.
 
     A chunk begins at the first directory, at each source's first entry, before an entry for
     which ``cut(path, size)`` says so, before and after a file larger than `limit` and at every
     `limit` bytes of its content, and at the end marker. No chunk is longer than twice `limit`
-    and its headers. The stream's bytes do not depend on where it is cut.
+    and its headers. The stream's bytes do not depend on where it is cut. `record` is told of
+    each entry: the size of its content, the sha256 of that, and where in the stream it begins.
     """
+    start = 0  # of the chunk
     for group in (arrangement.directories, *arrangement.sources):
         chunk = bytearray()
         for entry in group:
             size = entry.size
             if chunk and (size > limit or len(chunk) >= limit or cut(entry.path, size)):
                 yield chunk
+                start += len(chunk)
                 chunk = bytearray()
             if size > limit:
-                yield from _large(entry, size, limit)
+                for part in _large(entry, size, limit, start, record):
+                    yield part
+                    start += len(part)
                 continue
             chunk += header(entry)
+            begin = len(chunk)
             if size:
                 for piece in _pieces(entry, size):
                     chunk += piece
                 chunk += _PADDING[size % BLOCK]
+            if record is not None:
+                with memoryview(chunk) as whole, whole[begin : begin + size] as content:
+                    record(entry, size, hashlib.sha256(content).digest(), start + begin)
         if chunk:
             yield chunk
+            start += len(chunk)
     yield bytearray(END)
 
 
@@ -109,15 +124,21 @@ def _pieces(entry: Entry, size: int) -> Iterator[bytes]:
         raise EntryError(f"{show(entry.path)}: expected {size} bytes, found {total}")
 
 
-def _large(entry: Entry, size: int, limit: int) -> Iterator[bytearray]:
-    """Yield a file in chunks of its own.
+def _large(
+    entry: Entry, size: int, limit: int, start: int, record: Record | None
+) -> Iterator[bytearray]:
+    """Yield a file in chunks of its own, the first of which begins at `start` of the stream.
 
     Cuts fall at multiples of `limit` in the content, so that a change in place touches only
     its own chunk.
     """
     chunk = bytearray(header(entry))
+    begin = start + len(chunk)
+    hasher = None if record is None else hashlib.sha256()
     full = len(chunk) + limit
     for piece in _pieces(entry, size):
+        if hasher is not None:
+            hasher.update(piece)
         view = memoryview(piece)
         while len(chunk) + len(view) > full:
             room = full - len(chunk)
@@ -126,6 +147,8 @@ def _large(entry: Entry, size: int, limit: int) -> Iterator[bytearray]:
             yield chunk
             chunk, full = bytearray(), limit
         chunk += view
+    if record is not None and hasher is not None:
+        record(entry, size, hasher.digest(), begin)
     chunk += _PADDING[size % BLOCK]
     yield chunk
 
