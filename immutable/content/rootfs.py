@@ -75,10 +75,12 @@ class Rootfs:
 
     def __init__(self, layers: Sequence[Contents]) -> None:
         self._layers = tuple(layers)
-        if any(layer.attributes_of(0).opaque for layer in self._layers[1:]):
+        hiding = [n for n, layer in enumerate(self._layers) if n and layer.attributes_of(0).opaque]
+        if hiding:
             raise EntryError(
-                "a layer hides all layers under it (.wh..wh..opq in the root): some engines obey, "
-                "overlay file systems do not; leave the layers under it out"
+                f"layer {hiding[-1] + 1} of {len(self._layers)} hides all layers under it "
+                "(.wh..wh..opq in the root): some engines obey, overlay file systems do not; "
+                "leave the layers under it out"
             )
         self._marks = tuple(tuple(one.mark for one in layer.attributes) for layer in self._layers)
         root = tuple((number, 0) for number in reversed(range(len(self._layers))))
@@ -233,12 +235,18 @@ class Rootfs:
         if given.kind is None or (found and given.kind is not EntryKind.DIRECTORY):
             return True
         if self._marks[number][row]:
-            raise EntryError(f"{show(path)}: a layer has {self._marks[number][row]} there")
+            raise self._marked(path, number, row)
         found.append((number, node))
         if given.kind is not EntryKind.DIRECTORY:
             return True
         # One that is opaque and has no entry still is as it is beneath; only what is in it is new.
         return given.opaque and not given.implied
+
+    def _marked(self, path: bytes, number: int, row: int) -> EntryError:
+        return EntryError(
+            f"{show(path)}: layer {number + 1} of {len(self._layers)} has "
+            f"{self._marks[number][row]} there, which engines understand differently"
+        )
 
     def _listing(self, path: bytes, parts: _Parts) -> dict[bytes, _Parts]:
         """Return what is in a directory, by name, in no order."""
@@ -268,7 +276,7 @@ class Rootfs:
             name = layer.names[node]
             if self._marks[number][row]:
                 place = path + b"/" + name if path else name
-                raise EntryError(f"{show(place)}: a layer has {self._marks[number][row]} there")
+                raise self._marked(place, number, row)
             if layer.attributes[row].kind is not None:
                 found[name] = ((number, node),)
         return found

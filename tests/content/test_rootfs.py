@@ -78,7 +78,7 @@ def test_an_opaque_directory_hides_what_is_in_it_beneath_and_keeps_its_attribute
 
 
 def test_an_opaque_root_above_other_layers_is_refused_as_engines_differ() -> None:
-    with pytest.raises(EntryError, match="hides all layers under it"):
+    with pytest.raises(EntryError, match="layer 2 of 2 hides all layers under it"):
         rootfs([member(b"a")], [member(b".wh..wh..opq"), member(b"b")])
     assert [b"a", b"b"] == paths(rootfs([member(b".wh..wh..opq"), member(b"a")], [member(b"b")]))
 
@@ -131,7 +131,7 @@ def test_no_layers_are_an_empty_root() -> None:
 def test_a_mark_of_an_overlay_file_system_is_refused_where_it_is_met() -> None:
     root = rootfs([member(b"a/x"), block(b"b", flag=b"3"), member(b"c")])
     assert root.find(b"c") is not None
-    with pytest.raises(EntryError, match="b: a layer has the character device 0:0 there"):
+    with pytest.raises(EntryError, match="b: layer 1 of 1 has the character device 0:0 there"):
         root.find(b"b")
     with pytest.raises(EntryError, match="character device"):
         list(root)

@@ -100,7 +100,9 @@ def lack() -> str:
     overlay = Overlay()
     try:
         overlay.shows([bytes(1024)])
-    except (OSError, EOFError) as error:
+    except EOFError:
+        return "no mount namespace, or no tmpfs in it, can be had"
+    except OSError as error:
         return f"overlayfs cannot be mounted: {error}"
     finally:
         overlay.close()
