@@ -24,6 +24,7 @@ from attrs import define
 from immutable.content.contents import DIGEST, Attributes, Contents, Frames
 from immutable.content.entries import MAX_NAME, MAX_PATH, EntryKind
 from immutable.errors import StoreError
+from immutable.redact import quoted
 
 __all__ = ["dumps", "loads"]
 
@@ -220,7 +221,7 @@ def _texts(data: bytes) -> Iterator[bytes]:
 
 def _frames(compression: bytes, plain: memoryview, packed: memoryview) -> Frames:
     if compression not in _COMPRESSIONS:
-        raise _DamageError(f"the compression {compression[:20]!r}")
+        raise _DamageError(f"the compression {quoted(compression, 20)}")
     for numbers in (plain, packed):
         if not numbers or numbers[0] or not all(map(lt, numbers, numbers[1:])):
             raise _DamageError("frames that are not in their order")
