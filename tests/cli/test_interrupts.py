@@ -4,6 +4,8 @@ import os
 import pty
 import re
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +27,25 @@ name = "big"
 name = "big"
 kind = "files"
 source = "big"
+"""
+
+
+# The system may give a signal to any thread. Python's own handler runs in the main one alone, which
+# nobody wakes then; nor does a signal that comes just before it begins to wait.
+ELSEWHERE = """\
+import queue, signal, sys, threading, time
+from immutable.cli.interrupts import Interrupted, interruptible
+
+def receive():
+    time.sleep(0.2)
+    signal.pthread_kill(threading.get_ident(), signal.{name})
+
+try:
+    with interruptible(threading.Event()):
+        threading.Thread(target=receive).start()
+        queue.SimpleQueue().get()
+except Interrupted as interrupted:
+    sys.exit(interrupted.number)
 """
 
 
@@ -71,6 +92,14 @@ def test_while_a_thread_waits_for_a_server(
         out, err = process.communicate(timeout=PROMPT)
     assert (status, "", "interrupted\n") == (process.returncode, out, err)
     assert [] == shell.drafts()
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_that_another_thread_gets_ends_the_main_one_s_waiting(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE.format(name=name)], timeout=PATIENCE, check=False
+    )
+    assert signal.Signals[name].value == done.returncode
 
 
 def test_while_a_large_tree_is_packed(shell: Shell) -> None:
