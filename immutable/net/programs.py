@@ -75,7 +75,8 @@ def _ending(process: subprocess.Popen[bytes], *, apart: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        if process.poll() is None:
+        # Not `poll`: what it leaves behind is still in its group while nobody has waited for it.
+        if process.returncode is None:
             if apart:
                 os.killpg(process.pid, signal.SIGKILL)
             else:

@@ -393,7 +393,10 @@ def test_git_that_never_answers_is_ended(
     assert [] == _alive(pids)
 
 
-@pytest.mark.parametrize("late", ["exec >&- 2>&-; exec sleep 60", "exec yes >&2"])
+@pytest.mark.parametrize(
+    "late",
+    ["exec >&- 2>&-; exec sleep 60", "exec yes >&2", "sleep 60 & echo $! >>{0}; exit 0"],
+)
 def test_git_that_never_ends_is_ended(
     work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: str
 ) -> None:
