@@ -27,8 +27,9 @@ _APART: Final = 1 << 16  # bytes of the tar from one recorded frame to the next
 class Attributes:
     """What many paths of a layer have in common.
 
-    `kind` is never HARDLINK, and None for a whiteout. A directory that is `opaque` hides what is
-    in it in lower layers; one that is `implied` has no entry of its own, and is as it is beneath.
+    `kind` is never HARDLINK or a mark, and None for a whiteout. A directory that is `opaque` hides
+    what is in it in lower layers; one that is `implied` has no entry of its own, and is as it is
+    beneath.
     """
 
     kind: EntryKind | None
@@ -50,7 +51,7 @@ class Attributes:
 
 @frozen
 class Inode:
-    """What stands at a path: `kind` is never HARDLINK.
+    """What stands at a path: `kind` is never HARDLINK or a mark.
 
     `size` and `sha256` are those of a file's bytes, which begin at `position` of the uncompressed
     tar; that is None where they are not in one piece there, as of a sparse file. Files of one

@@ -22,7 +22,7 @@ from typing import Final
 from attrs import define
 
 from immutable.content.contents import DIGEST, Attributes, Contents, Frames
-from immutable.content.entries import MAX_NAME, MAX_PATH, EntryKind
+from immutable.content.entries import MARKS, MAX_NAME, MAX_PATH, EntryKind
 from immutable.errors import StoreError
 from immutable.redact import quoted
 
@@ -39,7 +39,11 @@ _FILE: Final = EntryKind.FILE.value[0]
 _SYMLINK: Final = EntryKind.SYMLINK.value[0]
 _OPAQUE, _IMPLIED = 1, 2
 _KINDS: Final[dict[bytes, EntryKind | None]] = {
-    **{kind.value: kind for kind in EntryKind if kind is not EntryKind.HARDLINK},
+    **{
+        kind.value: kind
+        for kind in EntryKind
+        if kind is not EntryKind.HARDLINK and kind not in MARKS
+    },
     _WHITEOUT: None,
 }
 _COMPRESSIONS: Final = (b"none", b"gzip", b"zstd", b"xz", b"bzip2")

@@ -1,222 +1,116 @@
-"""Tree entries: what a layer holds, put in the one order and checked for safety.
+"""A layer's entries, put in the one order and checked for safety.
 
-Paths are raw bytes, relative to the image's root, without a leading ``/`` or ``./`` and without
-a trailing ``/``. The root itself is no entry.
+What an entry is stands in `immutable.content.entry`, whose names can be had from here too.
 """
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Final
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
+from immutable.content.entry import (
+    CUSTOMARY_MODES,
+    KIND_NAMES,
+    MARKS,
+    MAX_NAME,
+    MAX_PATH,
+    Content,
+    Entry,
+    EntryKind,
+    Inline,
+    ancestors,
+    directory,
+    file,
+    opaque,
+    overlay_mark,
+    parent,
+    safe_path,
+    show,
+    symlink,
+    whiteout,
+)
 from immutable.errors import EntryError
-from immutable.redact import redact
 
-MAX_NAME = 255  # NAME_MAX of every Linux file system
-MAX_PATH = 4095  # PATH_MAX less its NUL
+__all__ = [
+    "CUSTOMARY_MODES",
+    "MARKS",
+    "MAX_NAME",
+    "MAX_PATH",
+    "Arrangement",
+    "Content",
+    "Entry",
+    "EntryKind",
+    "Inline",
+    "ancestors",
+    "arrange",
+    "directory",
+    "file",
+    "opaque",
+    "overlay_mark",
+    "parent",
+    "safe_path",
+    "show",
+    "symlink",
+    "whiteout",
+]
 
-# Directories whose customary mode is not 0755, for when a layer only implies them.
-CUSTOMARY_MODES = {b"root": 0o700, b"tmp": 0o1777, b"var/tmp": 0o1777}
-
-
-class EntryKind(enum.Enum):
-    """What an entry is; the value is its ustar type flag (POSIX.1-2017 pax, "typeflag")."""
-
-    FILE = b"0"
-    HARDLINK = b"1"
-    SYMLINK = b"2"
-    CHARACTER = b"3"
-    BLOCK = b"4"
-    DIRECTORY = b"5"
-    FIFO = b"6"
-
-
-_NAMES = {
-    EntryKind.FILE: "file",
-    EntryKind.HARDLINK: "hard link",
-    EntryKind.SYMLINK: "symlink",
-    EntryKind.CHARACTER: "character device",
-    EntryKind.BLOCK: "block device",
-    EntryKind.DIRECTORY: "directory",
-    EntryKind.FIFO: "FIFO",
-}
-_SLASH = b"/"[0]
-# What overlay file systems, the kernel's and FUSE's, keep for themselves: marks that hide lower
-# layers, or that change owners and modes. "trusted" is for the machine's own administration.
-_KEPT = (b"trusted.", b"user.overlay.", b"user.fuseoverlayfs.", b"user.containers.")
-_PLAIN_NAME = re.compile(rb"(?!\.{0,2}\Z|\.wh\.)[^\0]{1,255}\Z", re.DOTALL).match
-
-
-class Content(Protocol):
-    """The bytes of a file, readable any number of times."""
-
-    @property
-    def size(self) -> int:
-        """How many bytes `read` gives."""
-
-    def read(self) -> Iterator[bytes]:
-        """Yield the bytes in pieces of any length, `size` in all.
-
-        Raises ImmutableError if they are not the bytes, or not as many, as when the content
-        was described.
-        """
-
-
-@frozen
-class Inline:
-    """Content that is held in memory."""
-
-    data: bytes
-
-    @property
-    def size(self) -> int:
-        """The length of the data in bytes."""
-        return len(self.data)
-
-    def read(self) -> Iterator[bytes]:
-        """Yield the data."""
-        if self.data:
-            yield self.data
-
-
-def _sorted_pairs(pairs: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
-    return tuple(sorted(pairs)) if pairs else ()
-
-
-@frozen
-class Entry:
-    """One path of a layer.
-
-    `mode` is the permission bits with setuid, setgid and sticky; `mtime` is in whole seconds
-    since the epoch. `target` is a symbolic link's text, or the path that a hard link repeats.
-    A hard link also has that path's `content`, so it can stand alone when the path is left
-    out. `device` is a device's (major, minor); `xattrs` are sorted by name.
-    """
-
-    path: bytes
-    kind: EntryKind
-    mode: int = 0o644
-    uid: int = 0
-    gid: int = 0
-    mtime: int = 0
-    content: Content | None = None
-    target: bytes = b""
-    device: tuple[int, int] = (0, 0)
-    xattrs: tuple[tuple[bytes, bytes], ...] = field(default=(), converter=_sorted_pairs)
-
-    @property
-    def size(self) -> int:
-        """The length of a file's content in bytes; 0 for everything else."""
-        if self.kind is EntryKind.FILE and self.content is not None:
-            return self.content.size
-        return 0
+_SLASH: Final = b"/"[0]
+_PLAIN_NAME: Final = re.compile(rb"(?!\.{0,2}\Z|\.wh\.)[^\0]{1,255}\Z", re.DOTALL).match
 
 
 @frozen
 class Arrangement:
-    """A layer's entries in their order: all directories, then each source's other entries."""
+    """A layer's entries in their order: directories and marks, then each source's other entries."""
 
     directories: tuple[Entry, ...]
     sources: tuple[tuple[Entry, ...], ...]
+    marks: tuple[Entry, ...] = ()
 
-    def part(self, chosen: Iterable[int], *, rest: bool) -> Arrangement:
+    @property
+    def head(self) -> tuple[Entry, ...]:
+        """All directories, each with the marks in it after it, before all else that is in it.
+
+        layer.md: "implementations SHOULD generate layers such that the whiteout files appear before
+        sibling directory entries".
+        """
+        if not self.marks:
+            return self.directories
+        marks: dict[bytes, list[Entry]] = {}
+        for mark in self.marks:
+            marks.setdefault(parent(mark.tar_path), []).append(mark)
+        found = marks.pop(b"", [])
+        for entry in self.directories:
+            found += [entry, *marks.pop(entry.path, ())]
+        return tuple(found)
+
+    def part(self, chosen: Iterable[int], *, rest: bool, marks: bool | None = None) -> Arrangement:
         """Return the layer that holds some of the sources alone, by their numbers.
 
         Parents are there, as in the whole layer. With `rest`, directories that no source has
-        anything in are there too.
+        anything in are there too; with `marks`, the marks. They belong in the lowest part, as they
+        would hide what is in parts under theirs: raises ValueError where nobody says which it is.
         """
+        if self.marks and marks is None:
+            raise ValueError("expected to be told which part is the lowest, as the layer has marks")
         sources = tuple(self.sources[number] for number in chosen)
+        kept = self.marks if marks else ()
         needed = ancestors(entry.path for source in sources for entry in source)
+        needed |= ancestors(mark.tar_path for mark in kept)
         if rest:
             held = ancestors(entry.path for source in self.sources for entry in source)
+            held |= ancestors(mark.tar_path for mark in self.marks)
             empty = {entry.path for entry in self.directories} - held
             needed |= empty | ancestors(empty)
         directories = (entry for entry in self.directories if entry.path in needed)
-        return Arrangement(tuple(directories), sources)
+        return Arrangement(tuple(directories), sources, kept)
 
     def __iter__(self) -> Iterator[Entry]:
-        yield from self.directories
+        yield from self.head
         for source in self.sources:
             yield from source
-
-
-def directory(path: bytes, mode: int = 0o755, uid: int = 0, gid: int = 0) -> Entry:
-    """Return a directory entry."""
-    return Entry(path, EntryKind.DIRECTORY, mode, uid, gid)
-
-
-def file(path: bytes, data: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> Entry:
-    """Return a file entry with content in memory."""
-    return Entry(path, EntryKind.FILE, mode, uid, gid, content=Inline(data))
-
-
-def symlink(path: bytes, target: bytes, uid: int = 0, gid: int = 0) -> Entry:
-    """Return a symbolic link; its mode is 0777, as Linux has it."""
-    return Entry(path, EntryKind.SYMLINK, 0o777, uid, gid, target=target)
-
-
-def safe_path(raw: bytes, *, reroot: bool = False) -> bytes:
-    """Return `raw` as an entry's path; empty for the root itself.
-
-    ``.`` and empty components vanish. With `reroot`, a leading ``/`` means the image's root;
-    without it, an absolute path is refused. Raises EntryError for a ``..`` component, a NUL,
-    a component over 255 bytes or a path over 4,095.
-    """
-    if raw.startswith(b"/") and not reroot:
-        raise EntryError(f"{show(raw)}: an absolute path")
-    if b"\0" in raw:
-        raise EntryError(f"{show(raw)}: a NUL in a path")
-    parts = [part for part in raw.split(b"/") if part not in (b"", b".")]
-    for part in parts:
-        if part == b"..":
-            raise EntryError(f"{show(raw)}: leaves the root through ..")
-        if len(part) > MAX_NAME:
-            raise EntryError(f"{show(raw)}: a name of {len(part)} bytes; at most {MAX_NAME}")
-    path = b"/".join(parts)
-    if len(path) > MAX_PATH:
-        raise EntryError(f"{show(raw)}: a path of {len(path)} bytes; at most {MAX_PATH}")
-    return path
-
-
-def show(path: bytes) -> str:
-    """Return a path as people read it, shortened when it is very long."""
-    text = path.decode("utf-8", "backslashreplace")
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    if len(text) <= 200:
-        return text
-    text = redact(text)  # of a secret that was cut, the rest would not be known as one
-    return text if len(text) <= 200 else f"{text[:120]}…{text[-60:]}"
-
-
-def overlay_mark(entry: Entry) -> str:
-    """Return what of `entry` an overlay file system takes for its own; empty if nothing.
-
-    The kernel's documentation, "Overlay Filesystem", whiteouts and opaque directories.
-    """
-    if entry.kind is EntryKind.CHARACTER and entry.device == (0, 0):
-        return "the character device 0:0"
-    kept = next((name for name, _ in entry.xattrs if name.startswith(_KEPT)), b"")
-    return f"the extended attribute {show(kept)}" if kept else ""
-
-
-def parent(path: bytes) -> bytes:
-    """Return the path of the directory that holds `path`; empty for the root."""
-    return path.rpartition(b"/")[0]
-
-
-def ancestors(paths: Iterable[bytes]) -> set[bytes]:
-    """Return every directory, short of the root, that `paths` lie in."""
-    found: set[bytes] = set()
-    for path in paths:
-        folder = parent(path)
-        while folder and folder not in found:
-            found.add(folder)
-            folder = parent(folder)
-    return found
 
 
 def arrange(sources: Iterable[Iterable[Entry]], *, mtime: int) -> Arrangement:
@@ -225,24 +119,30 @@ def arrange(sources: Iterable[Iterable[Entry]], *, mtime: int) -> Arrangement:
     `sources` are the layer's inputs in the lock's order; every entry gets the time `mtime`.
     Directories come first, by raw path bytes; then each source's other entries, by path. Of
     hard links the first path carries the content; the order within a source does not matter.
+    Marks come right after the directory that they stand in, whatever source they are of. It is
+    implied if nobody listed it, as all parents are. A mark has no attributes, whatever it brings.
     Raises EntryError, naming the path, when two entries claim one path without being the same,
     when a path goes through something that is no directory, for paths that `safe_path` would
-    not return, and for what unpackers and overlay file systems take for whiteouts.
+    not return, for what unpackers and overlay file systems would take for marks, and for marks
+    that contradict another entry or that another mark makes needless.
     """
     taken: dict[bytes, Entry] = {}
     arranged: list[list[Entry]] = []
+    marks: list[Entry] = []
     for source in sources:
         others = []
         for given in _link_first_path(source):
             path = given.path
             kind = given.kind
             if (
-                not _is_plain(path)
-                or kind is EntryKind.SYMLINK
-                or kind is EntryKind.CHARACTER
+                (kind is not EntryKind.FILE and kind is not EntryKind.DIRECTORY)
                 or given.xattrs
+                or not _is_plain(path)
             ):
                 _check(path, given)
+                if kind in MARKS:
+                    marks.append(Entry(path, kind, 0, mtime=mtime))
+                    continue
             entry = given if given.mtime == mtime else _at(given, mtime)
             present = taken.get(path)
             if present is not None:
@@ -254,10 +154,34 @@ def arrange(sources: Iterable[Iterable[Entry]], *, mtime: int) -> Arrangement:
                 others.append(entry)
         others.sort(key=_by_path)
         arranged.append(others)
+    marked = _add_marks(taken, marks)
     _imply_parents(taken, mtime)
     directories = [entry for entry in taken.values() if entry.kind is EntryKind.DIRECTORY]
     directories.sort(key=_by_path)
-    return Arrangement(tuple(directories), tuple(map(tuple, arranged)))
+    return Arrangement(tuple(directories), tuple(map(tuple, arranged)), marked)
+
+
+def _add_marks(taken: dict[bytes, Entry], marks: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Add marks to what is taken; return each once, by its place in the tar.
+
+    A whiteout takes the path that it hides, so that nothing else goes through it; the mark of an
+    opaque directory, which takes its own, only its place.
+    """
+    found = {mark.tar_path: mark for mark in marks}
+    hiding = {mark.path for mark in found.values() if mark.kind is EntryKind.OPAQUE}
+    places = sorted(found)
+    for place in places:
+        mark = found[place]
+        if needless := hiding and hiding & ancestors([mark.path]):
+            raise EntryError(
+                f"{show(mark.path)}: a {KIND_NAMES[mark.kind]} in {show(min(needless))}, which is "
+                "opaque: nothing in it is left to hide; leave it out"
+            )
+        key = mark.path if mark.kind is EntryKind.WHITEOUT else place
+        if key in taken:
+            raise EntryError(_collision(taken[key], mark))
+        taken[key] = mark
+    return tuple(found[place] for place in places)
 
 
 def _by_path(entry: Entry) -> bytes:
@@ -293,7 +217,9 @@ def _check(path: bytes, entry: Entry) -> None:
     """Raise EntryError unless the last name of `path` can stand in a layer."""
     name = path[path.rfind(b"/") + 1 :]
     if not path:
-        raise EntryError(f"the root as a {_NAMES[entry.kind]}")
+        raise EntryError(f"the root as a {KIND_NAMES[entry.kind]}")
+    if entry.kind in MARKS:
+        _check_mark(entry)
     if safe_path(path) != path:
         raise EntryError(f"{show(path)}: expected a path like {show(safe_path(path))}")
     if name.startswith(b".wh."):
@@ -309,6 +235,16 @@ def _check(path: bytes, entry: Entry) -> None:
         )
 
 
+def _check_mark(mark: Entry) -> None:
+    place = mark.tar_path
+    length = len(place) - place.rfind(b"/") - 1
+    if length > MAX_NAME or len(place) > MAX_PATH:
+        raise EntryError(
+            f"{show(mark.path)}: a {KIND_NAMES[mark.kind]} with a name of {length} bytes in the "
+            f"layer, and a path of {len(place)}; expected at most {MAX_NAME} and {MAX_PATH}"
+        )
+
+
 def _link_first_path(source: Iterable[Entry]) -> Iterable[Entry]:
     """Give the content of each set of hard links to its first path, and link the others to it."""
     entries: list[Entry] = []
@@ -320,7 +256,7 @@ def _link_first_path(source: Iterable[Entry]) -> Iterable[Entry]:
 
 def _with_links(entries: Iterable[Entry], links: dict[bytes, list[Entry]]) -> Iterator[Entry]:
     for entry in entries:
-        group = links.pop(entry.path, None)
+        group = None if entry.kind in MARKS else links.pop(entry.path, None)
         if group is None:
             yield entry
         elif entry.kind is EntryKind.FILE:
@@ -423,7 +359,9 @@ def _collision(one: Entry, other: Entry) -> str:
 
 def _claim(entry: Entry) -> str:
     entry = _alone(entry)
-    name = f"a {_NAMES[entry.kind]}"
+    name = f"a {KIND_NAMES[entry.kind]}"
+    if entry.kind in MARKS:
+        return name
     if entry.kind is EntryKind.SYMLINK:
         name += f" to {show(entry.target)}"
     size = f", {entry.size} bytes" if entry.kind is EntryKind.FILE else ""
@@ -444,7 +382,8 @@ def _imply_parents(taken: dict[bytes, Entry], mtime: int) -> None:
                 taken[folder] = made
             elif present.kind is not EntryKind.DIRECTORY:
                 raise EntryError(
-                    f"{show(path)}: goes through {show(folder)}, which is a {_NAMES[present.kind]}"
+                    f"{show(path)}: goes through {show(folder)}, "
+                    f"which is a {KIND_NAMES[present.kind]}"
                 )
             checked.add(folder)
             folder = parent(folder)

@@ -24,12 +24,12 @@ from immutable.content.contents import (
     Frames,
     column,
 )
-from immutable.content.entries import Entry, EntryKind, parent, show
+from immutable.content.entries import MARKS, Entry, EntryKind, parent, show
 from immutable.content.tar.reader import DEFAULT, Limits, Member, read
 from immutable.errors import EntryError
 
-_PREFIX: Final = b".wh."
-_OPAQUE: Final = b".wh..wh..opq"
+_PREFIX: Final[bytes] = EntryKind.WHITEOUT.value
+_OPAQUE: Final[bytes] = EntryKind.OPAQUE.value
 _AUFS: Final = b".wh..wh."  # how AUFS began the names of its own files in a layer's root
 _ZEROS: Final = bytes(1 << 18)
 _MASK: Final = (1 << 32) - 1
@@ -65,7 +65,7 @@ class Recorder:
         Raises EntryError for a hard link whose target is not there, a path through what is no
         directory, anything in the place of one, and what begins with ``.wh.`` and means nothing.
         """
-        path = entry.path
+        path = entry.tar_path if entry.kind in MARKS else entry.path
         folder, _, name = path.rpartition(b"/")
         if path.startswith(_AUFS) and path != _OPAQUE:
             return

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from immutable.content import tar
 from immutable.content.contents import Attributes, Contents, Inode
 from immutable.content.contents_format import dumps
-from immutable.content.entries import Entry, EntryKind, arrange
+from immutable.content.entries import Entry, EntryKind, arrange, opaque, whiteout
 from immutable.content.recorder import Recorder, of_tar
 from immutable.errors import EntryError
 from immutable.oci.digest import Digest
@@ -26,7 +26,7 @@ from tests.support.archives import (
     pax,
     symlink,
 )
-from tests.support.strategies import trees
+from tests.support.strategies import marked_trees, trees
 
 
 def contents(*members: bytes) -> Contents:
@@ -158,7 +158,7 @@ def test_the_order_of_a_tar_changes_only_positions(chance: random.Random) -> Non
         assert getattr(first, one) == getattr(second, one)
 
 
-@given(trees(), st.integers(1, 600), st.booleans())
+@given(trees() | marked_trees(), st.integers(1, 600), st.booleans())
 def test_what_is_recorded_while_a_tar_is_written_is_what_reading_it_gives(
     tree: tuple[Entry, ...], limit: int, everywhere: bool
 ) -> None:
@@ -167,3 +167,13 @@ def test_what_is_recorded_while_a_tar_is_written_is_what_reading_it_gives(
     stream = b"".join(tar.chunks(arrangement, lambda *_: everywhere, limit, recorder.add))
     assert dumps(of_tar(io.BytesIO(stream), name="layer")) == dumps(recorder.contents())
     assert stream == b"".join(tar.chunks(arrangement, lambda *_: everywhere, limit))
+
+
+def test_marks_are_recorded_as_their_files_are() -> None:
+    recorder = Recorder("layer")
+    for entry in arrange([[whiteout(b"a/x"), whiteout(b"y"), opaque(b"b/c")]], mtime=0):
+        recorder.add(entry)
+    found = recorder.contents()
+    assert Attributes(None) == attributes(found, b"a/x") == attributes(found, b"y")
+    assert Attributes(EntryKind.DIRECTORY, 0o755, opaque=True) == attributes(found, b"b/c")
+    assert [b"a", b"a/x", b"b", b"b/c", b"y"] == [path for path, _ in found.walk()]

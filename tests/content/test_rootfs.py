@@ -20,7 +20,7 @@ from tests.support import needs
 from tests.support import overlay as kernel
 from tests.support.archives import END, block, directory, hardlink, member, pax, symlink
 from tests.support.overlay import Overlay, Shown
-from tests.support.strategies import layer_tars
+from tests.support.strategies import layer_tars, marked_layers
 
 
 def contents(*members: bytes) -> Contents:
@@ -301,6 +301,20 @@ def test_the_rootfs_is_what_a_kernel_overlay_mount_shows(
         assert path == one.path == root.resolve(path, follow=False).path
     once = {path for layer in root.layers for path, _ in layer.walk()}
     assert [] == [path for path in once - found.keys() if root.find(path) is not None]
+
+
+@needs.overlay()
+@settings(deadline=None)
+@given(
+    lower=st.lists(layer_tars(), min_size=1, max_size=2),
+    upper=st.lists(marked_layers(), min_size=1, max_size=2),
+)
+def test_whiteouts_that_we_write_hide_for_the_kernel_what_they_hide_for_us(
+    overlay: Overlay, lower: list[bytes], upper: list[bytes]
+) -> None:
+    tars = [*lower, *upper]
+    root = Rootfs([of_tar(io.BytesIO(tar), name="layer") for tar in tars])
+    assert overlay.shows(tars) == shown(root, tars)
 
 
 LOOKS = st.lists(

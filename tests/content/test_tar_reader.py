@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from immutable.content import tar
 from immutable.content.archives.decompress import open_stream
-from immutable.content.entries import Entry, EntryKind, Inline
+from immutable.content.entries import MARKS, Entry, EntryKind, Inline
 from immutable.content.tar.reader import DEFAULT, Limits, read
 from immutable.errors import ArchiveError
 from tests.support.archives import (
@@ -653,7 +653,8 @@ _xattrs = st.dictionaries(
 
 @st.composite
 def _entries(draw: st.DrawFn) -> Entry:
-    kind = draw(st.sampled_from([kind for kind in EntryKind if kind is not EntryKind.HARDLINK]))
+    others = (EntryKind.HARDLINK, *MARKS)
+    kind = draw(st.sampled_from([kind for kind in EntryKind if kind not in others]))
     numbers = st.integers(0, (1 << 21) - 1)
     return Entry(
         draw(_paths),

@@ -17,7 +17,17 @@ from hypothesis import strategies as st
 
 from immutable.content import tar
 from immutable.content.compression import CHUNK, cut
-from immutable.content.entries import Entry, EntryKind, Inline, arrange, directory, file, symlink
+from immutable.content.entries import (
+    Entry,
+    EntryKind,
+    Inline,
+    arrange,
+    directory,
+    file,
+    opaque,
+    symlink,
+    whiteout,
+)
 from immutable.content.tar.writer import chunks, header
 from immutable.errors import EntryError
 from immutable.oci.digest import Digest
@@ -51,6 +61,10 @@ CASES: dict[str, tuple[Entry, str]] = {
         "9c2ffc5f61de",
     ),
     "fifo": (Entry(b"run/initctl", EntryKind.FIFO, 0o600), "92d6c1e10be3"),
+    "whiteout": (whiteout(b"usr/bin/perl"), "a5cd1bd78669"),
+    "whiteout in the root": (evolve(whiteout(b"a"), mtime=7), "424ffd734e94"),
+    "whiteout whose name is long": (whiteout(b"n" * 97), "24862fc5d77e"),
+    "opaque": (opaque(b"usr/share/doc"), "09a314f4a7d7"),
     "setuid": (file(b"bin/su", b"", 0o4755), "5932ed1b614d"),
     "name of 100": (file(b"n" * 100, b""), "54de308c6e41"),
     "directory of 99": (directory(b"n" * 99), "86344940e491"),
@@ -117,6 +131,12 @@ def test_a_plain_header_is_the_standard_s() -> None:
     assert archives.block(b"etc/motd", size=6, mode=0o4755, uid=1, gid=2, mtime=3) == header(entry)
     records = header(file(TOO_LONG, b""))[512:1024].rstrip(b"\0")
     assert archives.record(b"path", TOO_LONG) == records
+
+
+def test_a_mark_is_an_empty_file_whose_name_says_so() -> None:
+    # image-spec layer.md, "Whiteouts": "A whiteout file is an empty file with a special filename"
+    for mark, name in ((whiteout(b"a/b"), b"a/.wh.b"), (opaque(b"a/b"), b"a/b/.wh..wh..opq")):
+        assert archives.block(name, size=0, mode=0, mtime=3) == header(evolve(mark, mtime=3))
 
 
 @given(strategies.entries())

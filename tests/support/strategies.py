@@ -9,7 +9,16 @@ from attrs import evolve, fields
 from hypothesis import strategies as st
 
 from immutable.builders import written
-from immutable.content.entries import Entry, EntryKind, Inline
+from immutable.content import tar
+from immutable.content.entries import (
+    Entry,
+    EntryKind,
+    Inline,
+    ancestors,
+    arrange,
+    opaque,
+    whiteout,
+)
 from immutable.lifecycle.retention import Condition, Item, Policy, Rule
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
@@ -117,10 +126,10 @@ def entries(draw: st.DrawFn, path: bytes | None = None) -> Entry:
 
 
 @st.composite
-def trees(draw: st.DrawFn) -> tuple[Entry, ...]:
+def trees(draw: st.DrawFn, places: st.SearchStrategy[bytes] = paths) -> tuple[Entry, ...]:
     """One source: no path twice, nothing below what is no directory, nothing like a whiteout."""
     chosen: dict[bytes, Entry] = {}
-    for path in draw(st.lists(paths, max_size=12, unique=True)):
+    for path in draw(st.lists(places, max_size=12, unique=True)):
         if b"/.wh." in b"/" + path:
             continue
         parts = path.split(b"/")
@@ -132,6 +141,32 @@ def trees(draw: st.DrawFn) -> tuple[Entry, ...]:
             entry = Entry(path, EntryKind.DIRECTORY, 0o755)
         chosen[path] = entry
     return tuple(chosen.values())
+
+
+@st.composite
+def marked_trees(draw: st.DrawFn, places: st.SearchStrategy[bytes] = paths) -> tuple[Entry, ...]:
+    """One source with whiteouts and opaque directories, which contradict nothing in it."""
+    found = draw(trees(places))
+    kinds = {entry.path: entry.kind for entry in found}
+    kinds |= dict.fromkeys(ancestors(kinds) - kinds.keys(), EntryKind.DIRECTORY)
+    # What is within a directory of the layer is marked more often than chance would have it.
+    near = st.sampled_from(sorted(kinds, key=len)[-4:]) if kinds else places
+    marked = near | places | st.tuples(near, places).map(b"/".join)
+    hidden: list[bytes] = []
+    marks = []
+    for path in draw(st.lists(marked, max_size=6, unique=True)):
+        above = {path} | ancestors([path])
+        if b"/.wh." in b"/" + path or len(path.rpartition(b"/")[2]) > 251:
+            continue
+        if above.intersection(hidden) or any(path in ancestors([one]) for one in hidden):
+            continue
+        kind = kinds.get(path)
+        through = {kinds.get(one, EntryKind.DIRECTORY) for one in above - {path}}
+        if not through <= {EntryKind.DIRECTORY} or kind not in (None, EntryKind.DIRECTORY):
+            continue
+        marks.append(whiteout(path) if kind is None and draw(st.booleans()) else opaque(path))
+        hidden.append(path)
+    return (*found, *marks)
 
 
 entry_is_directory = Entry(b"-", EntryKind.DIRECTORY)
@@ -368,6 +403,13 @@ _PLACES = st.lists(st.sampled_from((b"a", b"a-b", b"b", b"c")), min_size=1, max_
 _TARGETS = st.sampled_from((b"a", b"b/c", b"/a/b", b"../a", b"..", b"/", b"./c/", b"a/../b"))
 _MADE = ("file", "directory", "symlink", "hard link", "device", "fifo")
 _HIDDEN = ("whiteout", "whiteout", "opaque")
+
+
+@st.composite
+def marked_layers(draw: st.DrawFn) -> bytes:
+    """Return a tar of ours that meets those of `layer_tars`, with whiteouts more often than not."""
+    tree = [evolve(entry, xattrs=()) for entry in draw(marked_trees(_PLACES))]
+    return b"".join(tar.chunks(arrange([tree], mtime=0), lambda *_: False, 1 << 20))
 
 
 @st.composite

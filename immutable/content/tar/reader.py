@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 
 from attrs import define, field, frozen
 
-from immutable.content.entries import MAX_PATH, Entry, EntryKind, safe_path, show
+from immutable.content.entries import MARKS, MAX_PATH, Entry, EntryKind, safe_path, show
 from immutable.content.tar import sparse
 from immutable.content.tar.blocks import BlockReader, Member
 from immutable.content.tar.claims import Claims
@@ -45,7 +45,7 @@ _KINDS = {
     b"\0": EntryKind.FILE,
     b"7": EntryKind.FILE,  # POSIX: a contiguous file may be read as a plain one
     b"S": EntryKind.FILE,
-    **{kind.value: kind for kind in EntryKind},
+    **{kind.value: kind for kind in EntryKind if kind not in MARKS},
 }
 _EXTENSIONS = frozenset((b"x", b"X", b"g", b"L", b"K"))
 

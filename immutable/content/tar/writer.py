@@ -14,7 +14,7 @@ from typing import Final
 
 from attrs import frozen
 
-from immutable.content.entries import Arrangement, Entry, EntryKind, show
+from immutable.content.entries import MARKS, Arrangement, Entry, EntryKind, show
 from immutable.errors import EntryError
 
 BLOCK: Final = 512
@@ -29,6 +29,7 @@ _MAX_OCTAL_11: Final = 0o77777777777  # size (8 GiB) and mtime (the year 2242)
 # Name of a pax header's own member; readers ignore it.
 _PAX_NAME: Final = b"././@PaxHeader"
 _DIRECTORY: Final = EntryKind.DIRECTORY.value
+_FILE: Final = EntryKind.FILE.value
 _MAGIC: Final = b"ustar\x0000"
 # Name; mode, uid and gid; size; mtime; checksum; type flag; link; magic and version, user and
 # group left empty; the two device numbers; prefix.
@@ -41,10 +42,15 @@ Record = Callable[[Entry, int, bytes, int], None]
 def header(entry: Entry) -> bytes:
     """Return everything that stands before the content of `entry`: a multiple of 512 bytes.
 
+    A mark is the empty file that OCI image-spec layer.md, "Whiteouts", has for it.
     Raises EntryError for modes, owners, times and devices that no reader could take.
     """
     flag = entry.kind.value
-    path = entry.path + b"/" if flag == _DIRECTORY else entry.path
+    path = entry.path
+    if flag == _DIRECTORY:
+        path += b"/"
+    elif entry.kind in MARKS:
+        flag, path = _FILE, entry.tar_path
     records: list[_PaxRecord] = []
     prefix, name = _split(path)
     if not name:
@@ -76,14 +82,14 @@ def chunks(
 ) -> Iterator[bytearray]:
     """Yield the tar stream of `arrangement`, cut into chunks.
 
-    A chunk begins at the first directory, at each source's first entry, before an entry for
-    which ``cut(path, size)`` says so, before and after a file larger than `limit` and at every
+    A chunk begins at the first entry of the head, at each source's first entry, before an entry
+    for which ``cut(path, size)`` says so, before and after a file larger than `limit` and at every
     `limit` bytes of its content, and at the end marker. No chunk is longer than twice `limit`
     and its headers. The stream's bytes do not depend on where it is cut. `record` is told of
     each entry: the size of its content, the sha256 of that, and where in the stream it begins.
     """
     start = 0  # of the chunk
-    for group in (arrangement.directories, *arrangement.sources):
+    for group in (arrangement.head, *arrangement.sources):
         chunk = bytearray()
         for entry in group:
             size = entry.size
