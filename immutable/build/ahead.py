@@ -71,7 +71,9 @@ def record_ahead(ahead: _Ahead | None, planned: Plan, store: AbstractStore) -> f
     for (_, drafted), (_, finished) in platforms:
         for before, after in zip(drafted, finished, strict=True):
             realisation = ahead.made.get(before.digest)
-            if realisation is None or store.find_realisation(after.digest, realisation.encoder):
+            if realisation is None or store.find_realisation(
+                after.digest, realisation.answers, realisation.encoder
+            ):
                 continue
             store.record_realisation(evolve(realisation, derivation=after.digest))
             new.add(after.digest)

@@ -23,7 +23,7 @@ from immutable.content.entries import Arrangement, arrange
 from immutable.errors import EntryError, StoreError
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
-from immutable.spec.derivation import Job, Part, Realisation
+from immutable.spec.derivation import NO_ANSWERS, Job, Part, Realisation
 from immutable.store import AbstractStore, Chunk
 from immutable.store.ordered import in_order
 
@@ -87,7 +87,7 @@ def make(
         for one in parts:
             layer = _part(arrangement, one.derivation.part)
             diff_id, blob = pack(layer, encoder, scope.store, pool, jobs=jobs, advance=advance)
-            made.append(Realisation(one.digest, encoder.key, diff_id, blob))
+            made.append(Realisation(one.digest, NO_ANSWERS, encoder.key, diff_id, blob))
         return tuple(made)
 
 

@@ -28,7 +28,7 @@ from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, Manifest
 from immutable.progress import Progress
-from immutable.spec.derivation import Realisation
+from immutable.spec.derivation import NO_ANSWERS, Realisation
 from immutable.spec.keys import PublicKey, SecretKey
 from immutable.store import AbstractStore, layers
 from immutable.transports.registry.client import UNTOLD, Client
@@ -330,6 +330,7 @@ def _realisation(record: Any, blob: Descriptor) -> Realisation:
         raise ValueError("expected strings")
     return Realisation(
         Digest.parse(record["derivation"]),
+        NO_ANSWERS,
         record["encoder"],
         Digest.parse(record["diffID"]),
         blob.bare(),

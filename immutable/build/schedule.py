@@ -19,7 +19,7 @@ from immutable.errors import SourceError
 from immutable.net.fetch import Fetcher, Wanted
 from immutable.oci.digest import Digest
 from immutable.progress import Progress
-from immutable.spec.derivation import Job, Realisation
+from immutable.spec.derivation import NO_ANSWERS, Job, Realisation
 from immutable.store import AbstractStore
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def realise_all(
     }
     records: dict[Digest, Record] = {}
     for job in planned.graph:
-        known = store.find_realisation(job.digest, key_of(encoders[job.digest]))
+        known = store.find_realisation(job.digest, NO_ANSWERS, key_of(encoders[job.digest]))
         if known is not None:
             records[job.digest] = Record(known, cached=job.digest not in new)
     if caches:

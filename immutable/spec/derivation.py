@@ -173,17 +173,21 @@ class Job:
 
 
 AS_IS: Final = "as-is"  # what stands for the encoder in the record of another image's layer
+# The canonical JSON of no answers: nothing was asked, or nothing was beneath where it was.
+NO_ANSWERS: Final = Digest.of(canonical.encode([]))
 
 
 @frozen
 class Realisation:
     """The record that a derivation gave a layer: diffID of the tar, descriptor of the blob.
 
-    `encoder` is the key of the encoder that made the blob (see `immutable.content.compression`),
-    or `AS_IS`.
+    `answers` is the digest of what the root file system beneath answered to the derivation's
+    questions, or `NO_ANSWERS`. `encoder` is the key of the encoder that made the blob (see
+    `immutable.content.compression`), or `AS_IS`.
     """
 
     derivation: Digest
+    answers: Digest
     encoder: str
     diff_id: Digest
     blob: Descriptor

@@ -20,6 +20,7 @@ from immutable.oci.documents import Descriptor, Index
 from immutable.reference.store import Reference
 from immutable.spec.derivation import Realisation
 from immutable.store.closure import MAX_DOCUMENT, Marker, Need
+from immutable.store.memos import Memos
 from immutable.store.names import no_such_generation, no_such_tag, not_found
 from immutable.store.streams import Ingest
 
@@ -91,7 +92,7 @@ class StoreInfo:
     sources: int = 0
 
 
-class AbstractStore(abc.ABC):
+class AbstractStore(Memos, abc.ABC):
     """Blobs by digest, what is known about them, and images by name.
 
     A store may be used by many threads at once. It is a context manager that closes itself.
@@ -110,7 +111,7 @@ class AbstractStore(abc.ABC):
     ) -> None:
         self.close()
 
-    def close(self) -> None:  # noqa: B027 - a store in memory holds nothing
+    def close(self) -> None:
         """Let go of what the store holds open."""
 
     # Blobs
@@ -178,8 +179,14 @@ class AbstractStore(abc.ABC):
     # What is known about blobs: may be forgotten at any time, costs only time
 
     @abc.abstractmethod
-    def find_realisation(self, derivation: Digest, encoder: str) -> Realisation | None:
-        """Return what the derivation gave, if its blob is still there in its size."""
+    def find_realisation(
+        self, derivation: Digest, answers: Digest, encoder: str
+    ) -> Realisation | None:
+        """Return what the derivation gave over these answers, if its blob is there in its size."""
+
+    @abc.abstractmethod
+    def has_realisation(self, derivation: Digest) -> bool:
+        """Whether a realisation is recorded, for whatever answers and encoder."""
 
     @abc.abstractmethod
     def record_realisation(self, realisation: Realisation) -> None:
@@ -348,6 +355,8 @@ class AbstractStore(abc.ABC):
         a fetch. With `caches` they stay, save that the least recently used go until all blobs
         together have at most `max_size` bytes; without, all of them go. Those that are `spent`
         go in any case: the blobs of images that were given up, say.
+
+        Memos that can be of no more use go too, and are not counted.
 
         A `dry_run` changes nothing. It may take generations as `forgotten`: numbers by name.
         Raises StoreError where a needed manifest is damaged: what it refers to is not known.

@@ -17,15 +17,24 @@ from immutable.store.check_names import Walk
 from immutable.store.faults import Fault, FaultKind
 
 _FORGET: Final = "a repair forgets it; the next build makes it again"
-_NO_BLOB: Final = "typeof(blob) <> 'blob' OR length(blob) <> 32"
-_NO_DIGEST: Final = "typeof(digest) <> 'blob' OR length(digest) <> 32"
-_NO_SIGNATURE: Final = "typeof(signature) <> 'blob' OR length(signature) <> 32"
+_NO_BLOB, _NO_DIGEST, _NO_SIGNATURE, _NO_KEY, _NO_DERIVATION, _NO_CHAIN, _NO_ANSWERS = (
+    f"typeof({column}) <> 'blob' OR length({column}) <> 32"
+    for column in ("blob", "digest", "signature", "key", "derivation", "chain", "answers")
+)
+_NO_DATA: Final = "typeof(data) <> 'blob'"
+_NO_TIME: Final = "typeof(used) <> 'integer'"
 # By kind: a table, and which of its rows are nothing at all.
 MALFORMED: Final[Mapping[FaultKind, tuple[str, str]]] = {
     FaultKind.STATS: ("stat", f"typeof(path) <> 'blob' OR {_NO_SIGNATURE} OR {_NO_DIGEST}"),
     FaultKind.LEASE: ("lease", f"typeof(file) <> 'text' OR {_NO_BLOB}"),
     FaultKind.CHUNKS: ("chunk", _NO_BLOB),
-    FaultKind.SOURCE: ("source", f"typeof(used) <> 'integer' OR {_NO_BLOB}"),
+    FaultKind.SOURCE: ("source", f"{_NO_TIME} OR {_NO_BLOB}"),
+    FaultKind.CONTENTS: ("contents", f"{_NO_DATA} OR {_NO_BLOB}"),
+    FaultKind.QUESTIONS: ("question", f"{_NO_DATA} OR {_NO_TIME} OR {_NO_KEY}"),
+    FaultKind.ANSWERS: (
+        "answer",
+        f"{_NO_TIME} OR {_NO_DERIVATION} OR {_NO_CHAIN} OR {_NO_ANSWERS}",
+    ),
 }
 
 
@@ -37,7 +46,8 @@ def check_records(
     What chunks are, only the blobs' bytes can tell.
     """
     yield from _realisations(connection, there, walk)
-    for table, kind in (("source", FaultKind.SOURCE), ("chunk", FaultKind.CHUNKS)):
+    for kind in (FaultKind.SOURCE, FaultKind.CHUNKS, FaultKind.CONTENTS):
+        table, _ = MALFORMED[kind]
         query = f"SELECT blob, count(*) FROM {table} GROUP BY blob"  # noqa: S608 - our own
         for blob, count in connection.execute(query):
             if isinstance(blob, bytes) and len(blob) == 32 and Digest(blob.hex()) not in there:
@@ -66,12 +76,15 @@ def _realisations(
     connection: sqlite3.Connection, there: Mapping[Digest, int], walk: Walk
 ) -> Iterator[Fault]:
     rows = connection.execute(
-        "SELECT derivation, encoder, diff_id, media_type, blob, size, used FROM realisation"
+        "SELECT derivation, answers, encoder, diff_id, media_type, blob, size, used "
+        "FROM realisation"
     )
-    for derivation, encoder, diff_id, media_type, blob, size, used in rows:
-        fault = _fault_maker(derivation, encoder)
+    for *key, diff_id, media_type, blob, size, used in rows:
+        derivation, answers, encoder = key
+        fault = _fault_maker(derivation, answers, encoder)
         if not all(
-            isinstance(value, bytes) and len(value) == 32 for value in (derivation, diff_id, blob)
+            isinstance(value, bytes) and len(value) == 32
+            for value in (derivation, answers, diff_id, blob)
         ):
             yield fault("digests", "other bytes")
             continue
@@ -83,7 +96,7 @@ def _realisations(
         elif there.get(layer) != size:
             found = f"{there[layer]} bytes" if layer in there else "nothing"
             missed = fault(f"blob {layer} of {size} bytes", found)
-            yield evolve(missed, key=(derivation, encoder, Descriptor(media_type, layer, size)))
+            yield evolve(missed, key=(*key, Descriptor(media_type, layer, size)))
         elif not isinstance(encoder, str) or not isinstance(used, int):
             yield fault("an encoder and a time", f"{quoted(str(encoder))} and {quoted(str(used))}")
         else:
@@ -92,20 +105,21 @@ def _realisations(
             walk.claim(layer, expected, oci.family(media_type), claim)
 
 
-def _fault_maker(derivation: Any, encoder: Any) -> Callable[[str, str], Fault]:
-    shown = (
-        f"sha256:{derivation.hex()}" if isinstance(derivation, bytes) else cut(repr(derivation), 80)
+def _fault_maker(derivation: Any, answers: Any, encoder: Any) -> Callable[[str, str], Fault]:
+    shown, beneath = (
+        f"sha256:{value.hex()}" if isinstance(value, bytes) else cut(repr(value), 80)
+        for value in (derivation, answers)
     )
 
     def make(expected: str, found: str) -> Fault:
         return Fault(
             FaultKind.REALISATION,
-            f"realisation of {shown} ({cut(str(encoder), 80)})",
+            f"realisation of {shown} for answers {beneath} ({cut(str(encoder), 80)})",
             expected,
             found,
             repairable=True,
             hint=_FORGET,
-            key=(derivation, encoder, None),
+            key=(derivation, answers, encoder, None),
         )
 
     return make

@@ -1,6 +1,6 @@
 """The SQLite database beside the blobs: one file, many threads, many processes.
 
-What it holds is either only a matter of time (realisations, chunks, stat cache) or stands in
+What it holds is either only a matter of time (realisations, chunks, memos, stat cache) or stands in
 `index.json` too (generations, tags). So it can be lost.
 
 Write-ahead logging lets readers go on beside a writer. A commit is not synced by itself: after
@@ -25,7 +25,7 @@ from urllib.parse import quote
 from immutable.errors import StoreError
 from immutable.store import files
 
-VERSION: Final = 2
+VERSION: Final = 3
 _BUSY_SECONDS: Final = 60
 _REFUSED: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
@@ -35,14 +35,27 @@ _SOURCE: Final = """CREATE TABLE source (
 # Rows while index.json may lag behind the names in here: an empty one, and the names that are
 # to go from it.
 _LAGGING: Final = "CREATE TABLE lagging (name TEXT PRIMARY KEY) WITHOUT ROWID"
+_REALISATION: Final = (
+    """CREATE TABLE realisation (
+        derivation BLOB NOT NULL, answers BLOB NOT NULL, encoder TEXT NOT NULL,
+        diff_id BLOB NOT NULL, media_type TEXT NOT NULL, blob BLOB NOT NULL,
+        size INTEGER NOT NULL, used INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (derivation, answers, encoder)) WITHOUT ROWID""",
+    "CREATE INDEX realisation_blob ON realisation (blob)",
+)
+# See `memos`. Data may be long: it stands last, so that what is before is found without it.
+_MEMOS: Final = (
+    "CREATE TABLE contents (blob BLOB NOT NULL PRIMARY KEY, data BLOB NOT NULL)",
+    """CREATE TABLE question (
+        key BLOB NOT NULL PRIMARY KEY, used INTEGER NOT NULL, data BLOB NOT NULL)""",
+    """CREATE TABLE answer (
+        derivation BLOB NOT NULL, chain BLOB NOT NULL, answers BLOB NOT NULL,
+        used INTEGER NOT NULL, PRIMARY KEY (derivation, chain)) WITHOUT ROWID""",
+)
 # Digests are their 32 bytes. `WITHOUT ROWID` keeps a row in its key's own tree.
 _SCHEMA: Final = (
-    """CREATE TABLE realisation (
-        derivation BLOB NOT NULL, encoder TEXT NOT NULL, diff_id BLOB NOT NULL,
-        media_type TEXT NOT NULL, blob BLOB NOT NULL, size INTEGER NOT NULL,
-        used INTEGER NOT NULL DEFAULT 0,
-        PRIMARY KEY (derivation, encoder)) WITHOUT ROWID""",
-    "CREATE INDEX realisation_blob ON realisation (blob)",
+    *_REALISATION,
+    *_MEMOS,
     _SOURCE,
     """CREATE TABLE chunk (
         digest BLOB NOT NULL, encoder TEXT NOT NULL, blob BLOB NOT NULL,
@@ -83,7 +96,9 @@ _UPGRADES: Final[Mapping[int, tuple[str, ...]]] = {
         _LAGGING,
         "INSERT INTO lagging SELECT DISTINCT '' FROM index_lags",
         "DROP TABLE index_lags",
-    )
+    ),
+    # What was realised before was realised without questions: nobody asks for it any more.
+    3: ("DROP TABLE realisation", *_REALISATION, *_MEMOS),
 }
 
 

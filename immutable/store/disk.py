@@ -34,6 +34,7 @@ from immutable.store.database import Database, is_refused
 from immutable.store.gc import Sweep
 from immutable.store.layout import Layout, make_root
 from immutable.store.leases import Leases
+from immutable.store.memo_records import RecordedMemos
 from immutable.store.names import check_tag
 from immutable.store.preconditions import check_commit, check_sweep, dropped_names
 from immutable.store.refs import Refs, with_references
@@ -48,7 +49,7 @@ _NOT_HERE: Final = "the store cannot be written here; choose another with --stor
 _NO_ROOM: Final = "the store's disk is full or failing; make room on it, then try again"
 
 
-class Store(AbstractStore):
+class Store(RecordedMemos, AbstractStore):
     """The store in the directory `root`; `Store.open` makes one."""
 
     def __init__(
@@ -230,9 +231,11 @@ class Store(AbstractStore):
     # What is known about blobs
 
     @override
-    def find_realisation(self, derivation: Digest, encoder: str) -> Realisation | None:
+    def find_realisation(
+        self, derivation: Digest, answers: Digest, encoder: str
+    ) -> Realisation | None:
         with self._database.read() as connection:
-            row = records.find_realisation(connection, derivation, encoder)
+            row = records.find_realisation(connection, derivation, answers, encoder)
         if row is None:
             return None
         found, used = row
@@ -242,8 +245,13 @@ class Store(AbstractStore):
         if there and used <= now - USE_RESOLUTION and self._leases is not None:
             # It only says what to evict first.
             with suppress(StoreError), self._database.write() as connection:
-                records.use_realisation(connection, derivation, encoder, now)
+                records.use_realisation(connection, found, now)
         return found if there else None
+
+    @override
+    def has_realisation(self, derivation: Digest) -> bool:
+        with self._database.read() as connection:
+            return records.has_realisation(connection, derivation)
 
     @override
     def record_realisation(self, realisation: Realisation) -> None:

@@ -25,6 +25,9 @@ class FaultKind(enum.StrEnum):
     REALISATION = "realisation"
     SOURCE = "source"
     CHUNKS = "chunks"
+    CONTENTS = "contents"
+    QUESTIONS = "questions"
+    ANSWERS = "answers"
     STATS = "stats"
     LEASE = "lease"
 

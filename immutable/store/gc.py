@@ -20,7 +20,7 @@ Other tools know no leases. What they put is safe once `index.json` names it.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import BinaryIO, Final
 
@@ -29,7 +29,7 @@ from attrs import define, field, frozen
 from immutable.errors import ImageError, StoreError
 from immutable.oci.digest import Digest
 from immutable.oci.documents import REF_NAME, Index
-from immutable.store import files, records
+from immutable.store import files, memo_records, records
 from immutable.store.base import Swept
 from immutable.store.closure import CachePolicy, Marker, Need
 from immutable.store.database import Database
@@ -111,23 +111,40 @@ class Sweep:
             self._remove_files(batch, count)
         for batch in _batches(garbage.missing):
             self._forget_records(batch, count)
+        self._forget_rows(memo_records.forget_useless)
         return count.swept()
 
     def _forget_records(self, batch: Sequence[Digest], count: _Count) -> None:
         """Take away what is known about blobs."""
-        ample = files.has_room(self._layout.path, _AMPLE)
-        rows = _ROWS if ample else _FEW_ROWS
-        removed = rows
-        while removed == rows:  # what is known of a large layer's chunks is a large transaction
-            with self._database.write() as connection:
-                garbage = self._still_garbage(connection, batch)
-                removed = records.forget_chunks(connection, garbage, rows)
-            count.chunks += removed
+
+        def forget_chunks(connection: sqlite3.Connection, most: int) -> int:
+            garbage = self._still_garbage(connection, batch)
+            return records.forget_chunks(connection, garbage, most)
+
+        def forget_contents(connection: sqlite3.Connection, most: int) -> int:
+            garbage = self._still_garbage(connection, batch)
+            return memo_records.forget_contents(connection, garbage, most)
+
+        count.chunks += self._forget_rows(forget_chunks)
+        self._forget_rows(forget_contents)
         with self._database.write(durable=True) as connection:
             garbage = self._still_garbage(connection, batch)
             realisations, sources = records.forget(connection, garbage)
         count.realisations += realisations
         count.sources += sources
+
+    def _forget_rows(self, forget: Callable[[sqlite3.Connection, int], int]) -> int:
+        """Have `forget` remove rows until it finds no more; return how many it removed.
+
+        What is known of a large layer's chunks is a large transaction.
+        """
+        most = _ROWS if files.has_room(self._layout.path, _AMPLE) else _FEW_ROWS
+        total, removed = 0, most
+        while removed == most:
+            with self._database.write() as connection:
+                removed = forget(connection, most)
+            total += removed
+        return total
 
     def _remove_files(self, batch: Sequence[Digest], count: _Count) -> None:
         """Remove blobs, while nobody can take a lease on one."""

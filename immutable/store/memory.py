@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
-from typing import BinaryIO, cast
+from typing import BinaryIO, Generic, TypeVar, cast
 
 from attrs import define, evolve, field
 from typing_extensions import override
@@ -33,10 +33,14 @@ from immutable.store.base import (
     in_utc,
 )
 from immutable.store.closure import MAX_DOCUMENT, CachePolicy, Marker, Need
+from immutable.store.memos import ANSWERS_KEPT, QUESTIONS_KEPT
 from immutable.store.names import check_tag, no_such_generation, no_such_tag, not_found
 from immutable.store.preconditions import check_commit, check_forget, check_sweep, dropped_names
 from immutable.store.records import storable
 from immutable.store.streams import Ingest, read_verified, verifying
+
+K = TypeVar("K", Digest, tuple[Digest, Digest])
+V = TypeVar("V")
 
 
 @define
@@ -85,10 +89,13 @@ class MemoryStore(AbstractStore):
         self._lock = threading.RLock()
         self._clock = clock
         self._blobs: dict[Digest, bytes] = {}
-        self._realisations: dict[tuple[Digest, str], Realisation] = {}
+        self._realisations: dict[tuple[Digest, Digest, str], Realisation] = {}
         self._sources: set[Digest] = set()
         self._used: dict[Digest, int] = {}
         self._chunks: dict[tuple[Digest, str], Chunk] = {}
+        self._contents: dict[Digest, bytes] = {}
+        self._questions = _Remembered[Digest, bytes](QUESTIONS_KEPT)
+        self._answers = _Remembered[tuple[Digest, Digest], Digest](ANSWERS_KEPT)
         self._stats: dict[bytes, dict[bytes, tuple[Signature, Digest]]] = {}
         self._images: dict[str, _Image] = {}
         self._holders = 0
@@ -132,17 +139,24 @@ class MemoryStore(AbstractStore):
     # What is known about blobs
 
     @override
-    def find_realisation(self, derivation: Digest, encoder: str) -> Realisation | None:
+    def find_realisation(
+        self, derivation: Digest, answers: Digest, encoder: str
+    ) -> Realisation | None:
         with self._lock:
-            found = self._realisations.get((derivation, encoder))
+            found = self._realisations.get((derivation, answers, encoder))
             if found is None or not self.has_blob(found.blob.digest):
                 return None
             self._use(found.blob.digest)
             return found
 
     @override
+    def has_realisation(self, derivation: Digest) -> bool:
+        with self._lock:
+            return any(key[0] == derivation for key in self._realisations)
+
+    @override
     def record_realisation(self, realisation: Realisation) -> None:
-        key = (realisation.derivation, realisation.encoder)
+        key = (realisation.derivation, realisation.answers, realisation.encoder)
         with self._lock:
             self._expect_blob(realisation.blob)
             self._realisations[key] = evolve(realisation, blob=realisation.blob.bare())
@@ -170,6 +184,34 @@ class MemoryStore(AbstractStore):
     @override
     def record_chunks(self, encoder: str, chunks: Mapping[Digest, Chunk]) -> None:
         self._chunks.update({(digest, encoder): chunk for digest, chunk in chunks.items()})
+
+    @override
+    def find_contents(self, blob: Digest) -> bytes | None:
+        return self._contents.get(blob)
+
+    @override
+    def record_contents(self, blob: Digest, data: bytes) -> None:
+        self._contents[blob] = data
+
+    @override
+    def find_questions(self, key: Digest) -> bytes | None:
+        with self._lock:
+            return self._questions.find(key, int(self._clock()))
+
+    @override
+    def record_questions(self, key: Digest, data: bytes) -> None:
+        with self._lock:
+            self._questions.record(key, data, int(self._clock()))
+
+    @override
+    def find_answers(self, derivation: Digest, chain: Digest) -> Digest | None:
+        with self._lock:
+            return self._answers.find((derivation, chain), int(self._clock()))
+
+    @override
+    def record_answers(self, derivation: Digest, chain: Digest, answers: Digest) -> None:
+        with self._lock:
+            self._answers.record((derivation, chain), answers, int(self._clock()))
 
     @override
     def load_stats(self, root: bytes) -> dict[bytes, tuple[Signature, Digest]]:
@@ -326,6 +368,11 @@ class MemoryStore(AbstractStore):
             self._blobs = {digest: self._blobs[digest] for digest in left}
             self._realisations, self._chunks = realisations, chunks
             self._sources &= left
+            self._contents = {d: data for d, data in self._contents.items() if d in left}
+            realised = {derivation for derivation, _, _ in realisations}
+            self._questions.trim(len(realised))
+            self._answers.keep(lambda key: key[0] in realised)
+            self._answers.trim(len(realised))
         return swept
 
     def _spare(self, *digests: Digest) -> None:
@@ -369,6 +416,34 @@ class MemoryStore(AbstractStore):
             return self._images[name]
         except KeyError:
             raise not_found(name, self._images) from None
+
+
+@define
+class _Remembered(Generic[K, V]):
+    """Values by key, each with when it was last of use; `each` stay for a derivation."""
+
+    each: int
+    _rows: dict[K, tuple[V, int]] = field(factory=dict, init=False)
+
+    def find(self, key: K, now: int) -> V | None:
+        if key not in self._rows:
+            return None
+        value, used = self._rows[key]
+        if used <= now - USE_RESOLUTION:
+            self._rows[key] = value, now
+        return value
+
+    def record(self, key: K, value: V, now: int) -> None:
+        _, used = self._rows.get(key, (value, now))
+        self._rows[key] = value, max(used, now)
+
+    def keep(self, is_of_use: Callable[[K], bool]) -> None:
+        self._rows = {key: row for key, row in self._rows.items() if is_of_use(key)}
+
+    def trim(self, derivations: int) -> None:
+        """Keep those last of use, for so many derivations."""
+        rows = sorted(self._rows.items(), key=lambda item: (-item[1][1], item[0]))
+        self._rows = dict(rows[: self.each * derivations])
 
 
 class _MemoryIngest(Ingest):

@@ -21,7 +21,8 @@ from immutable.store.base import Chunk, Signature, Stats
 
 _SIGNATURE: Final = struct.Struct("<qqqQ")
 _BATCH: Final = 300  # thrice that is below the 999 variables a statement that any SQLite allows
-_TABLES: Final = ("realisation", "source", "chunk")  # what knows blobs
+_COUNTED: Final = ("realisation", "source", "chunk")
+_TABLES: Final = (*_COUNTED, "contents")  # what knows blobs
 
 
 def raw(digest: Digest) -> bytes:
@@ -47,42 +48,47 @@ def digest(value: bytes) -> Digest:
 
 
 def find_realisation(
-    connection: sqlite3.Connection, derivation: Digest, encoder: str
+    connection: sqlite3.Connection, derivation: Digest, answers: Digest, encoder: str
 ) -> tuple[Realisation, int] | None:
     """Return the realisation that is recorded, and when it was last of use."""
     row = connection.execute(
         "SELECT diff_id, media_type, blob, size, used FROM realisation "
-        "WHERE derivation = ? AND encoder = ?",
-        (raw(derivation), encoder),
+        "WHERE derivation = ? AND answers = ? AND encoder = ?",
+        (raw(derivation), raw(answers), encoder),
     ).fetchone()
     if row is None:
         return None
     diff_id, media_type, blob, size, used = row
-    found = Realisation(
-        derivation, encoder, digest(diff_id), Descriptor(media_type, digest(blob), size)
-    )
-    return found, used
+    layer = Descriptor(media_type, digest(blob), size)
+    return Realisation(derivation, answers, encoder, digest(diff_id), layer), used
 
 
-def use_realisation(
-    connection: sqlite3.Connection, derivation: Digest, encoder: str, now: int
-) -> None:
+def has_realisation(connection: sqlite3.Connection, derivation: Digest) -> bool:
+    """Whether a realisation is recorded, for whatever answers and encoder."""
+    query = "SELECT 1 FROM realisation WHERE derivation = ? LIMIT 1"
+    return connection.execute(query, (raw(derivation),)).fetchone() is not None
+
+
+def use_realisation(connection: sqlite3.Connection, realisation: Realisation, now: int) -> None:
     """Remember that a realisation is of use now."""
     connection.execute(
-        "UPDATE realisation SET used = ? WHERE derivation = ? AND encoder = ? AND used < ?",
-        (now, raw(derivation), encoder, now),
+        "UPDATE realisation SET used = ? "
+        "WHERE derivation = ? AND answers = ? AND encoder = ? AND used < ?",
+        (now, raw(realisation.derivation), raw(realisation.answers), realisation.encoder, now),
     )
 
 
 def record_realisation(connection: sqlite3.Connection, realisation: Realisation, now: int) -> None:
     """Record a realisation in place of an older one, as of use now."""
     connection.execute(
-        "INSERT INTO realisation (derivation, encoder, diff_id, media_type, blob, size, used) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (derivation, encoder) DO UPDATE SET "
+        "INSERT INTO realisation "
+        "(derivation, answers, encoder, diff_id, media_type, blob, size, used) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (derivation, answers, encoder) DO UPDATE SET "
         "diff_id = excluded.diff_id, media_type = excluded.media_type, blob = excluded.blob, "
         "size = excluded.size, used = max(used, excluded.used)",
         (
             raw(realisation.derivation),
+            raw(realisation.answers),
             realisation.encoder,
             raw(realisation.diff_id),
             realisation.blob.media_type,
@@ -139,16 +145,14 @@ def named(connection: sqlite3.Connection) -> Iterator[tuple[str, Descriptor]]:
 
 def blobs(connection: sqlite3.Connection) -> set[Digest]:
     """Return every blob that something is recorded of."""
-    rows = connection.execute(
-        "SELECT blob FROM realisation UNION SELECT blob FROM source UNION SELECT blob FROM chunk"
-    )
+    rows = connection.execute(" UNION ".join(f"SELECT blob FROM {t}" for t in _TABLES))  # noqa: S608
     return {digest(blob) for (blob,) in rows}
 
 
 def recorded(connection: sqlite3.Connection, digests: Iterable[Digest]) -> set[Digest]:
     """Return those of the blobs that something is recorded of."""
     found = set()
-    for marks, batch in _marked(digests):
+    for marks, batch in marked(digests):
         rows = connection.execute(
             " UNION ".join(f"SELECT blob FROM {t} WHERE blob IN ({marks})" for t in _TABLES),  # noqa: S608
             batch * len(_TABLES),
@@ -159,9 +163,9 @@ def recorded(connection: sqlite3.Connection, digests: Iterable[Digest]) -> set[D
 
 def count(connection: sqlite3.Connection, digests: Iterable[Digest]) -> tuple[int, int, int]:
     """Return how many realisations, sources and chunks of the blobs are recorded."""
-    total = [0, 0, 0]
-    for marks, batch in _marked(digests):
-        for number, table in enumerate(_TABLES):
+    total = [0] * len(_COUNTED)
+    for marks, batch in marked(digests):
+        for number, table in enumerate(_COUNTED):
             query = f"SELECT count(*) FROM {table} WHERE blob IN ({marks})"  # noqa: S608
             total[number] += connection.execute(query, batch).fetchone()[0]
     realisations, sources, chunks = total
@@ -171,7 +175,7 @@ def count(connection: sqlite3.Connection, digests: Iterable[Digest]) -> tuple[in
 def forget(connection: sqlite3.Connection, digests: Iterable[Digest]) -> tuple[int, int]:
     """Forget the realisations that gave the blobs, and the sources; return how many."""
     total = [0, 0]
-    for marks, batch in _marked(digests):
+    for marks, batch in marked(digests):
         for number, table in enumerate(("realisation", "source")):
             query = f"DELETE FROM {table} WHERE blob IN ({marks})"  # noqa: S608
             total[number] += connection.execute(query, batch).rowcount
@@ -182,7 +186,7 @@ def forget(connection: sqlite3.Connection, digests: Iterable[Digest]) -> tuple[i
 def forget_chunks(connection: sqlite3.Connection, digests: Iterable[Digest], most: int) -> int:
     """Forget at most `most` of the chunks that stand in the blobs; return how many."""
     total = 0
-    for marks, batch in _marked(digests):
+    for marks, batch in marked(digests):
         chosen = f"SELECT digest, encoder FROM chunk WHERE blob IN ({marks}) LIMIT ?"  # noqa: S608
         query = f"DELETE FROM chunk WHERE (digest, encoder) IN ({chosen})"  # noqa: S608
         total += connection.execute(query, (*batch, most - total)).rowcount
@@ -271,7 +275,7 @@ def storable(signature: Signature) -> bool:
     return all(-(1 << 63) <= number < 1 << 63 for number in signed) and 0 <= inode < 1 << 64
 
 
-def _marked(digests: Iterable[Digest]) -> Iterator[tuple[str, list[bytes]]]:
+def marked(digests: Iterable[Digest]) -> Iterator[tuple[str, list[bytes]]]:
     """Yield digests in lists that one statement can take, each with its question marks."""
     for batch in batches(map(raw, digests)):
         yield ",".join("?" * len(batch)), batch

@@ -19,7 +19,7 @@ from immutable.errors import BlobMissing, ImageError, StoreError
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Index
 from immutable.progress import SILENT, Progress
-from immutable.store import files, records
+from immutable.store import files, memo_records, records
 from immutable.store.check import DATABASE, check
 from immutable.store.check_records import MALFORMED
 from immutable.store.database import Database
@@ -183,7 +183,7 @@ def _lost(faults: Iterable[Fault]) -> set[Digest]:
     """Return the blobs that are missed."""
     found = {fault.key[0] for fault in faults if fault.kind in _OF_BLOBS and fault.key}
     found |= {fault.key[1] for fault in faults if fault.key[:1] == ("blob",)}
-    missed = (fault.key[2] for fault in faults if fault.kind is FaultKind.REALISATION)
+    missed = (fault.key[-1] for fault in faults if fault.kind is FaultKind.REALISATION)
     return found | {blob.digest for blob in missed if blob is not None}
 
 
@@ -230,11 +230,11 @@ def _forget_record(connection: sqlite3.Connection, layout: Layout, fault: Fault)
         table, condition = MALFORMED[fault.kind]
         connection.execute(f"DELETE FROM {table} WHERE {condition}")  # noqa: S608 - our own
     elif fault.kind is FaultKind.REALISATION:
-        derivation, encoder, missed = key
+        *row, missed = key
         if missed is None or not layout.holds(missed.digest, missed.size):
             connection.execute(
-                "DELETE FROM realisation WHERE derivation IS ? AND encoder IS ?",
-                (derivation, encoder),
+                "DELETE FROM realisation WHERE derivation IS ? AND answers IS ? AND encoder IS ?",
+                row,
             )
     elif key[:1] == ("rows",):
         connection.executemany("DELETE FROM chunk WHERE digest IS ? AND encoder IS ?", key[1])
@@ -243,3 +243,4 @@ def _forget_record(connection: sqlite3.Connection, layout: Layout, fault: Fault)
         if not layout.has(blob):
             records.forget(connection, [blob])
             records.forget_chunks(connection, [blob], -1)
+            memo_records.forget_contents(connection, [blob], 1)

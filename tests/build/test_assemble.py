@@ -15,7 +15,7 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, Execution, Healthcheck, History, ImageConfig
 from immutable.oci.platforms import Platform
 from immutable.spec import document as specs
-from immutable.spec.derivation import Derivation, Realisation
+from immutable.spec.derivation import NO_ANSWERS, Derivation, Realisation
 from immutable.spec.document import Spec
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
@@ -36,7 +36,9 @@ def layers(count: int) -> Layers:
         derivation = Derivation(f"kind-{number}", 1, 0, {})
         blob = Descriptor(oci.LAYER_GZIP, Digest.of(b"blob %d" % number), 100 + number)
         diff_id = Digest.of(b"tar %d" % number)
-        found.append((derivation, Realisation(derivation.digest, "gzip", diff_id, blob)))
+        found.append(
+            (derivation, Realisation(derivation.digest, NO_ANSWERS, "gzip", diff_id, blob))
+        )
     return tuple(found)
 
 

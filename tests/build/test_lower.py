@@ -18,7 +18,7 @@ from immutable.errors import ArchiveError, DigestMismatch, EntryError
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, ImageConfig, Manifest
-from immutable.spec.derivation import AS_IS, Realisation
+from immutable.spec.derivation import AS_IS, NO_ANSWERS, Realisation
 from immutable.store import MemoryStore
 from immutable.transports import copy
 from tests.support import needs
@@ -44,7 +44,7 @@ class Layers:
     ) -> Layers:
         data = pack(b"".join(members) + END)
         blob = Descriptor(oci.LAYER_GZIP, self.store.put_blob(data), len(data))
-        made = Realisation(blob.digest, key, Digest.of(b"".join(members) + END), blob)
+        made = Realisation(blob.digest, NO_ANSWERS, key, Digest.of(b"".join(members) + END), blob)
         self.layers.append(made)
         return self
 

@@ -23,7 +23,7 @@ from immutable.oci import canonical
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, Manifest
-from immutable.spec.derivation import Realisation
+from immutable.spec.derivation import NO_ANSWERS, Realisation
 from immutable.spec.keys import SecretKey
 from immutable.store import AbstractStore
 from immutable.store.memory import MemoryStore
@@ -220,7 +220,7 @@ def record_of(image: Image, number: int = 0) -> Realisation:
     layer = image.layers[number]
     from immutable.content.compression import encoder
 
-    return Realisation(layer.derivation, encoder("gzip").key, layer.diff_id, layer.blob)
+    return Realisation(layer.derivation, NO_ANSWERS, encoder("gzip").key, layer.diff_id, layer.blob)
 
 
 def put_entry(

@@ -3,6 +3,7 @@
 import pytest
 
 from immutable.oci.digest import Digest
+from immutable.spec.derivation import NO_ANSWERS
 from tests.support.command import Shell
 
 
@@ -64,7 +65,7 @@ def forge(shell: Shell, derivation: str) -> None:
 
     with Store.open(shell.store) as store:
         key = encoder("gzip").key
-        made = store.find_realisation(Digest.parse(derivation), key)
+        made = store.find_realisation(Digest.parse(derivation), NO_ANSWERS, key)
         assert made is not None
         other = shell.hello("other.toml", image="other", text="another")
         layer = shell.run("build", other, "--json").json["platforms"][0]["layers"][0]

@@ -20,7 +20,7 @@ from immutable.errors import ImmutableError
 from immutable.oci.digest import Digest
 from immutable.oci.documents import CONFIG, LAYER_GZIP, MANIFEST, Descriptor, ImageConfig, Manifest
 from immutable.oci.platforms import Platform
-from immutable.spec.derivation import Realisation
+from immutable.spec.derivation import NO_ANSWERS, Realisation
 from immutable.store import (
     Chunk,
     Store,
@@ -46,7 +46,7 @@ def build(root: Path, text: bytes = b"three") -> str:
         diff_id = Digest.of(tar)
         store.record_chunks("gzip-0", {diff_id: Chunk(digest, 0, size, Digest.of(frame))})
         layer = Descriptor(LAYER_GZIP, digest, size)
-        store.record_realisation(Realisation(Digest.of(text), "gzip-0", diff_id, layer))
+        store.record_realisation(Realisation(Digest.of(text), NO_ANSWERS, "gzip-0", diff_id, layer))
         data = ImageConfig(Platform("linux", "amd64"), "1970-01-01T00:00:00Z", (diff_id,)).encode()
         config = Descriptor(CONFIG, store.put_blob(data), len(data))
         data = Manifest(config, (layer,)).encode()

@@ -236,7 +236,7 @@ def test_a_damaged_cache_is_found_and_given_up(root: Path) -> None:
     assert [(FaultKind.BLOB, True)] == [(fault.kind, fault.repairable) for fault in check(root)]
     assert () == repair(root, check(root))
     with Store.open(root) as store:
-        assert store.find_realisation(made.derivation, made.encoder) is None
+        assert store.find_realisation(made.derivation, made.answers, made.encoder) is None
         assert made == layer(store, b"cached")
     assert () == check(root)
 

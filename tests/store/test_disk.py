@@ -24,6 +24,7 @@ from immutable.errors import StoreError
 from immutable.oci import canonical
 from immutable.oci.digest import Digest
 from immutable.oci.documents import CONFIG, LAYER, MANIFEST, REF_NAME, Descriptor, Index, Manifest
+from immutable.spec.derivation import NO_ANSWERS
 from immutable.store import Chunk, Layout, Store
 from immutable.store.files import DRAFT
 from tests.support import needs
@@ -115,7 +116,7 @@ def test_opening_again_finds_everything(root: Path) -> None:
     with Store.open(root) as store:
         assert before == (store.generations("web"), store.info())
         assert one == store.resolve("web:1.0")
-        assert store.find_realisation(Digest.of(b"d"), "gzip") is not None
+        assert store.find_realisation(Digest.of(b"d"), NO_ANSWERS, "gzip") is not None
 
 
 def test_the_default_place_is_the_configuration_s(tmp_path: Path) -> None:
@@ -219,7 +220,7 @@ def test_a_lost_database_is_made_again_from_the_names(root: Path) -> None:
     (root / "immutable.db").unlink()
     with Store.open(root) as store:
         assert before == (store.generations("shop/web"), store.images(), store.references())
-        assert store.find_realisation(Digest.of(b"d"), "gzip") is None
+        assert store.find_realisation(Digest.of(b"d"), NO_ANSWERS, "gzip") is None
         commit(store, "shop/web", "four")
         assert store.resolve("shop/web@4") == store.resolve("shop/web")
 
@@ -305,7 +306,7 @@ def test_with_its_disk_full_a_store_can_be_read(small: Path, meanwhile: bool) ->
         assert [1] == [image.number for image in store.images()]
         assert 1 == store.info().images
         assert one == store.resolve("web:1.0")
-        assert known == store.find_realisation(known.derivation, "gzip")
+        assert known == store.find_realisation(known.derivation, NO_ANSWERS, "gzip")
         assert 1 == store.commit_generation("web", one, tags=("1.0",), created=CREATED).number
         with pytest.raises(StoreError, match=r"store: the store's disk is full.*make room"):
             store.put_blob(b"something new")
@@ -472,7 +473,7 @@ def test_a_lease_spares_what_is_found_and_put(disk: Store, root: Path) -> None:
     with disk.lease():
         assert disk.has_blob(before)
         assert not disk.has_blob(Digest.of(b"nowhere"))
-        disk.find_realisation(Digest.of(b"d"), "gzip")
+        disk.find_realisation(Digest.of(b"d"), NO_ANSWERS, "gzip")
         disk.find_chunk(Digest.of(b"c"), "gzip")
         put = disk.put_blob(b"put")
         with disk.lease():
@@ -647,9 +648,9 @@ def test_a_realisation_whose_blob_is_gone_is_not_found(disk: Store, damage: byte
     disk.record_realisation(known)
     path = disk.blob_path(known.blob.digest)
     path.unlink() if damage is None else path.write_bytes(damage)
-    assert disk.find_realisation(known.derivation, "gzip") is None
+    assert disk.find_realisation(known.derivation, NO_ANSWERS, "gzip") is None
     disk.put_blob(b"layer")
-    assert known == disk.find_realisation(known.derivation, "gzip")
+    assert known == disk.find_realisation(known.derivation, NO_ANSWERS, "gzip")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EMFILE])

@@ -1,7 +1,6 @@
 """Forgetting, pinning, sweeping: what goes, what stays, and what happens meanwhile."""
 
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -373,7 +372,7 @@ def test_the_least_recently_used_go_first(store: AbstractStore, clock: Clock) ->
             caches.append(layer(store, b"%d" % number, "none").blob.digest)
     clock.now += 2 * USE_RESOLUTION
     made = layer(MemoryStore(), b"0", "none")
-    assert store.find_realisation(made.derivation, made.encoder) is not None
+    assert store.find_realisation(made.derivation, made.answers, made.encoder) is not None
     sizes = [store.blob_size(digest) for digest in caches]
     assert set() == removed(store.sweep(max_size=live + sum(sizes)))
     assert {caches[1]} == removed(store.sweep(max_size=live + sum(sizes) - 1))
@@ -388,7 +387,7 @@ def test_a_clock_that_jumps_back_makes_nothing_older(store: AbstractStore, clock
         layer(store, b"%d" % number, "none")
     clock.now -= 1000 * USE_RESOLUTION
     first, second = (layer(MemoryStore(), b"%d" % n, "none") for n in range(2))
-    assert store.find_realisation(second.derivation, second.encoder)
+    assert store.find_realisation(second.derivation, second.answers, second.encoder)
     store.record_realisation(second)
     store.record_sources([second.blob.digest])
     assert {first.blob.digest} == removed(store.sweep(max_size=second.blob.size))
@@ -492,11 +491,11 @@ def test_what_is_leased_after_the_look_stays(disk: Store) -> None:
     with Store.open(disk.root) as other, other.lease():
 
         def find() -> None:
-            assert made == other.find_realisation(made.derivation, made.encoder)
+            assert made == other.find_realisation(made.derivation, made.answers, made.encoder)
             assert one == other.resolve(str(one.digest))
 
         assert {loose} == swept_after(disk, find)
-        assert made == other.find_realisation(made.derivation, made.encoder)
+        assert made == other.find_realisation(made.derivation, made.answers, made.encoder)
         assert 3 == len(other.closure(one))
 
 
@@ -522,7 +521,7 @@ def test_what_is_recorded_after_the_look_stays(disk: Store) -> None:
         disk.record_sources([source])
 
     gone = swept_after(disk, record)
-    found = disk.find_realisation(made.derivation, made.encoder)
+    found = disk.find_realisation(made.derivation, made.answers, made.encoder)
     assert (made.blob.digest in gone) == (found is None)
 
 
@@ -656,46 +655,6 @@ def test_a_store_that_is_only_read_is_swept_only_in_a_dry_run(
             store.sweep()
         with pytest.raises(StoreError, match="cannot be written here"):
             store.pin("web", 1)
-
-
-# The database of before
-
-
-def test_a_database_of_the_first_version_is_brought_up(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with Store.open(root) as store:
-        one = image(store, "web", b"one", tags=["1.0"])
-        made = layer(store, b"one")
-        before = store.generations("web"), store.references()
-    downgrade(root / "immutable.db")
-    with monkeypatch.context() as patch:
-        patch.setattr("immutable.store.access.is_writable", lambda _: False)
-        with Store.open(root) as store:
-            assert before == (store.generations("web"), store.references())
-            assert made == store.find_realisation(made.derivation, made.encoder)
-    assert () == check(root)
-    for _ in range(2):
-        with Store.open(root) as store:
-            assert before == (store.generations("web"), store.references())
-            assert made == store.find_realisation(made.derivation, made.encoder)
-            assert one == store.resolve("web:1.0")
-            store.record_sources([made.blob.digest])
-            assert store.pin("web", 1).pinned
-            store.pin("web", 1, pinned=False)
-
-
-def downgrade(path: Path) -> None:
-    """Make a database what the first version made it."""
-    connection = sqlite3.connect(path)
-    with connection:
-        connection.execute("ALTER TABLE realisation DROP COLUMN used")
-        connection.execute("ALTER TABLE generation DROP COLUMN pinned")
-        connection.execute("DROP TABLE source")
-        connection.execute("DROP TABLE lagging")
-        connection.execute("CREATE TABLE index_lags (since TEXT NOT NULL)")
-        connection.execute("PRAGMA user_version = 1")
-    connection.close()
 
 
 def test_a_name_of_nothing_is_swept_around(root: Path) -> None:

@@ -17,7 +17,7 @@ from immutable.errors import ImmutableError
 from immutable.oci import canonical
 from immutable.oci.digest import Digest
 from immutable.oci.documents import MANIFEST, Descriptor, Index
-from immutable.spec.derivation import Realisation
+from immutable.spec.derivation import NO_ANSWERS, Realisation
 from immutable.store import AbstractStore, Chunk, MemoryStore, Store
 from immutable.store.refs import Refs
 
@@ -25,6 +25,7 @@ NAMES = st.sampled_from(["web", "shop/web", "api", "Bad", "a/b/c"])
 TAGS = st.sampled_from(["1.0", "2.0", "stable", "-bad"])
 ENCODERS = st.sampled_from(["gzip", "zstd"])
 KEYS = st.integers(0, 5).map(lambda number: Digest.of(b"key %d" % number))
+ANSWERS = st.sampled_from([NO_ANSWERS, Digest.of(b"other answers")])
 NUMBERS = st.integers(1, 6)
 SIGNATURES = st.tuples(*[st.integers(-2, 1 << 65)] * 4)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -85,10 +86,25 @@ class StoreMachine(RuleBasedStateMachine):
 
         self.both(verified)
 
-    @rule(key=KEYS, encoder=ENCODERS, blob=digests, size=st.integers(0, 8))
-    def record_realisation(self, key: Digest, encoder: str, blob: Digest, size: int) -> None:
-        record = Realisation(key, encoder, Digest.of(b"tar"), Descriptor("layer", blob, size))
+    @rule(key=KEYS, answers=ANSWERS, encoder=ENCODERS, blob=digests, size=st.integers(0, 8))
+    def record_realisation(
+        self, key: Digest, answers: Digest, encoder: str, blob: Digest, size: int
+    ) -> None:
+        layer = Descriptor("layer", blob, size)
+        record = Realisation(key, answers, encoder, Digest.of(b"tar"), layer)
         self.both(lambda store: store.record_realisation(record))
+
+    @rule(blob=digests, key=KEYS, data=st.binary(max_size=3))
+    def record_memos(self, blob: Digest, key: Digest, data: bytes) -> None:
+        self.both(lambda store: store.record_contents(blob, data))
+        self.both(lambda store: store.record_questions(key, data))
+        self.both(lambda store: store.record_answers(key, Digest.of(data), Digest.of(data[1:])))
+
+    @rule(blob=digests, key=KEYS, data=st.binary(max_size=3))
+    def find_memos(self, blob: Digest, key: Digest, data: bytes) -> None:
+        self.both(lambda store: store.find_contents(blob))
+        self.both(lambda store: store.find_questions(key))
+        self.both(lambda store: store.find_answers(key, Digest.of(data)))
 
     @rule(
         encoder=ENCODERS,
@@ -103,11 +119,12 @@ class StoreMachine(RuleBasedStateMachine):
         chunks = {key: Chunk(blob, offset, length, Digest.of(b"frame")) for key in keys}
         self.both(lambda store: store.record_chunks(encoder, chunks))
 
-    @rule(keys=st.sets(KEYS), encoder=ENCODERS)
-    def find(self, keys: set[Digest], encoder: str) -> None:
+    @rule(keys=st.sets(KEYS), answers=ANSWERS, encoder=ENCODERS)
+    def find(self, keys: set[Digest], answers: Digest, encoder: str) -> None:
         self.both(lambda store: store.find_chunks(keys, encoder))
         for key in keys:
-            self.both(methodcaller("find_realisation", key, encoder))
+            self.both(methodcaller("has_realisation", key))
+            self.both(methodcaller("find_realisation", key, answers, encoder))
             self.both(methodcaller("find_chunk", key, encoder))
 
     @rule(

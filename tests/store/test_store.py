@@ -12,6 +12,7 @@ from immutable.errors import BlobMissing, DigestMismatch, ImageNotFound, StoreEr
 from immutable.oci.digest import Digest
 from immutable.oci.documents import INDEX, LAYER, MANIFEST, Descriptor, Index
 from immutable.oci.platforms import Platform
+from immutable.spec.derivation import NO_ANSWERS
 from immutable.store import AbstractStore, Chunk
 from tests.support.stores import CREATED, commit, manifest, realisation
 
@@ -94,14 +95,14 @@ def test_a_scratch_file_can_be_written_and_read(store: AbstractStore, tmp_path: 
 def test_a_realisation_is_found_under_its_encoder(store: AbstractStore) -> None:
     layer = Descriptor(LAYER, store.put_blob(b"layer"), 5)
     known = realisation(layer)
-    assert store.find_realisation(known.derivation, "gzip") is None
+    assert store.find_realisation(known.derivation, NO_ANSWERS, "gzip") is None
     store.record_realisation(known)
-    assert known == store.find_realisation(known.derivation, "gzip")
-    assert store.find_realisation(known.derivation, "zstd") is None
-    assert store.find_realisation(Digest.of(b"e"), "gzip") is None
+    assert known == store.find_realisation(known.derivation, NO_ANSWERS, "gzip")
+    assert store.find_realisation(known.derivation, NO_ANSWERS, "zstd") is None
+    assert store.find_realisation(Digest.of(b"e"), NO_ANSWERS, "gzip") is None
     newer = realisation(Descriptor(LAYER, store.put_blob(b"newer"), 5))
     store.record_realisation(newer)
-    assert newer == store.find_realisation(known.derivation, "gzip")
+    assert newer == store.find_realisation(known.derivation, NO_ANSWERS, "gzip")
 
 
 def test_a_realisation_without_its_blob_is_not_recorded(store: AbstractStore) -> None:
@@ -317,7 +318,7 @@ def test_annotations_and_platform_are_left_to_where_a_descriptor_stands(
     assert plain == store.commit_generation("web", adorned, created=CREATED).descriptor
     assert 1 == len(store.generations("web"))
     store.record_realisation(realisation(adorned))
-    assert realisation(plain) == store.find_realisation(Digest.of(b"d"), "gzip")
+    assert realisation(plain) == store.find_realisation(Digest.of(b"d"), NO_ANSWERS, "gzip")
 
 
 def test_every_way_to_refer_to_an_image(store: AbstractStore) -> None:

@@ -16,7 +16,7 @@ from immutable.content.entries import Entry, EntryKind, Inline, arrange
 from immutable.oci.digest import Digest
 from immutable.oci.documents import CONFIG, MANIFEST, REF_NAME, Descriptor, ImageConfig, Manifest
 from immutable.oci.platforms import Platform
-from immutable.spec.derivation import Realisation
+from immutable.spec.derivation import NO_ANSWERS, Realisation
 from immutable.store import AbstractStore
 
 AMD64 = Platform("linux", "amd64")
@@ -67,7 +67,7 @@ def layer(
     arrangement = arrange([[Entry(b"file", EntryKind.FILE, 0o644, content=Inline(text))]], mtime=0)
     with ThreadPoolExecutor(1) as pool:
         diff_id, blob = pack(arrangement, chosen, store, pool, jobs=1)
-    made = Realisation(Digest.of(b"derivation of " + text), chosen.key, diff_id, blob)
+    made = Realisation(Digest.of(b"derivation of " + text), NO_ANSWERS, chosen.key, diff_id, blob)
     if recorded:
         store.record_realisation(made)
     return made
@@ -98,5 +98,10 @@ def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def realisation(blob: Descriptor, derivation: bytes = b"d", encoder: str = "gzip") -> Realisation:
-    return Realisation(Digest.of(derivation), encoder, Digest.of(b"tar"), blob)
+def realisation(
+    blob: Descriptor,
+    derivation: bytes = b"d",
+    encoder: str = "gzip",
+    answers: Digest = NO_ANSWERS,
+) -> Realisation:
+    return Realisation(Digest.of(derivation), answers, encoder, Digest.of(b"tar"), blob)

@@ -17,7 +17,7 @@ from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
 from immutable.reference.registry import RegistryName
-from immutable.spec.derivation import Realisation
+from immutable.spec.derivation import NO_ANSWERS, Realisation
 from immutable.spec.keys import SecretKey
 from immutable.store import MemoryStore
 from immutable.transports import copy
@@ -79,7 +79,7 @@ def cached(fake: Mannered) -> None:
     store = MemoryStore()
     digest = store.put_blob(LAYER)
     blob = Descriptor(oci.LAYER, digest, len(LAYER))
-    realisation = Realisation(Digest.of(b"derivation"), "raw", digest, blob)
+    realisation = Realisation(Digest.of(b"derivation"), NO_ANSWERS, "raw", digest, blob)
     with fake.serve() as host:
         parsed = RemoteCache.parse(f"docker://{host}/cache", CONFIG)
         cache = RemoteCache(evolve(parsed.place, sleep=lambda _: None))

@@ -27,7 +27,7 @@ from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
 from immutable.oci.platforms import Platform
-from immutable.spec.derivation import AS_IS, Derivation, Job, Realisation, Snapshot
+from immutable.spec.derivation import AS_IS, NO_ANSWERS, Derivation, Job, Realisation, Snapshot
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer, Pin
 from immutable.spec.toml import parsed_by
@@ -129,7 +129,7 @@ class ImageBuilder(Builder):
         """Check the layer's blob, which is in the store, against its digest and diffID."""
         layer = _layer(job)
         _pinned(job).expect(layer, inputs.store)
-        return Realisation(job.digest, AS_IS, layer.diff_id, layer.blob)
+        return Realisation(job.digest, NO_ANSWERS, AS_IS, layer.diff_id, layer.blob)
 
 
 def _root(locked: LockedLayer) -> Descriptor:
