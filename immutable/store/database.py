@@ -198,6 +198,8 @@ class Database:
     def _prepare(self, fill: Callable[[sqlite3.Connection], None]) -> None:
         with self.read() as connection:
             connection.execute("PRAGMA foreign_keys = ON")
+            # Else SQLite as some build it writes zeros over what goes, all of it through the log.
+            connection.execute("PRAGMA secure_delete = OFF")
             version = _check_version(connection, self._where)
             if version == VERSION:
                 return
