@@ -37,7 +37,10 @@ def whole(root: Path) -> None:
         store.commit_generation("multi", top, tags=["1"], created=CREATED)
         store.pin("web", 1)
         store.set_current("web", 2)
-        layer(store, b"cached")
+        cached = layer(store, b"cached")
+        store.record_contents(cached.blob.digest, b"contents")
+        store.record_questions(cached.derivation, b"questions")
+        store.record_answers(cached.derivation, cached.diff_id, cached.answers)
         store.record_sources([store.put_blob(b"source")])
         store.save_stats(b"/src", {b"a": ((1, 2, 3, 4), one.digest)})
         theirs = store.resolve("web@1").annotated(**{REF_NAME: "tool:1"})
@@ -235,6 +238,7 @@ _ROWS = {
     "realisation": ["diff_id", "media_type", "blob", "size"],
     "chunk": ["digest", "blob", "position", "length", "frame"],
     "source": ["blob"],
+    "contents": ["blob"],
     "generation": ["number", "media_type", "digest", "size", "created", "pinned"],
     "tag": ["digest", "size", "media_type"],
     "image": ["name", "current", "next"],
@@ -280,6 +284,9 @@ def _row(root: Path, rng: random.Random) -> str:
             "UPDATE stat SET signature = x'00'",
             "UPDATE stat SET digest = 7",
             "INSERT INTO source VALUES (x'00', 0)",
+            "INSERT INTO contents VALUES (x'00', x'00')",
+            "UPDATE question SET data = 'x'",
+            "UPDATE answer SET chain = x'00'",
             "INSERT INTO chunk VALUES (x'00', 'gzip', x'00', 0, 1, x'00')",
             "UPDATE generation SET name = 'No Name' WHERE number = 3",
         ]
