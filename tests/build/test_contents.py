@@ -141,7 +141,7 @@ def test_every_file_of_a_rootfs_can_be_read(tars: list[bytes], how: str) -> None
             content = root.content(found)
             data = b"".join(content.read())
             assert (content.size, found.inode.sha256) == (len(data), Digest.of(data))
-            assert data == root.read(found.path, limit=1000)
+            assert data == root.read(found.path, limit=5000)
 
 
 def test_a_plain_layer_that_holds_archives_is_not_inflated() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import stat
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -17,10 +16,9 @@ from immutable.content.recorder import of_tar
 from immutable.content.rootfs import Found, Rootfs
 from immutable.errors import EntryError
 from tests.support import needs
-from tests.support import overlay as kernel
-from tests.support.archives import END, block, directory, hardlink, member, pax, symlink
-from tests.support.overlay import Overlay, Shown
-from tests.support.strategies import layer_tars, marked_layers
+from tests.support.archives import END, block, directory, member, pax, symlink
+from tests.support.overlay import Overlay
+from tests.support.strategies import layer_tars
 
 
 def contents(*members: bytes) -> Contents:
@@ -241,7 +239,20 @@ def test_what_is_remembered_of_directories_changes_no_answer() -> None:
     assert [b"a", b"c", b"c/x"] == paths(root)
 
 
-# What the kernel shows
+@given(st.lists(layer_tars(), max_size=6))
+def test_each_path_that_comes_is_found_and_no_other(tars: list[bytes]) -> None:
+    root = Rootfs([of_tar(io.BytesIO(tar), name="layer") for tar in tars])
+    found = paths(root)
+    assert sorted(set(found)) == found
+    for path in found:
+        one = root.find(path)
+        assert one is not None
+        assert path == one.path == root.resolve(path, follow=False).path
+    once = {path for layer in root.layers for path, _ in layer.walk()}
+    assert [] == [path for path in once - set(found) if root.find(path) is not None]
+
+
+# Where the kernel says that links lead; tests/build/test_overlay.py has all else that it shows
 
 
 @pytest.fixture(scope="module")
@@ -249,72 +260,6 @@ def overlay() -> Iterator[Overlay]:
     process = Overlay()
     yield process
     process.close()
-
-
-_TYPES = {
-    EntryKind.FILE: stat.S_IFREG,
-    EntryKind.SYMLINK: stat.S_IFLNK,
-    EntryKind.CHARACTER: stat.S_IFCHR,
-    EntryKind.BLOCK: stat.S_IFBLK,
-    EntryKind.DIRECTORY: stat.S_IFDIR,
-    EntryKind.FIFO: stat.S_IFIFO,
-}
-
-
-def shown(root: Rootfs, tars: Sequence[bytes]) -> dict[bytes, Shown]:
-    """What our rootfs has, in the kernel's words; the bytes out of the layers' tars."""
-    found = {}
-    for one in root:
-        inode = one.inode
-        data = b""
-        if inode.kind is EntryKind.FILE:
-            assert one.layer is not None
-            assert inode.position is not None
-            data = tars[one.layer][inode.position :][: inode.size]
-        xattrs = tuple(pair for pair in inode.xattrs if pair[0] == kernel.XATTR.encode())
-        found[one.path] = Shown(
-            _TYPES[inode.kind],
-            inode.mode,
-            inode.uid,
-            inode.gid,
-            inode.device,
-            inode.target,
-            data,
-            xattrs,
-        )
-    return found
-
-
-@needs.overlay()
-@settings(deadline=None, max_examples=200)
-@given(tars=st.lists(layer_tars(), max_size=6))
-def test_the_rootfs_is_what_a_kernel_overlay_mount_shows(
-    overlay: Overlay, tars: list[bytes]
-) -> None:
-    root = Rootfs([of_tar(io.BytesIO(tar), name="layer") for tar in tars])
-    found = shown(root, tars)
-    assert overlay.shows(tars) == found
-    assert sorted(found) == list(found)
-    for path in found:
-        one = root.find(path)
-        assert one is not None
-        assert path == one.path == root.resolve(path, follow=False).path
-    once = {path for layer in root.layers for path, _ in layer.walk()}
-    assert [] == [path for path in once - found.keys() if root.find(path) is not None]
-
-
-@needs.overlay()
-@settings(deadline=None)
-@given(
-    lower=st.lists(layer_tars(), min_size=1, max_size=2),
-    upper=st.lists(marked_layers(), min_size=1, max_size=2),
-)
-def test_whiteouts_that_we_write_hide_for_the_kernel_what_they_hide_for_us(
-    overlay: Overlay, lower: list[bytes], upper: list[bytes]
-) -> None:
-    tars = [*lower, *upper]
-    root = Rootfs([of_tar(io.BytesIO(tar), name="layer") for tar in tars])
-    assert overlay.shows(tars) == shown(root, tars)
 
 
 LOOKS = st.lists(
@@ -345,11 +290,3 @@ def test_links_lead_where_the_kernel_says(
                 assert expected in (errno.ENOENT, errno.ENOTDIR)
             else:
                 assert expected == found.path == found.found.path
-
-
-@needs.overlay()
-def test_hard_links_are_what_their_targets_were(overlay: Overlay) -> None:
-    tar = member(b"a", b"old", mode=0o640) + hardlink(b"b", b"a") + member(b"a", b"new") + END
-    root = Rootfs([of_tar(io.BytesIO(tar), name="layer")])
-    assert overlay.shows([tar]) == shown(root, [tar])
-    assert (3, 0o640) == (at(root, b"b").size, at(root, b"b").mode)

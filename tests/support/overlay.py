@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import errno
 import functools
+import hashlib
 import io
 import os
 import pickle
@@ -23,21 +24,27 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from attrs import frozen
+from attrs import field, frozen
 
 _OPENAT2 = 437  # on every processor
 _RESOLVE_IN_ROOT = 0x10
-XATTR = "security.note"  # the one that is looked at; every file system of Linux can hold it
 _RECORD = "SCHILY.xattr."
+# Before Linux 6.6 a tmpfs holds no xattrs of users: there they get names that it takes.
+_USER = "user."
+_STAND_IN = "security.user."
 
 
 @frozen
 class Shown:
-    """What stands at a path: the file type of stat(2), and the rest as it is there."""
+    """What stands at a path: the file type of stat(2), and the rest as it is there.
+
+    `size` and `sha256` are those of a file's bytes. Files with one `inode` are one file with
+    several names; the number says nothing else.
+    """
 
     type: int
     mode: int
@@ -45,8 +52,10 @@ class Shown:
     gid: int
     device: tuple[int, int] = (0, 0)
     target: bytes = b""
-    data: bytes = b""
+    size: int = 0
+    sha256: str = ""
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    inode: Hashable = field(default=0, eq=False)
 
 
 class Overlay:
@@ -60,9 +69,12 @@ class Overlay:
             cwd=Path(__file__).parents[2],
         )
 
-    def shows(self, layers: Sequence[bytes]) -> dict[bytes, Shown]:
-        """Return what a mount of the layers, tars from the bottom up, has at each path."""
-        shown: dict[bytes, Shown] = self._ask(_shown, layers)
+    def shows(self, layers: Sequence[bytes | Path]) -> dict[bytes, Shown]:
+        """Return what a mount of the layers has at each path: tars, or files of tars, bottom first.
+
+        Paths are raw bytes without a leading ``/``; the root is left out.
+        """
+        shown: dict[bytes, Shown] = self._ask(look, layers)
         return shown
 
     def resolves(
@@ -75,7 +87,7 @@ class Overlay:
         found: list[bytes | int] = self._ask(_resolved, layers, paths)
         return found
 
-    def _ask(self, what: Callable[..., Any], layers: Sequence[bytes], *words: Any) -> Any:
+    def _ask(self, what: Callable[..., Any], layers: Sequence[bytes | Path], *words: Any) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         pickle.dump((what, list(layers), words), self._process.stdin)
@@ -130,7 +142,7 @@ def _serve() -> None:
 
 
 @contextlib.contextmanager
-def _merged(place: bytes, layers: Sequence[bytes]) -> Iterator[bytes]:
+def _merged(place: bytes, layers: Sequence[bytes | Path]) -> Iterator[bytes]:
     """Give the folder in which layers are mounted over one another."""
     made: list[bytes] = [place + b"/empty", place + b"/empty2"]
     os.makedirs(made[1], exist_ok=True)
@@ -140,14 +152,18 @@ def _merged(place: bytes, layers: Sequence[bytes]) -> Iterator[bytes]:
         for number, tar in enumerate(layers):
             own = place + b"/%d" % number
             os.mkdir(own, 0o755)
-            with _mounted(made, merged):
+            with _mounted(made, merged), _opened_tar(tar) as file:
                 made.append(own)
-                _Unpacked(own, merged).unpack(io.BytesIO(tar))
+                _Unpacked(own, merged).unpack(file)
         with _mounted(made, merged):
             yield merged
     finally:
         for own in made[2:]:
             shutil.rmtree(own)
+
+
+def _opened_tar(tar: bytes | Path) -> BinaryIO:
+    return tar.open("rb") if isinstance(tar, Path) else io.BytesIO(tar)
 
 
 @contextlib.contextmanager
@@ -221,8 +237,10 @@ class _Unpacked:
             os.chmod(at, member.mode)
         for key, value in member.pax_headers.items():
             if key.startswith(_RECORD):
-                data = value.encode("utf-8", "surrogateescape")
-                os.setxattr(at, key.removeprefix(_RECORD), data, follow_symlinks=False)
+                name, data = key.removeprefix(_RECORD), value.encode("utf-8", "surrogateescape")
+                if name.startswith(_USER):
+                    name = _STAND_IN + name.removeprefix(_USER)
+                os.setxattr(at, name, data, follow_symlinks=False)
 
     def _create(self, tar: tarfile.TarFile, member: tarfile.TarInfo, at: bytes) -> None:
         if member.isdir():
@@ -233,7 +251,8 @@ class _Unpacked:
         elif member.isfile():
             data = tar.extractfile(member)
             assert data is not None
-            Path(os.fsdecode(at)).write_bytes(data.read())
+            with Path(os.fsdecode(at)).open("wb") as made:
+                shutil.copyfileobj(data, made)
         elif member.isfifo():
             os.mkfifo(at)
         else:
@@ -277,8 +296,18 @@ class _Unpacked:
             os.setxattr(at, name, os.getxattr(beneath, name))
 
 
-def _shown(merged: bytes) -> dict[bytes, Shown]:
-    return dict(_walk(merged, b""))
+def look(folder: bytes) -> dict[bytes, Shown]:
+    """Return what stands at each path below a folder."""
+    return dict(_walk(folder, b""))
+
+
+def together(found: Mapping[bytes, Shown]) -> set[tuple[bytes, ...]]:
+    """Return the paths that are names of one file, for each file that has several."""
+    names: dict[Hashable, list[bytes]] = {}
+    for path, one in found.items():
+        if one.type == stat.S_IFREG:
+            names.setdefault(one.inode, []).append(path)
+    return {tuple(sorted(paths)) for paths in names.values() if len(paths) > 1}
 
 
 def _resolved(merged: bytes, paths: Sequence[tuple[bytes, bool]]) -> list[bytes | int]:
@@ -321,10 +350,10 @@ def _walk(root: bytes, folder: bytes) -> Iterator[tuple[bytes, Shown]]:
 
 def _look(at: bytes, found: os.stat_result) -> Shown:
     kind = stat.S_IFMT(found.st_mode)
+    file = kind == stat.S_IFREG
     device = (0, 0)
     if kind in (stat.S_IFCHR, stat.S_IFBLK):
         device = (os.major(found.st_rdev), os.minor(found.st_rdev))
-    names = sorted(os.listxattr(at, follow_symlinks=False))
     return Shown(
         kind,
         stat.S_IMODE(found.st_mode),
@@ -332,13 +361,26 @@ def _look(at: bytes, found: os.stat_result) -> Shown:
         found.st_gid,
         device,
         os.readlink(at) if kind == stat.S_IFLNK else b"",
-        Path(os.fsdecode(at)).read_bytes() if kind == stat.S_IFREG else b"",
-        tuple(
-            (os.fsencode(name), os.getxattr(at, name, follow_symlinks=False))
-            for name in names
-            if name == XATTR
-        ),
+        found.st_size if file else 0,
+        _sha256(at) if file else "",
+        _xattrs(at),
+        (found.st_dev, found.st_ino),
     )
+
+
+def _sha256(at: bytes) -> str:
+    with Path(os.fsdecode(at)).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _xattrs(at: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """Return those that layers have; a machine may have given others."""
+    found = {}
+    for name in os.listxattr(at, follow_symlinks=False):
+        own = _USER + name.removeprefix(_STAND_IN) if name.startswith(_STAND_IN) else name
+        if own.startswith(_USER) or own in ("security.capability", "security.note"):
+            found[os.fsencode(own)] = os.getxattr(at, name, follow_symlinks=False)
+    return tuple(sorted(found.items()))
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import struct
 from typing import Any
 
 from attrs import evolve, fields
@@ -396,13 +397,14 @@ wild_configs: st.SearchStrategy[ContainerConfig] = _wild(ContainerConfig)
 
 # Layers' tars, as others make them
 
-_OWNERS = st.sampled_from((0, 1, 1000, 65534, 2097151))
-_PLACES = st.lists(st.sampled_from((b"a", b"a-b", b"b", b"c")), min_size=1, max_size=3).map(
-    b"/".join
-)
+_OWNERS = st.sampled_from((0, 1, 1000, 65534, 2097151, 2097152, 2**32 - 2))
+_MOST_OWNER = 0o7777777  # that a tar's header can name; PAX records name others
+_NAMES = (b"a", b"a-b", b"b", b"c", b"\xff")
+_PLACES = st.lists(st.sampled_from(_NAMES), min_size=1, max_size=3).map(b"/".join)
 _TARGETS = st.sampled_from((b"a", b"b/c", b"/a/b", b"../a", b"..", b"/", b"./c/", b"a/../b"))
-_MADE = ("file", "directory", "symlink", "hard link", "device", "fifo")
+_MADE = ("file", "directory", "symlink", "hard link", "sparse", "character", "block", "fifo")
 _HIDDEN = ("whiteout", "whiteout", "opaque")
+_NODES = {"character": (b"3", (1, 3)), "block": (b"4", (7, 1)), "fifo": (b"6", (0, 0))}
 
 
 @st.composite
@@ -413,13 +415,15 @@ def marked_layers(draw: st.DrawFn) -> bytes:
 
 
 @st.composite
-def layer_tars(draw: st.DrawFn) -> bytes:
+def layer_tars(draw: st.DrawFn, *, plain: bool = False) -> bytes:
     """Return a tar that is a layer: of few names, so that layers meet; with what may stand twice.
 
     It is one that our reader takes: no path goes through what is no directory, and nothing comes
-    in the place of one.
+    in the place of one. With `plain` it is one that all engines unpack alike: every directory
+    has an entry before what is in it, and hard links have the attributes of their targets.
     """
     kinds: dict[bytes, str] = {}
+    attributes: dict[bytes, dict[str, Any]] = {}
     tar = bytearray()
     for _ in range(draw(st.integers(0, 10))):
         path, what = draw(_PLACES), draw(st.sampled_from(_MADE + _HIDDEN))
@@ -437,32 +441,69 @@ def layer_tars(draw: st.DrawFn) -> bytes:
         others = sorted(p for p, k in kinds.items() if k not in ("directory", "") and p != path)
         if what == "hard link" and not others:
             continue
+        if plain:
+            missing = [one for one in reversed(above) if one not in kinds]
+            tar += b"".join(draw(_layer_member(one, "directory", {}, plain)) for one in missing)
         kinds |= dict.fromkeys(above, "directory")
         kinds[path] = what if what not in _HIDDEN else ""
-        tar += draw(_layer_members(path, what, others))
+        if what in _HIDDEN:
+            tar += archives.member(path)
+        elif what == "hard link":
+            target = draw(st.sampled_from(others))
+            attributes[path] = attributes[target]
+            tar += archives.hardlink(path, target, **(attributes[path] if plain else {}))
+        else:
+            attributes[path] = {}
+            tar += draw(_layer_member(path, what, attributes[path], plain))
     return bytes(tar) + archives.END
 
 
 @st.composite
-def _layer_members(draw: st.DrawFn, path: bytes, what: str, others: list[bytes]) -> bytes:
-    if what in _HIDDEN:
-        return archives.member(path)
-    if what == "hard link":
-        return archives.hardlink(path, draw(st.sampled_from(others)))
-    fields: dict[str, Any] = {
-        "mode": draw(st.integers(0, 0o7777)),
-        "uid": draw(_OWNERS),
-        "gid": draw(_OWNERS),
-    }
-    before = b""
-    if draw(st.integers(0, 3)) == 0:
-        before = archives.pax((b"SCHILY.xattr.security.note", draw(st.binary(max_size=4))))
+def _layer_member(
+    draw: st.DrawFn, path: bytes, what: str, attributes: dict[str, Any], plain: bool
+) -> bytes:
+    """Return a member with its PAX header, if it has one; what is drawn goes into `attributes`."""
+    attributes["mode"] = draw(st.integers(0, 0o7777))
+    records = draw(_xattr_records(what, 1 if plain else 0))
+    for one in ("uid", "gid"):
+        attributes[one] = owner = draw(_OWNERS)
+        if owner > _MOST_OWNER:
+            attributes[one] = 0
+            records.append((one.encode(), b"%d" % owner))
+    if what == "sparse":
+        return _sparse(path, draw(st.binary(min_size=1, max_size=9)), records, attributes)
+    before = archives.pax(*records) if records else b""
     if what == "symlink":
-        return before + archives.symlink(path, draw(_TARGETS), **fields)
+        return before + archives.symlink(path, draw(_TARGETS), **attributes)
     if what == "directory":
-        return before + archives.directory(path + b"/", **fields)
+        return before + archives.directory(path + b"/", **attributes)
     if what == "file":
-        return before + archives.member(path, draw(st.binary(max_size=700)), **fields)
-    if what == "fifo":
-        return before + archives.block(path, flag=b"6", **fields)
-    return before + archives.block(path, flag=b"3", device=(1, 3), **fields)
+        return before + archives.member(path, draw(st.binary(max_size=700)), **attributes)
+    flag, device = _NODES[what]
+    return before + archives.block(path, flag=flag, device=device, **attributes)
+
+
+@st.composite
+def _xattr_records(draw: st.DrawFn, what: str, least: int) -> list[tuple[bytes, bytes]]:
+    """Return PAX records of xattrs that Linux lets such a thing have, values of `least` bytes."""
+    records = []
+    values = st.binary(min_size=least, max_size=4)
+    if draw(st.integers(0, 3)) == 0:
+        records.append((b"SCHILY.xattr.security.note", draw(values)))
+    if what in ("file", "directory", "sparse") and draw(st.integers(0, 3)) == 0:
+        records.append((b"SCHILY.xattr.user.a", draw(values)))
+    if what == "file" and draw(st.integers(0, 3)) == 0:
+        permitted = draw(st.integers(0, 2**32 - 1))
+        capability = struct.pack("<5I", 0x02000001, permitted, 0, 0, 0)  # capabilities(7), v2
+        records.append((b"SCHILY.xattr.security.capability", capability))
+    return records
+
+
+def _sparse(
+    path: bytes, data: bytes, records: list[tuple[bytes, bytes]], attributes: dict[str, Any]
+) -> bytes:
+    """Return a file with `data` between two holes, as GNU tar writes it with --sparse."""
+    told = [(b"major", b"1"), (b"minor", b"0"), (b"name", path), (b"realsize", b"5000")]
+    records = [*((b"GNU.sparse." + keyword, value) for keyword, value in told), *records]
+    stored = archives.padded(b"1\n3000\n%d\n" % len(data)) + data
+    return archives.pax(*records) + archives.member(path, stored, **attributes)
