@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import json
 import secrets
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -19,11 +20,18 @@ import pytest
 from attrs import evolve
 
 import immutable
+from immutable.build.contents import LayerContents
 from immutable.config import Config
+from immutable.content import tar
+from immutable.content.archives.decompress import open_stream
+from immutable.oci.documents import Descriptor
 from immutable.oci.platforms import Platform
+from immutable.store import AbstractStore
 from immutable.testing import assert_reproducible
 from tests.support import needs
+from tests.support.overlay import Overlay, look, together
 from tests.support.shipped import DIGESTS, SPECS
+from tests.support.shown import shown
 
 NAMES = ("hello", "nginx", "node-web", "python", "python-web")
 PORTS = {"node-web": 3000}
@@ -97,9 +105,6 @@ def test_what_was_installed_from_a_language_s_lock_is_of_the_architecture(
 
 
 def elf_machines(image: immutable.Image, built: immutable.BuiltPlatform) -> set[int]:
-    from immutable.content import tar
-    from immutable.content.archives.decompress import open_stream
-
     machines = set()
     for layer in built.layers:
         with image.store.verified(layer.blob.digest) as blob:
@@ -316,8 +321,44 @@ def test_umoci_unpacks_what_we_write(
 ) -> None:
     immutable.copy(images[name], f"oci:{tmp_path}/layout:{name}", platform=AMD64)
     run("umoci", "unpack", "--image", f"{tmp_path}/layout:{name}", f"{tmp_path}/bundle")
+    built = next(p for p in images[name].platforms if p.platform == AMD64)
+    root = LayerContents(images[name].store).rootfs([layer.blob for layer in built.layers])
+    expected, found = look(f"{tmp_path}/bundle/rootfs".encode()), shown(root)
+    assert sorted(expected) == list(found)
+    assert [] == [path for path in found if expected[path] != found[path]]
     config = json.loads((tmp_path / "bundle" / "config.json").read_text())
     assert set(images[name].config.execution.env) <= set(config["process"]["env"])
+
+
+@needs.network()
+@needs.overlay()
+@pytest.mark.parametrize("name", NAMES)
+def test_the_root_file_system_is_what_a_kernel_overlay_mount_shows(
+    images: dict[str, immutable.Image], overlay: Overlay, name: str, tmp_path: Path
+) -> None:
+    store = images[name].store
+    for number, built in enumerate(images[name].platforms):
+        layers = [layer.blob for layer in built.layers]
+        tars = [tmp_path / f"{number}-{at}.tar" for at in range(len(layers))]
+        for blob, path in zip(layers, tars, strict=True):
+            inflate(store, blob, path)
+        expected = overlay.shows(tars)
+        found = shown(LayerContents(store).rootfs(layers))
+        assert sorted(expected) == list(found)
+        assert [] == [path for path in found if expected[path] != found[path]]
+        assert together(expected) == together(found)
+
+
+def inflate(store: AbstractStore, blob: Descriptor, path: Path) -> None:
+    with store.verified(blob.digest, blob.size) as raw, path.open("wb") as file:
+        shutil.copyfileobj(open_stream(raw, name=path.name), file)
+
+
+@pytest.fixture(scope="module")
+def overlay() -> Iterator[Overlay]:
+    process = Overlay()
+    yield process
+    process.close()
 
 
 @needs.network()
