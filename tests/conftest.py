@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from immutable.config import private
 from tests.support import distribution, needs
@@ -21,6 +22,9 @@ from tests.support.registry import FakeRegistry
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # With another umask others could write the settings and stores that tests make: they are refused.
 os.umask(0o022)
+
+# For .ci/full, which has time.
+settings.register_profile("long", max_examples=2000)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
 from immutable.store import MemoryStore
-from tests.support.archives import END, block, member, padded, pax
+from tests.support.archives import END, member, sparse
 from tests.support.archives import symlink as link
 from tests.support.strategies import layer_tars
 
@@ -152,15 +152,8 @@ def test_a_plain_layer_that_holds_archives_is_not_inflated() -> None:
 
 
 def test_a_sparse_file_is_read_with_its_holes() -> None:
-    sparse = pax(
-        (b"GNU.sparse.major", b"1"),
-        (b"GNU.sparse.minor", b"0"),
-        (b"GNU.sparse.name", b"a"),
-        (b"GNU.sparse.realsize", b"5000"),
-    )
-    stored = padded(b"1\n3000\n3\n") + padded(b"abc")
     store = MemoryStore()
-    layer = put(store, member(b"b", b"b"), sparse, block(b"x/a", size=515), stored)
+    layer = put(store, member(b"b", b"b"), sparse(b"a", b"abc", before=3000, after=1997))
     assert bytes(3000) + b"abc" + bytes(1997) == rootfs(store, layer).read(b"a", limit=5000)
 
 

@@ -99,6 +99,26 @@ def pax(*pairs: tuple[bytes, bytes], flag: bytes = b"x", raw: bytes | None = Non
     return member(b"pax", data, flag=flag)
 
 
+def sparse(
+    name: bytes,
+    data: bytes,
+    *records: tuple[bytes, bytes],
+    before: int = 3000,
+    after: int = 0,
+    **fields: Any,
+) -> bytes:
+    """Return a file with holes around `data`, in GNU tar's PAX format 1.0; with other records."""
+    told = {
+        b"major": b"1",
+        b"minor": b"0",
+        b"name": name,
+        b"realsize": b"%d" % (before + len(data) + after),
+    }
+    head = pax(*((b"GNU.sparse." + key, value) for key, value in told.items()), *records)
+    stored = padded(b"1\n%d\n%d\n" % (before, len(data))) + data
+    return head + member(b"GNUSparseFile.0/" + name.rpartition(b"/")[2], stored, **fields)
+
+
 def gnu_long(name: bytes, flag: bytes = b"L") -> bytes:
     """Return a GNU long name, or with `flag` K a long link."""
     return member(b"././@LongLink", name + b"\0", flag=flag, magic=b"ustar  \0")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import io
 import struct
+import tarfile
 from typing import Any
 
 from attrs import evolve, fields
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from immutable.builders import written
 from immutable.content import tar
@@ -404,7 +407,24 @@ _PLACES = st.lists(st.sampled_from(_NAMES), min_size=1, max_size=3).map(b"/".joi
 _TARGETS = st.sampled_from((b"a", b"b/c", b"/a/b", b"../a", b"..", b"/", b"./c/", b"a/../b"))
 _MADE = ("file", "directory", "symlink", "hard link", "sparse", "character", "block", "fifo")
 _HIDDEN = ("whiteout", "whiteout", "opaque")
+_FLAGS = ("file", "hard link", "symlink", "character", "block", "directory", "fifo")
 _NODES = {"character": (b"3", (1, 3)), "block": (b"4", (7, 1)), "fifo": (b"6", (0, 0))}
+
+
+class LayerTar(bytes):
+    """A tar that says of itself what is in it."""
+
+    @override
+    def __repr__(self) -> str:
+        with tarfile.open(fileobj=io.BytesIO(self)) as tar:
+            members = [self._said(one) for one in tar]
+        return f"LayerTar({', '.join(members)})"
+
+    def _said(self, one: tarfile.TarInfo) -> str:
+        kind = _FLAGS[int(one.type)]
+        link = f" -> {one.linkname}" if one.linkname else ""
+        more = {key: value for key, value in one.pax_headers.items() if "xattr" in key}
+        return f"{kind} {one.name!r}{link} {one.mode:o} {one.uid}:{one.gid} {more or ''}".strip()
 
 
 @st.composite
@@ -420,7 +440,8 @@ def layer_tars(draw: st.DrawFn, *, plain: bool = False) -> bytes:
 
     It is one that our reader takes: no path goes through what is no directory, and nothing comes
     in the place of one. With `plain` it is one that all engines unpack alike: every directory
-    has an entry before what is in it, and hard links have the attributes of their targets.
+    has an entry before what is in it, it never comes in the place of something else of the same
+    tar, and hard links have the attributes of their targets.
     """
     kinds: dict[bytes, str] = {}
     attributes: dict[bytes, dict[str, Any]] = {}
@@ -437,6 +458,8 @@ def layer_tars(draw: st.DrawFn, *, plain: bool = False) -> bytes:
         if any(kinds.get(one, "directory") != "directory" for one in above):
             continue
         if kinds.get(path) == "directory" != what:
+            continue
+        if plain and kinds.get(path, what) != "directory" == what:
             continue
         others = sorted(p for p, k in kinds.items() if k not in ("directory", "") and p != path)
         if what == "hard link" and not others:
@@ -455,7 +478,7 @@ def layer_tars(draw: st.DrawFn, *, plain: bool = False) -> bytes:
         else:
             attributes[path] = {}
             tar += draw(_layer_member(path, what, attributes[path], plain))
-    return bytes(tar) + archives.END
+    return LayerTar(bytes(tar) + archives.END)
 
 
 @st.composite
@@ -471,7 +494,8 @@ def _layer_member(
             attributes[one] = 0
             records.append((one.encode(), b"%d" % owner))
     if what == "sparse":
-        return _sparse(path, draw(st.binary(min_size=1, max_size=9)), records, attributes)
+        data, after = draw(st.binary(min_size=1, max_size=9)), draw(st.sampled_from((0, 1000)))
+        return archives.sparse(path, data, *records, after=after, **attributes)
     before = archives.pax(*records) if records else b""
     if what == "symlink":
         return before + archives.symlink(path, draw(_TARGETS), **attributes)
@@ -497,13 +521,3 @@ def _xattr_records(draw: st.DrawFn, what: str, least: int) -> list[tuple[bytes, 
         capability = struct.pack("<5I", 0x02000001, permitted, 0, 0, 0)  # capabilities(7), v2
         records.append((b"SCHILY.xattr.security.capability", capability))
     return records
-
-
-def _sparse(
-    path: bytes, data: bytes, records: list[tuple[bytes, bytes]], attributes: dict[str, Any]
-) -> bytes:
-    """Return a file with `data` between two holes, as GNU tar writes it with --sparse."""
-    told = [(b"major", b"1"), (b"minor", b"0"), (b"name", path), (b"realsize", b"5000")]
-    records = [*((b"GNU.sparse." + keyword, value) for keyword, value in told), *records]
-    stored = archives.padded(b"1\n3000\n%d\n" % len(data)) + data
-    return archives.pax(*records) + archives.member(path, stored, **attributes)
