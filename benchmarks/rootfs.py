@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from immutable.build.contents import StoredRootfs, make
-from immutable.build.realise import pack
+from immutable.build.pack import pack
 from immutable.content import compression
 from immutable.content.contents_format import dumps, loads
 from immutable.content.entries import Entry, arrange, file, symlink

@@ -12,7 +12,7 @@ from immutable.oci import canonical
 from immutable.spec.derivation import Realisation
 from immutable.spec.keys import PublicKey, SecretKey
 
-_SIGNED: Final = b"immutable-realisation-v1\n"
+_SIGNED: Final = b"immutable-realisation-v2\n"
 
 
 def sign(realisation: Realisation, key: SecretKey) -> bytes:
@@ -31,6 +31,7 @@ def message(realisation: Realisation) -> bytes:
     return _SIGNED + canonical.encode(
         {
             "derivation": str(realisation.derivation),
+            "answers": str(realisation.answers),
             "encoder": realisation.encoder,
             "diffID": str(realisation.diff_id),
             "mediaType": blob.media_type,

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from immutable.build.ahead import make_ahead, record_ahead
 from immutable.build.kinds import builder_of
 from immutable.build.loading import spec_of
-from immutable.build.plan import Plan, draft
+from immutable.build.plan import Draft, Plan, draft
 from immutable.build.publish import publish
 from immutable.build.results import Image
-from immutable.build.schedule import Record, realise_all
+from immutable.build.schedule import Records, realise_all, recorded
 from immutable.config import Config
-from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
 from immutable.progress import SILENT, Progress
+from immutable.spec.derivation import Graph
 from immutable.spec.document import Spec
 from immutable.store import AbstractStore
 
@@ -67,24 +66,45 @@ def build(
             sources=sources,
             offline=offline,
         )
-        # Ask the remote cache before packing. It is asked by digest, so files are hashed first.
-        ahead = None if cache_from else make_ahead(drafted, store, config, progress)
-        planned = drafted.finish(config)
-        new = record_ahead(ahead, planned, store)
         if sources is not None:
-            _take_sources(planned, sources, store)
-        records = realise_all(
-            planned, store, config, progress, offline=offline, new=new, caches=cache_from
-        )
+            _take_sources(drafted.graph(), sources, store)
+        planned, records = _realised(drafted, store, config, progress, offline, cache_from)
         image = publish(planned, records, store)
         if cache_to is not None:
             _offer(planned, records, cache_to, store, config, progress)
         return image
 
 
+def _realised(
+    drafted: Draft,
+    store: AbstractStore,
+    config: Config,
+    progress: Progress,
+    offline: bool,
+    caches: Sequence[RemoteCache],
+) -> tuple[Plan, Records]:
+    """Return the finished plan and its records.
+
+    Layers whose files nobody has read yet are packed before their derivations are known, so that
+    the files are read once. A remote cache is asked by derivation: then they are read first.
+    """
+    if not caches:
+        early = realise_all(drafted, drafted.graph(), store, config, progress, offline=offline)
+        planned = drafted.finish(config)
+        return planned, recorded(early, planned.graph, store)
+    from immutable.build import remote_cache
+
+    planned = drafted.finish(config)
+    with remote_cache.asking(caches, store, config, progress) as asked:
+        made = realise_all(
+            planned, planned.graph, store, config, progress, offline=offline, caches=asked
+        )
+    return planned, made
+
+
 def _offer(
     planned: Plan,
-    records: Mapping[Digest, Record],
+    records: Records,
     place: RemoteCache,
     store: AbstractStore,
     config: Config,
@@ -93,16 +113,18 @@ def _offer(
     """Share the layers that were packed here or elsewhere; those of other images are theirs."""
     from immutable.build import remote_cache as cache
 
-    own = {layer.digest for layer in planned.graph if not builder_of(layer).as_is}
-    realisations = [records[digest].realisation for digest in own]
+    realisations = {
+        record.realisation
+        for platform, layers in planned.graph.platforms
+        for layer, record in zip(layers, records[platform], strict=True)
+        if not builder_of(layer).as_is
+    }
     new = cache.offer_all(realisations, place, store, config, progress)
     progress.note(f"{place}: {new} of {len(realisations)} layers are new there")
 
 
-def _take_sources(planned: Plan, sources: AbstractStore, store: AbstractStore) -> None:
-    for digest in sorted(
-        {digest for layer in planned.graph for digest in layer.derivation.sources}
-    ):
+def _take_sources(graph: Graph, sources: AbstractStore, store: AbstractStore) -> None:
+    for digest in sorted({digest for layer in graph for digest in layer.derivation.sources}):
         if sources.has_blob(digest) and not store.has_blob(digest):
             with sources.verified(digest) as blob, store.ingest() as copy:
                 while piece := blob.read(_PIECE):

@@ -70,10 +70,15 @@ class LayerContents:
             found = self._recorded(blob)
         if found is None:
             found = make(self.store, blob)
-            if self.records is not None:
-                self.records.record_contents(blob.digest, dumps(found))
+            self.add(blob, found)
         self._known[blob.digest] = found
         return found
+
+    def add(self, blob: Descriptor, found: Contents) -> None:
+        """Keep the contents of the layer `blob`, which was just made."""
+        if self.records is not None:
+            self.records.record_contents(blob.digest, dumps(found))
+        self._known[blob.digest] = found
 
     def rootfs(self, layers: Sequence[Descriptor]) -> StoredRootfs:
         """Return what `layers`, bottom first, add up to."""
@@ -170,6 +175,11 @@ class StoredFile:
     def size(self) -> int:
         """The length in bytes."""
         return self.inode.size
+
+    @property
+    def digest(self) -> Digest | None:
+        """The digest of the bytes."""
+        return self.inode.sha256
 
     def read(self) -> Iterator[bytes]:
         """Yield the bytes; raise StoreError or DigestMismatch if the blob has others."""

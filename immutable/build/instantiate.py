@@ -31,7 +31,7 @@ def divide(whole: Job, *, loose: bool) -> tuple[Job, ...]:
 
 
 def _part(whole: Job, part: Part) -> Job:
-    return evolve(whole, derivation=evolve(whole.derivation, part=part))
+    return evolve(whole, derivation=evolve(whole.derivation, part=part), parts=part.number)
 
 
 def requests(
@@ -81,7 +81,7 @@ def instantiate(
             pins = locked.pins_for(platform) if locked else ()
             snapshot = snapshots.get(layer.name)
             index = locked.index if locked else ()
-            facts = Facts(layer, spec, platform, mtime, pins, index, snapshot, lower, kinds)
+            facts = Facts(layer, spec, platform, mtime, pins, index, snapshot, bool(lower))
             kind = kinds[layer.kind]
             made = kind.derive(facts)
             if kind.divisible:
@@ -89,7 +89,7 @@ def instantiate(
             lower += made
         if spec.user or spec.group:
             last = Layer(LayerName(_USERS), _USERS, None)
-            facts = Facts(last, spec, platform, mtime, lower=lower, kinds=kinds)
+            facts = Facts(last, spec, platform, mtime)
             lower += kinds[_USERS].derive(facts)
         platform_layers.append((platform, lower))
     return Graph(tuple(platform_layers))

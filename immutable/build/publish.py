@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
 
 from immutable.build import assemble as images
 from immutable.build.plan import Plan
+from immutable.build.realise import Record
 from immutable.build.results import BuiltLayer, BuiltPlatform, Image
-from immutable.build.schedule import Record
-from immutable.oci.digest import Digest
+from immutable.build.schedule import Records
 from immutable.oci.documents import Descriptor, Index
 from immutable.spec.derivation import Job
 from immutable.store import AbstractStore
 
 
-def publish(planned: Plan, records: Mapping[Digest, Record], store: AbstractStore) -> Image:
+def publish(planned: Plan, records: Records, store: AbstractStore) -> Image:
     """Store the documents of the realised plan, and commit a generation; return the image."""
     platforms = []
     for platform, layers in planned.graph.platforms:
-        found = [records[layer.digest] for layer in layers]
+        found = records[platform]
         image = planned.assemble(platform, [record.realisation for record in found])
         for document in image.documents():
             store.put_blob(document)

@@ -1,164 +1,275 @@
-"""Realising a derivation: builder's entries → tar → frames → blob → record.
+"""Realising a layer on what is beneath it.
 
-Chunks are framed in parallel and written in order. A chunk that an earlier layer held is
-copied from that layer's blob, checked, instead of being compressed again.
+A derivation does not name the layers beneath. What it asks about them is answered from their root
+file system; derivation, answers and encoder are what its realisation is found under. So a layer is
+made again only where something that it asks about has changed:
+
+1. Over these very layers it may have been answered before; then nothing is looked at.
+2. Else its builder's questions are answered, and what its footprint meets, if that is known.
+3. Else the layer's entries are made, which tell the footprint; they are placed, and packed.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
-from typing import BinaryIO, Final
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, BinaryIO
 
-from attrs import frozen
+from attrs import define, field, frozen
 
-from immutable.build.contents import Recording
-from immutable.build.lower import LowerLayers
-from immutable.builders.base import Builder, Inputs, Scope
-from immutable.content import tar
-from immutable.content.compression import CHUNK, Encoder, cut
+from immutable.build.below import Below
+from immutable.build.beneath import BeneathLayer
+from immutable.build.contents import LayerContents, Recording
+from immutable.build.kinds import builder_of, encoder_of, key_of
+from immutable.build.pack import pack
+from immutable.builders.base import Builder, Inputs, Questions, Scope
+from immutable.content.compression import Encoder
 from immutable.content.entries import Arrangement, arrange
-from immutable.errors import EntryError, StoreError
+from immutable.content.placing import Footprint, Ground, ground, place
+from immutable.errors import EntryError
+from immutable.oci import canonical
+from immutable.oci.canonical import JSON
 from immutable.oci.digest import Digest
-from immutable.oci.documents import Descriptor
 from immutable.spec.derivation import NO_ANSWERS, Job, Part, Realisation
-from immutable.store import AbstractStore, Chunk
-from immutable.store.ordered import in_order
 
-# Chunks made while the first of them is still being framed. Their lengths vary as chance has
-# it, from nothing to twice the mean; with two, threads stood idle behind a long one.
-_AHEAD: Final = 8
+if TYPE_CHECKING:
+    from immutable.build.remote_cache import AskedCaches
 
 
 @frozen
-class _Framed:
-    """A chunk on its way into a blob."""
+class Record:
+    """A layer's realisation, and whether it was there before; `chain` names what is beneath."""
 
-    chunk: bytearray
-    digest: Digest
-    frame: bytes
+    realisation: Realisation
+    cached: bool
+    chain: Digest | None = None
 
 
-def realise(
-    parts: Sequence[Job],
-    builder: Builder,
-    encoder: Encoder | None,
-    lower: tuple[Realisation, ...],
-    scope: Scope,
-    pool: Executor,
-) -> tuple[Realisation, ...]:
-    """Build `parts`, which are one derivation or parts of one layer; store and record them.
+@define
+class Realiser:
+    """Realises the layers of a build; for many threads.
 
-    Their sources have to be in the store. `lower` are the layers that they name as inputs,
-    bottom first. `pool` frames chunks.
+    `compression` is the image's; `frames` frames chunks; `fetch` brings the sources of jobs into
+    the store.
     """
-    realisations = make(parts, builder, encoder, lower, scope, pool)
-    for realisation in realisations:
-        scope.store.record_realisation(realisation)
-    return realisations
 
+    scope: Scope
+    compression: str
+    contents: LayerContents
+    frames: Executor
+    fetch: Callable[[Sequence[Job]], None]
+    caches: AskedCaches | None = None
+    _locks: dict[Digest, threading.Lock] = field(factory=dict, init=False)
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
-def make(
-    parts: Sequence[Job],
-    builder: Builder,
-    encoder: Encoder | None,
-    lower: tuple[Realisation, ...],
-    scope: Scope,
-    pool: Executor,
-) -> tuple[Realisation, ...]:
-    """Do what `realise` does, but leave the records to the caller."""
-    job = parts[0]
-    with ExitStack() as stack:
-        advance = stack.enter_context(scope.progress.task(f"building {job.name}"))
+    def adopt(self, job: Job) -> Record:
+        """Return the record of another image's layer, which is taken as it is."""
+        store = self.scope.store
+        known = store.find_realisation(job.digest, NO_ANSWERS, key_of(None))
+        if known is not None:
+            return Record(known, cached=True)
+        self.fetch([job])
+        with self._inputs() as inputs:
+            nothing = BeneathLayer(self.contents.rootfs([]), Questions())
+            made = builder_of(job).adopt(job, inputs(nothing))
+        store.record_realisation(made)
+        return Record(made, cached=False)
 
-        def scratch() -> BinaryIO:
-            return stack.enter_context(scope.store.scratch())
+    def realise(self, parts: Sequence[Job], layers: Sequence[Realisation]) -> tuple[Record, ...]:
+        """Return a record for each of `parts`, of one layer, that lie upon `layers`, bottom first.
 
-        layers = LowerLayers(scope.store, lower)
-        inputs = Inputs(scope.store, scratch, layers, scope.progress, scope.config)
-        if builder.as_is:
-            return tuple(builder.adopt(one, inputs) for one in parts)
+        Of a layer whose files nobody has read yet nothing is recorded: its derivation is not known.
+        """
+        job = parts[0]
+        encoder = encoder_of(job, self.compression)
         assert encoder is not None  # noqa: S101 - only layers taken as they are have none
-        arrangement = _arranged(job, builder, inputs)
-        jobs = scope.config.jobs
-        made = []
-        for one in parts:
-            layer = _part(arrangement, one.derivation.part)
-            diff_id, blob = pack(layer, encoder, scope.store, pool, jobs=jobs, advance=advance)
-            made.append(Realisation(one.digest, NO_ANSWERS, encoder.key, diff_id, blob))
-        return tuple(made)
+        below = Below(tuple(layers), job.homes)
+        layer = _Layer(self, tuple(parts), builder_of(job), encoder, below, below.chain)
+        known = layer.known()
+        if known is not None:
+            return known
+        # Another platform may want the same layer, which is to be made once.
+        with self._locked(layer.whole), self._inputs() as inputs:
+            return layer.realised(inputs)
+
+    @contextmanager
+    def _locked(self, derivation: Digest) -> Iterator[None]:
+        with self._lock:
+            lock = self._locks.setdefault(derivation, threading.Lock())
+        with lock:
+            yield
+
+    @contextmanager
+    def _inputs(self) -> Iterator[Callable[[BeneathLayer], Inputs]]:
+        """Give what makes a builder's inputs; scratch files live until the end of this."""
+        scope = self.scope
+        with ExitStack() as stack:
+
+            def scratch() -> BinaryIO:
+                return stack.enter_context(scope.store.scratch())
+
+            def inputs(beneath: BeneathLayer) -> Inputs:
+                return Inputs(scope.store, scratch, beneath, scope.progress, scope.config)
+
+            yield inputs
 
 
-def _arranged(job: Job, builder: Builder, inputs: Inputs) -> Arrangement:
+@frozen
+class _Layer:
+    """One layer of a spec on its way to be realised, in one part or more."""
+
+    build: Realiser
+    parts: tuple[Job, ...]
+    builder: Builder
+    encoder: Encoder
+    below: Below
+    chain: Digest | None
+
+    @property
+    def job(self) -> Job:
+        return self.parts[0]
+
+    @property
+    def whole(self) -> Digest:
+        return self.job.derivation.whole
+
+    def known(self) -> tuple[Record, ...] | None:
+        """Return the records that there are under what was answered over these layers before."""
+        if self.job.is_unread:
+            return None
+        answers = NO_ANSWERS
+        if self.chain is not None:
+            remembered = self.build.scope.store.find_answers(self.whole, self.chain)
+            if remembered is None:
+                return None
+            answers = remembered
+        return self._complete(self._recorded(answers))
+
+    def realised(self, inputs: Callable[[BeneathLayer], Inputs]) -> tuple[Record, ...]:
+        """Return the records, made where there are none."""
+        with _naming(self.job):
+            rootfs = self.below.rootfs(self.build.contents)
+            beneath = BeneathLayer(rootfs, self.builder.questions(self.job))
+            rows = beneath.rows()
+            asked = Digest.of(canonical.encode([str(self.whole), rows]))
+            footprint = self._footprint(asked)
+            if footprint is not None:
+                answers, _ = self._answered(rows, footprint, beneath)
+                found = self._complete(self._found(answers))
+                if found is not None:
+                    self._remember(answers)
+                    return found
+            return self._made(rows, asked, beneath, inputs(beneath))
+
+    def _made(
+        self, rows: list[JSON], asked: Digest, beneath: BeneathLayer, inputs: Inputs
+    ) -> tuple[Record, ...]:
+        """Make the layer's entries, and of these what is not recorded yet."""
+        scope, job = self.build.scope, self.job
+        self.build.fetch(self.parts)
+        with scope.progress.task(f"building {job.name}") as advance:
+            mtime = job.derivation.mtime
+            arrangement = arrange(self.builder.entries(job, inputs), mtime=mtime)
+            footprint = Footprint() if self.chain is None else Footprint.of(arrangement)
+            answers, on = self._answered(rows, footprint, beneath)
+            there = self._recorded(answers)
+            if not all(there):
+                placed = place(arrangement, on, replace=job.derivation.replace, mtime=mtime)
+                there = [
+                    old or self._packed(part, placed, answers, advance)
+                    for part, old in zip(self.parts, there, strict=True)
+                ]
+        if self.chain is not None and not job.is_unread:
+            scope.store.record_questions(asked, footprint.encode())
+        self._remember(answers)
+        return tuple(one for one in there if one is not None)
+
+    def _answered(
+        self, rows: Sequence[JSON], footprint: Footprint, beneath: BeneathLayer
+    ) -> tuple[Digest, Ground]:
+        """Return the digest of all answers, and what the footprint meets."""
+        on = ground(footprint, beneath.stored.rootfs, self.below.to_come())
+        return Digest.of(canonical.encode([*rows, *on.rows()])), on
+
+    def _footprint(self, asked: Digest) -> Footprint | None:
+        """Return the layer's footprint, if it is known before its entries are made."""
+        if self.chain is None:
+            return Footprint()  # with nothing beneath, nothing is met
+        if self.job.is_unread:
+            return None
+        data = self.build.scope.store.find_questions(asked)
+        if data is None and self.build.caches is not None:
+            data = self.build.caches.questions(asked)
+        return None if data is None else Footprint.decode(data)
+
+    def _recorded(self, answers: Digest) -> list[Record | None]:
+        """Return what the store has of each part."""
+        if self.job.is_unread:
+            return [None for _ in self.parts]
+        store, key = self.build.scope.store, self.encoder.key
+        found = (store.find_realisation(part.digest, answers, key) for part in self.parts)
+        return [None if one is None else Record(one, cached=True) for one in found]
+
+    def _found(self, answers: Digest) -> list[Record | None]:
+        """Return what the store has of each part, or gets from a cache."""
+        recorded = self._recorded(answers)
+        if self.build.caches is None or self.job.is_unread:
+            return recorded
+        missing = [
+            part.digest for part, old in zip(self.parts, recorded, strict=True) if old is None
+        ]
+        taken = self.build.caches.take_all(missing, answers, self.encoder.key)
+        made = {one.derivation: Record(one, cached=True) for one in taken}
+        return [
+            old or made.get(part.digest) for part, old in zip(self.parts, recorded, strict=True)
+        ]
+
+    def _complete(self, found: Sequence[Record | None]) -> tuple[Record, ...] | None:
+        there = tuple(one for one in found if one is not None)
+        return there if len(there) == len(self.parts) else None
+
+    def _packed(
+        self, job: Job, whole: Arrangement, answers: Digest, advance: Callable[[int], None]
+    ) -> Record:
+        """Store a part of the layer, and record it."""
+        scope, contents = self.build.scope, self.build.contents
+        recording = Recording()
+        diff_id, blob = pack(
+            _part(whole, job.derivation.part),
+            self.encoder,
+            scope.store,
+            self.build.frames,
+            jobs=scope.config.jobs,
+            advance=advance,
+            recording=recording,
+        )
+        contents.add(blob, recording.contents(self.encoder))
+        made = Realisation(job.digest, answers, self.encoder.key, diff_id, blob)
+        if not job.is_unread:
+            scope.store.record_realisation(made)
+        return Record(made, cached=False, chain=self.chain)
+
+    def _remember(self, answers: Digest) -> None:
+        if self.chain is not None and not self.job.is_unread:
+            self.build.scope.store.record_answers(self.whole, self.chain, answers)
+
+
+@contextmanager
+def _naming(job: Job) -> Iterator[None]:
+    """Name the layer in what is wrong with its entries."""
     try:
-        return arrange(builder.entries(job, inputs), mtime=job.derivation.mtime)
+        yield
     except EntryError as error:
         raise EntryError(f'layer "{job.name}": {error}') from None
 
 
 def _part(whole: Arrangement, part: Part | None) -> Arrangement:
+    """Return what a part of a layer holds; all of it where it is in one part."""
     if part is None:
         return whole
     chosen = [source for source, number in enumerate(part.of) if number == part.number]
     if part.last:
         chosen += range(len(part.of), len(whole.sources))
-    return whole.part(chosen, rest=part.last)
-
-
-def pack(
-    arrangement: Arrangement,
-    encoder: Encoder,
-    store: AbstractStore,
-    pool: Executor,
-    *,
-    jobs: int,
-    advance: Callable[[int], None] = lambda _: None,
-    recording: Recording | None = None,
-) -> tuple[Digest, Descriptor]:
-    """Store the layer of `arrangement`; return its diffID and its blob's descriptor.
-
-    `advance` is told how many bytes of the tar each further chunk has; `recording` is told what
-    the layer's contents are.
-    """
-    diff_id = hashlib.sha256()
-    placed: dict[Digest, tuple[int, int, Digest]] = {}
-    offset = 0
-    stream = tar.chunks(arrangement, cut, CHUNK, None if recording is None else recording.entry)
-    with store.ingest() as blob:
-        for framed in in_order(_framer(encoder, store), stream, pool, jobs + _AHEAD):
-            diff_id.update(framed.chunk)
-            blob.write(framed.frame)
-            if recording is not None:
-                recording.chunk(len(framed.chunk), offset)
-            placed[framed.digest] = (offset, len(framed.frame), Digest.of(framed.frame))
-            offset += len(framed.frame)
-            advance(len(framed.chunk))
-        digest, size = blob.commit(name="layer")
-    if encoder.compresses:
-        store.record_chunks(
-            encoder.key, {key: Chunk(digest, *place) for key, place in placed.items()}
-        )
-    return Digest(diff_id.hexdigest()), Descriptor(encoder.media_type, digest, size)
-
-
-def _framer(encoder: Encoder, store: AbstractStore) -> Callable[[bytearray], _Framed]:
-    def frame(chunk: bytearray) -> _Framed:
-        digest = Digest.of(chunk)
-        known = _known_frame(store, digest, encoder) if encoder.compresses else None
-        return _Framed(chunk, digest, encoder.frame(chunk) if known is None else known)
-
-    return frame
-
-
-def _known_frame(store: AbstractStore, chunk: Digest, encoder: Encoder) -> bytes | None:
-    """Return the frame of `chunk` from a blob that holds it, if it is still whole there."""
-    place = store.find_chunk(chunk, encoder.key)
-    if place is None:
-        return None
-    try:
-        frame = store.read_range(place.blob, place.offset, place.length)
-    except StoreError:
-        return None
-    return frame if Digest.of(frame) == place.frame else None
+    return whole.part(chosen, rest=part.last, marks=part.number == 0)

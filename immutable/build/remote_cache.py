@@ -28,15 +28,16 @@ from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, Manifest
 from immutable.progress import Progress
-from immutable.spec.derivation import NO_ANSWERS, Realisation
+from immutable.spec.derivation import Realisation
 from immutable.spec.keys import PublicKey, SecretKey
 from immutable.store import AbstractStore, layers
 from immutable.transports.registry.client import UNTOLD, Client
 from immutable.transports.registry.transport import RegistryImage
 from immutable.transports.sending import WORKERS, Locked
 
-RECORD: Final = "application/vnd.immutable.realisation.v1+json"
+RECORD: Final = "application/vnd.immutable.realisation.v2+json"
 SIGNATURES: Final = "immutable.signatures"  # "NAME:BASE64", several apart by blanks
+_KEYS: Final = frozenset({"answers", "derivation", "diffID", "encoder"})
 _MOST_SIGNATURES: Final = 32
 # Answers that say nothing about other entries; after any else the cache is asked no more.
 _OF_ONE_ENTRY: Final = frozenset({400, 404, 410})
@@ -81,17 +82,18 @@ class CacheReader:
     client: Client
     trusted: tuple[PublicKey, ...]
 
-    def find(self, derivation: Digest, encoder: str) -> Realisation | None:
+    def find(self, derivation: Digest, answers: Digest, encoder: str) -> Realisation | None:
         """Return what somebody trusted says that the derivation gave; None if nobody does.
 
         Raises ImmutableError for an entry that is damaged, foreign, or signed by nobody who is
         trusted, and for a registry that cannot be asked.
         """
-        found = _entry(self.client, _tag(derivation, encoder))
+        found = _entry(self.client, _tag(derivation, answers, encoder))
         if found is None:
             return None
         realisation, signatures = found
-        if (realisation.derivation, realisation.encoder) != (derivation, encoder):
+        present = (realisation.derivation, realisation.answers, realisation.encoder)
+        if present != (derivation, answers, encoder):
             raise TransportError(f"{self.client.where}: the entry of another derivation")
         if not any(
             vouches(key, realisation, signature) for key in self.trusted for signature in signatures
@@ -136,7 +138,7 @@ class CacheWriter:
         An entry that says otherwise, or is not signed by this key, is replaced. `advance` is told
         of the layer's bytes. Raises ImmutableError.
         """
-        tag = _tag(realisation.derivation, realisation.encoder)
+        tag = _tag(realisation.derivation, realisation.answers, realisation.encoder)
         if self._has(tag, realisation):
             advance(realisation.blob.size)
             return False
@@ -191,37 +193,24 @@ class _Blobs:
         return self.store.open_blob(descriptor.digest)
 
 
-def take_all(
-    wanted: Mapping[Digest, str],
-    caches: Sequence[RemoteCache],
-    store: AbstractStore,
-    config: Config,
-    progress: Progress,
-) -> dict[Digest, Realisation]:
-    """Return those of `wanted` (derivation → encoder) that the caches have, in `store` by then.
+@contextmanager
+def asking(
+    caches: Sequence[RemoteCache], store: AbstractStore, config: Config, progress: Progress
+) -> Iterator[AskedCaches | None]:
+    """Give the caches to take layers from into `store`; None if there is none to be trusted.
 
     The first cache that has an entry that can be taken counts. What is wrong with one is told as
     a warning, and a cache that cannot be reached is asked no more.
     """
-    if not caches or not wanted:
-        return {}
     trusted = config.keys.trusted()
     if not trusted:
         progress.warn("no key is trusted, so nothing is taken from a cache; see `key trust`")
-        return {}
+        yield None
+        return
     run = Run()
-    taken: dict[Digest, Realisation] = {}
     with ExitStack() as stack:
         readers = [stack.enter_context(cache.reading(trusted, run)) for cache in caches]
-        asked = _Asked(readers, store, progress)
-
-        def work(item: tuple[Digest, str], _: Run) -> None:
-            found = asked.take(*item)
-            if found is not None:
-                taken[found.derivation] = found
-
-        in_threads(work, [*wanted.items()], min(WORKERS, len(wanted)), run)
-    return taken
+        yield AskedCaches(readers, store, progress, run)
 
 
 def offer_all(
@@ -236,7 +225,7 @@ def offer_all(
     Raises ImmutableError: the entries that were put until then stay.
     """
     key = config.keys.secret()
-    unique = {one.derivation: one for one in realisations}
+    unique = {(one.derivation, one.answers): one for one in realisations}
     if not unique:
         return 0
     run, new = Run(), list[Digest]()
@@ -256,18 +245,38 @@ def offer_all(
 
 
 @define
-class _Asked:
-    """Several caches asked in turn, each until it cannot be reached."""
+class AskedCaches:
+    """Several caches asked in turn, each until it cannot be reached; for many threads."""
 
     readers: list[CacheReader]
     store: AbstractStore
     progress: Progress
+    run: Run
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
-    def take(self, derivation: Digest, encoder: str) -> Realisation | None:
+    def questions(self, asked: Digest) -> bytes | None:  # noqa: ARG002
+        """Return what a derivation asks, by the digest of it and of what is known already."""
+        return None
+
+    def take_all(
+        self, derivations: Sequence[Digest], answers: Digest, encoder: str
+    ) -> list[Realisation]:
+        """Return what the caches have of the derivations, in the store by then."""
+        taken: list[Realisation] = []
+
+        def work(derivation: Digest, _: Run) -> None:
+            found = self._take(derivation, answers, encoder)
+            if found is not None:
+                taken.append(found)
+
+        if derivations:
+            in_threads(work, [*derivations], min(WORKERS, len(derivations)), self.run)
+        return taken
+
+    def _take(self, derivation: Digest, answers: Digest, encoder: str) -> Realisation | None:
         for reader in tuple(self.readers):
             try:
-                found = reader.find(derivation, encoder)
+                found = reader.find(derivation, answers, encoder)
                 if found is not None:
                     reader.fetch(found, self.store, self.progress)
                     return found
@@ -288,9 +297,9 @@ class _Asked:
             self.progress.warn(f"the cache is not used for a layer: {error}")
 
 
-def _tag(derivation: Digest, encoder: str) -> str:
+def _tag(derivation: Digest, answers: Digest, encoder: str) -> str:
     """Return the tag of an entry: 71 characters of the 128 that a tag may have."""
-    key: list[canonical.JSON] = [str(derivation), encoder]
+    key: list[canonical.JSON] = [str(derivation), str(answers), encoder]
     return f"layer-{Digest.of(canonical.encode(key)).hex}"
 
 
@@ -318,19 +327,20 @@ def _entry(client: Client, tag: str) -> tuple[Realisation, tuple[bytes, ...]] | 
 def _plain(realisation: Realisation) -> dict[str, canonical.JSON]:
     return {
         "derivation": str(realisation.derivation),
+        "answers": str(realisation.answers),
         "encoder": realisation.encoder,
         "diffID": str(realisation.diff_id),
     }
 
 
 def _realisation(record: Any, blob: Descriptor) -> Realisation:
-    if not isinstance(record, dict) or record.keys() != {"derivation", "encoder", "diffID"}:
-        raise ValueError("expected derivation, encoder and diffID")
+    if not isinstance(record, dict) or record.keys() != _KEYS:
+        raise ValueError(f"expected {', '.join(sorted(_KEYS))}")
     if not all(isinstance(value, str) for value in record.values()):
         raise ValueError("expected strings")
     return Realisation(
         Digest.parse(record["derivation"]),
-        NO_ANSWERS,
+        Digest.parse(record["answers"]),
         record["encoder"],
         Digest.parse(record["diffID"]),
         blob.bare(),

@@ -1,139 +1,185 @@
-"""Realising what is missing of a graph, each layer as soon as those that it reads are there."""
+"""Realising a graph: each platform's layers from the bottom up, the platforms side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from attrs import frozen
+from attrs import define, evolve, field
 
-from immutable.build.kinds import builder_of, encoder_of, key_of, scope_of
-from immutable.build.plan import Plan
-from immutable.build.realise import realise
+from immutable.build.contents import LayerContents
+from immutable.build.kinds import builder_of, scope_of
+from immutable.build.plan import Draft, Plan
+from immutable.build.realise import Realiser, Record
 from immutable.builders.base import Scope
 from immutable.config import Config
-from immutable.content.compression import Encoder
 from immutable.errors import SourceError
 from immutable.net.fetch import Fetcher, Wanted
 from immutable.oci.digest import Digest
+from immutable.oci.platforms import Platform
 from immutable.progress import Progress
-from immutable.spec.derivation import NO_ANSWERS, Job, Realisation
+from immutable.spec.derivation import Graph, Job
 from immutable.store import AbstractStore
 
 if TYPE_CHECKING:
-    from immutable.build.remote_cache import RemoteCache
+    from immutable.build.remote_cache import AskedCaches
 
-
-@frozen
-class Record:
-    """A derivation's realisation, and whether it was there before."""
-
-    realisation: Realisation
-    cached: bool
+Records: TypeAlias = Mapping[Platform, tuple[Record, ...]]
+_Result = TypeVar("_Result")
 
 
 def realise_all(
-    planned: Plan,
+    planned: Plan | Draft,
+    graph: Graph,
     store: AbstractStore,
     config: Config,
     progress: Progress,
     *,
     offline: bool,
-    new: Container[Digest] = (),
-    caches: Sequence[RemoteCache] = (),
-) -> Mapping[Digest, Record]:
-    """Return a record for each derivation of the plan's graph, building those that have none.
+    caches: AskedCaches | None = None,
+) -> Records:
+    """Return a record for each layer of each platform, building those that have none.
 
-    Those in `new` have one that this build made. What `caches` have is not built.
+    `graph` is that of what is `planned`. What `caches` have is not built. Of layers whose files
+    nobody has read yet nothing is recorded.
     """
-    encoders = {
-        job.digest: encoder_of(job, planned.spec.image.compression) for job in planned.graph
-    }
-    records: dict[Digest, Record] = {}
-    for job in planned.graph:
-        known = store.find_realisation(job.digest, NO_ANSWERS, key_of(encoders[job.digest]))
-        if known is not None:
-            records[job.digest] = Record(known, cached=job.digest not in new)
-    if caches:
-        wanted = {d: chosen.key for d, chosen in encoders.items() if chosen and d not in records}
-        from immutable.build import remote_cache as cache
-
-        taken = cache.take_all(wanted, caches, store, config, progress)
-        records |= {digest: Record(one, cached=True) for digest, one in taken.items()}
-    missing = [job for job in planned.graph if job.digest not in records]
     scope = scope_of(planned, config, store, progress)
-    _fetch(missing, scope, offline=offline)
-    store.record_sources({digest for job in missing for digest in job.derivation.sources})
+    fetching = _Fetching(scope, offline)
+    if caches is None:
+        fetching.fetch([job for job in graph if not store.has_realisation(job.digest)])
     with pool(config.jobs) as layers, pool(config.jobs) as frames:
-        _in_parallel(missing, encoders, records, scope, layers, frames)
-    return records
-
-
-def _fetch(missing: Sequence[Job], scope: Scope, *, offline: bool) -> None:
-    wanted: dict[Digest, Wanted] = {}
-    for job in missing:
-        for one in builder_of(job).wanted(job, scope):
-            if not scope.store.has_blob(one.digest):
-                wanted[one.digest] = one
-    if not wanted:
-        return
-    if offline and (names := sorted(one.name for one in wanted.values() if not one.local)):
-        raise SourceError(f"offline, and these are not in the store: {', '.join(names[:10])}")
-    with Fetcher(scope.config) as fetcher:
-        fetcher.fetch_all(
-            list(wanted.values()), scope.store, scope.progress, jobs=scope.config.jobs
+        realiser = Realiser(
+            scope,
+            planned.spec.image.compression,
+            LayerContents(store, store),
+            frames,
+            fetching.fetch,
+            caches,
         )
+        return _in_parallel(graph, realiser, layers)
 
 
-def _in_parallel(
-    missing: Sequence[Job],
-    encoders: Mapping[Digest, Encoder | None],
-    records: dict[Digest, Record],
-    scope: Scope,
-    layers: Executor,
-    frames: Executor,
-) -> None:
-    """Realise `missing`, each as soon as those that it reads are there.
+@define
+class _Fetching:
+    """Brings sources into the store, one list after the other."""
 
-    Parts of one layer are realised together. The first failure is raised. The pool of frames
-    closes first, so that the layers under way end at their next chunk and leave nothing.
-    """
-    waiting = _together(missing)
-    running: dict[Future[tuple[Realisation, ...]], Sequence[Job]] = {}
-    try:
-        while waiting or running:
-            for parts in [one for one in waiting if _is_ready(one, records)]:
-                waiting.remove(parts)
-                lower = tuple(records[digest].realisation for digest in parts[0].derivation.inputs)
-                chosen = encoders[parts[0].digest]
-                work = layers.submit(
-                    realise, parts, builder_of(parts[0]), chosen, lower, scope, frames
+    scope: Scope
+    offline: bool
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+
+    def fetch(self, jobs: Sequence[Job]) -> None:
+        """Fetch what is missing of the jobs' sources; raise SourceError if that is not to be."""
+        scope = self.scope
+        wanted: dict[Digest, Wanted] = {}
+        for job in jobs:
+            for one in builder_of(job).wanted(job, scope):
+                if not scope.store.has_blob(one.digest):
+                    wanted[one.digest] = one
+        if wanted:
+            names = sorted(one.name for one in wanted.values() if not one.local)
+            if self.offline and names:
+                raise SourceError(
+                    f"offline, and these are not in the store: {', '.join(names[:10])}"
                 )
-                running[work] = parts
-            assert running, "derivations that wait for each other"  # noqa: S101
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                ended = running.pop(future)
-                for job, made in zip(ended, future.result(), strict=True):
-                    records[job.digest] = Record(made, cached=False)
+            with self._lock, Fetcher(scope.config) as fetcher:
+                fetcher.fetch_all(
+                    list(wanted.values()), scope.store, scope.progress, jobs=scope.config.jobs
+                )
+        scope.store.record_sources({one for job in jobs for one in job.derivation.sources})
+
+
+def _in_parallel(graph: Graph, realiser: Realiser, layers: ThreadPoolExecutor) -> Records:
+    """Realise other images' layers, all at once, and then what is upon them.
+
+    The first failure is raised. The pool of frames closes first, so that the layers under way end
+    at their next chunk and leave nothing.
+    """
+    taken = [job for job in graph if builder_of(job).as_is]
+    adopted = _done([layers.submit(realiser.adopt, job) for job in taken])
+    given = dict(zip((job.digest for job in taken), adopted, strict=True))
+    stop = threading.Event()
+    try:
+        work = [
+            layers.submit(partial(_upwards, jobs, given, realiser, stop))
+            for _, jobs in graph.platforms
+        ]
+        made = _done(work)
     finally:
-        for future in running:
+        stop.set()
+    return {platform: one for (platform, _), one in zip(graph.platforms, made, strict=True)}
+
+
+def _upwards(
+    jobs: Sequence[Job],
+    given: Mapping[Digest, Record],
+    realiser: Realiser,
+    stop: threading.Event,
+) -> tuple[Record, ...]:
+    """Return the records of a platform's layers, each made when those beneath are there."""
+    records: list[Record] = []
+    for parts in _together(jobs):
+        if stop.is_set():
+            break
+        if (known := given.get(parts[0].digest)) is not None:
+            records.append(known)
+            continue
+        beneath = records[: len(records) - parts[0].parts]
+        records += realiser.realise(parts, [one.realisation for one in beneath])
+    return tuple(records)
+
+
+def _together(jobs: Sequence[Job]) -> Iterator[Sequence[Job]]:
+    """Yield the jobs, bottom first, those that are made of one derivation's parts at once."""
+    parts: list[Job] = []
+    for job in jobs:
+        part = job.derivation.part
+        if parts and (part is None or part.number == 0):
+            yield parts
+            parts = []
+        parts.append(job)
+    if parts:
+        yield parts
+
+
+def _done(work: Sequence[Future[_Result]]) -> list[_Result]:
+    """Return what all of `work` gave; raise the first failure, and let nothing more begin."""
+    try:
+        done, _ = wait(work, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+        return [future.result() for future in work]
+    finally:
+        for future in work:
             future.cancel()
 
 
-def _is_ready(parts: Sequence[Job], records: Mapping[Digest, Record]) -> bool:
-    """Whether all layers that `parts` read are there."""
-    return all(digest in records for digest in parts[0].derivation.inputs)
+def recorded(records: Records, graph: Graph, store: AbstractStore) -> Records:
+    """Return the records as those of `graph`, for which all files have been read.
+
+    What was made before its derivation was known is recorded now.
+    """
+    return {
+        platform: tuple(map(partial(_recorded, store), jobs, records[platform]))
+        for platform, jobs in graph.platforms
+    }
 
 
-def _together(missing: Iterable[Job]) -> list[list[Job]]:
-    """Return the jobs in groups that are done at once: the parts of each layer."""
-    together: dict[tuple[Digest, str], list[Job]] = {}
-    for job in missing:
-        together.setdefault((job.derivation.whole, job.compression), []).append(job)
-    return list(together.values())
+def _recorded(store: AbstractStore, job: Job, record: Record) -> Record:
+    made = record.realisation
+    if made.derivation == job.digest:
+        return record
+    known = store.find_realisation(job.digest, made.answers, made.encoder)
+    if known is not None:
+        return Record(known, cached=True)
+    made = evolve(made, derivation=job.digest)
+    store.record_realisation(made)
+    if record.chain is not None:
+        store.record_answers(job.derivation.whole, record.chain, made.answers)
+    return Record(made, cached=False)
 
 
 @contextmanager

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
+from attrs import evolve
 from typing_extensions import override
 
-from immutable.builders import parents
-from immutable.builders.base import Attributes, Builder, Facts, Inputs
-from immutable.builders.parents import HOME_MODE, NO_HOME, home_path
-from immutable.content.entries import Entry, EntryKind, ancestors, directory, file, show
+from immutable.builders.base import Beneath, Builder, Facts, Inputs, Questions
+from immutable.builders.homes import HOME_MODE, NO_HOME, home_path
+from immutable.content.entries import Entry, EntryKind, Inline, described, directory, file, show
 from immutable.errors import EntryError
 from immutable.spec.derivation import Job
 from immutable.spec.document import accounts
 
 _PASSWD, _GROUP = b"etc/passwd", b"etc/group"
 _SHADOW, _GSHADOW = b"etc/shadow", b"etc/gshadow"
+_FILES: Final = (_PASSWD, _GROUP, _SHADOW, _GSHADOW)
 _ROOT_USER: Final = "root:x:0:0:root:/root:/bin/sh"
 _ROOT_GROUP: Final = "root:x:0:"
 _SHELL: Final = "/usr/sbin/nologin"
@@ -31,34 +32,32 @@ class AccountsBuilder(Builder):
 
     @override
     def derive(self, facts: Facts) -> tuple[Job, ...]:
-        """Return the one derivation, which reads all lower layers."""
+        """Return the one derivation."""
         users, groups = accounts(facts.spec)
-        return (
-            self.job(
-                facts,
-                {
-                    "users": [
-                        {
-                            "name": user.name,
-                            "uid": user.uid,
-                            "gid": gid,
-                            "groups": list(user.groups),
-                            "home": user.home,
-                            "shell": None if user.shell == _SHELL else user.shell,
-                            "comment": user.comment or None,
-                        }
-                        for user, gid in users
-                    ],
-                    "groups": [{"name": group.name, "gid": group.gid} for group in groups],
-                },
-                inputs=tuple(dict.fromkeys(one.digest for one in facts.lower)),
-            ),
+        job = self.job(
+            facts,
+            {
+                "users": [
+                    {
+                        "name": user.name,
+                        "uid": user.uid,
+                        "gid": gid,
+                        "groups": list(user.groups),
+                        "home": user.home,
+                        "shell": None if user.shell == _SHELL else user.shell,
+                        "comment": user.comment or None,
+                    }
+                    for user, gid in users
+                ],
+                "groups": [{"name": group.name, "gid": group.gid} for group in groups],
+            },
         )
+        # The homes are made here: what lower layers have of them is what is asked.
+        return (evolve(job, homes=()),)
 
     @override
-    def directories(self, job: Job) -> Iterator[tuple[bytes, Attributes]]:
-        for user in job.options["users"]:
-            yield from parents.home(user["name"], user["home"], user["uid"], user["gid"])
+    def questions(self, job: Job) -> Questions:
+        return Questions(files=_FILES, paths=tuple(map(_home, job.options["users"])))
 
     @override
     def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
@@ -68,15 +67,11 @@ class AccountsBuilder(Builder):
         one that is there otherwise.
         """
         users, groups = job.options["users"], job.options["groups"]
-        homes = [home_path(user["name"], user["home"]) for user in users]
-        # All in one look: each is a pass over the layers.
-        files = (_PASSWD, _GROUP, _SHADOW, _GSHADOW)
-        lower = inputs.lower.find(*files, *homes, *ancestors([*files, *homes]))
+        found = ((path, inputs.beneath.find(path)) for path in _FILES)
+        lower = {path: entry for path, entry in found if entry is not None}
         passwd, changed = _tables(users, groups, lower)
         yield changed
-        made = [*_homes(users, passwd, lower)]
-        yield made
-        yield _parents([_PASSWD, *(entry.path for entry in made)], lower)
+        yield _homes(users, passwd, inputs.beneath)
 
 
 def _tables(
@@ -110,28 +105,24 @@ def _tables(
     return passwd, [table.entry() for table in (passwd, group, *optional)]
 
 
-def _homes(
-    users: Sequence[Mapping[str, Any]], passwd: _Table, lower: Mapping[bytes, Entry]
-) -> Iterator[Entry]:
+def _homes(users: Sequence[Mapping[str, Any]], passwd: _Table, beneath: Beneath) -> Iterator[Entry]:
     """Yield the homes that are not there; users of lower layers keep theirs, wherever that is."""
     for user in users:
-        path = home_path(user["name"], user["home"])
+        path = _home(user)
         ours = user["home"] is not None or user["name"] in passwd.added
-        if ours and path not in lower and path not in NO_HOME:
-            yield directory(path, HOME_MODE, user["uid"], user["gid"])
+        if ours and path not in NO_HOME:
+            present = beneath.find(path)
+            if present is None:
+                yield directory(path, HOME_MODE, user["uid"], user["gid"])
+            elif present.kind is not EntryKind.DIRECTORY:
+                raise EntryError(
+                    f"/{show(path)}: expected a directory as the home of {user['name']}, a layer "
+                    f"below has {described(present.kind)}; give the user another home"
+                )
 
 
-def _parents(paths: Iterable[bytes], lower: Mapping[bytes, Entry]) -> Iterator[Entry]:
-    """Yield the parent directories of `paths` as the lower layers have them."""
-    for path in sorted(ancestors(paths)):
-        present = lower.get(path)
-        if present is not None and present.kind is not EntryKind.DIRECTORY:
-            raise EntryError(
-                f"{show(path)}: expected a directory to put homes and accounts into, a layer "
-                f"below has a {present.kind.name.lower()}; give the user another home"
-            )
-        if present is not None:
-            yield present
+def _home(user: Mapping[str, Any]) -> bytes:
+    return home_path(user["name"], user["home"])
 
 
 class _Usual(str):
@@ -200,7 +191,7 @@ class _Table:
         data = "".join(line + "\n" for line in self._lines).encode("utf-8", "surrogateescape")
         if self._lower is None:
             return file(self.path, data)
-        return file(self.path, data, self._lower.mode, self._lower.uid, self._lower.gid)
+        return evolve(self._lower, content=Inline(data))
 
 
 def _agrees(lower: Sequence[str], wanted: Sequence[str], fields: int) -> bool:

@@ -14,15 +14,14 @@ from attrs import evolve, field, frozen
 from typing_extensions import override
 
 from immutable import reading
-from immutable.builders import parents
 from immutable.builders.base import (
-    Attributes,
     Builder,
     Facts,
     Inputs,
     LockScope,
     Read,
     Scope,
+    ids_of,
     owner_of,
 )
 from immutable.content import tar
@@ -30,7 +29,15 @@ from immutable.content.archives import refuse_special
 from immutable.content.archives.decompress import open_stream
 from immutable.content.archives.scratch import unpack
 from immutable.content.archives.zip import read_zip
-from immutable.content.entries import Entry, EntryKind, ancestors, directory, safe_path, show
+from immutable.content.entries import (
+    Entry,
+    EntryKind,
+    Sets,
+    ancestors,
+    directory,
+    safe_path,
+    show,
+)
 from immutable.content.globs import compile_globs
 from immutable.errors import ArchiveError, DigestMismatch, ImmutableError, SourceError
 from immutable.net.fetch import Wanted
@@ -72,9 +79,10 @@ class ArchiveOptions:
 
     Either `path`, relative to the spec's folder, with its `sha256`, or `url`, whose sha256 the
     lock holds. `strip` leading names are taken off each path, entries with fewer are left out;
-    then `include` and `exclude` choose. Owners are root, or `owner`, never the archive's; without
-    it, the target itself stays as the lower layers describe it. `setuid` allows setuid and
-    setgid bits and file capabilities, `special` devices and FIFOs.
+    then `include` and `exclude` choose. Owners are root, or `owner`, never the archive's.
+    Directories that lower layers have stay as they are; only the target itself gets an `owner` that
+    is given. `setuid` allows setuid and setgid bits and file capabilities, `special` devices and
+    FIFOs.
     """
 
     path: str | None = None
@@ -159,10 +167,10 @@ class ArchiveBuilder(Builder):
                     "include": list(options.include),
                     "exclude": list(options.exclude),
                     "target": options.target,
-                    "owner": owner_of(facts.spec, facts.layer, options.owner),
+                    "owner": owner_of(facts, options.owner),
+                    "sets-owner": options.owner is not None,
                     "setuid": options.setuid,
                     "special": options.special,
-                    **parents.to_option(_parents(options, facts)),
                 },
                 sources=(facts.snapshot.digest,),
                 snapshot=facts.snapshot,
@@ -185,13 +193,6 @@ class ArchiveBuilder(Builder):
         return ()
 
     @override
-    def directories(self, job: Job) -> Iterator[tuple[bytes, Attributes]]:
-        options = job.options
-        if top := _top(options["target"]):
-            yield top, Attributes(parents.usual_mode(top), *options["owner"])
-        yield from parents.repeated(options)
-
-    @override
     def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return what the archive holds and the globs choose, within the target."""
         assert job.snapshot is not None  # noqa: S101 - derive sets it
@@ -204,7 +205,7 @@ class ArchiveBuilder(Builder):
             unpacked = _unpacked(file, name, inputs.scratch(), advance)
         chosen = _chosen(unpacked, name, job.options)
         _check(chosen.values(), name, job.options)
-        yield _placed(chosen, job.options)
+        yield _placed(chosen, job.options, ids_of(job.options["owner"], inputs))
 
 
 def _name(options: ArchiveOptions) -> str:
@@ -217,20 +218,6 @@ def _name(options: ArchiveOptions) -> str:
 
 def _urls(options: ArchiveOptions) -> tuple[str, ...]:
     return () if options.url is None else (options.url,)
-
-
-def _parents(options: ArchiveOptions, facts: Facts) -> dict[bytes, Attributes]:
-    """Return what the lower layers say of directories that this one may pass through."""
-    top = _top(options.target)
-    passed = ancestors([top])
-    if options.owner is None:
-        passed.add(top)
-    inside = top + b"/" if top else b""
-    return {
-        path: attributes
-        for path, attributes in parents.known_directories(facts).items()
-        if path in passed or path.startswith(inside)
-    }
 
 
 @contextmanager
@@ -362,10 +349,12 @@ def _check(entries: Iterable[Entry], name: str, options: Mapping[str, Any]) -> N
             )
 
 
-def _placed(chosen: Mapping[bytes, Entry], options: Mapping[str, Any]) -> Iterator[Entry]:
+def _placed(
+    chosen: Mapping[bytes, Entry], options: Mapping[str, Any], owner: tuple[int, int]
+) -> Iterator[Entry]:
     """Yield the layer's entries: those chosen, within the target, and their parent folders."""
     top = _top(options["target"])
-    uid, gid = options["owner"]
+    uid, gid = owner
     paths = set()
     for entry in _relinked(chosen):
         path = _joined(top, entry.path)
@@ -374,12 +363,11 @@ def _placed(chosen: Mapping[bytes, Entry], options: Mapping[str, Any]) -> Iterat
         # A link's own mode is 0777 on Linux, whatever the archive was made on.
         mode = 0o777 if entry.kind is EntryKind.SYMLINK else entry.mode
         yield evolve(entry, path=path, target=target, mode=mode, uid=uid, gid=gid)
-    known = parents.entries(options)
-    for path in sorted((ancestors([*paths, top]) | {top}) - paths - {b""}):
-        if path in known:
-            yield known[path]
-        elif path == top or path.startswith(top + b"/"):
-            yield directory(path, parents.usual_mode(path), uid, gid)
+    if top:
+        yield directory(top, None, uid, gid, Sets.OWNER if options["sets-owner"] else Sets.NOTHING)
+    for path in sorted(ancestors(paths) - paths - {top}):
+        if path.startswith(top + b"/"):
+            yield directory(path, None, uid, gid)
 
 
 def _relinked(chosen: Mapping[bytes, Entry]) -> Iterator[Entry]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import datetime
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol
 
-from attrs import field, frozen
+from attrs import frozen
 
+from immutable.builders.homes import homes_of
 from immutable.config import Config
 from immutable.content.entries import Entry
 from immutable.errors import SpecError
@@ -23,7 +24,7 @@ from immutable.oci.documents import ImageConfig
 from immutable.oci.platforms import Platform
 from immutable.progress import Progress
 from immutable.spec.derivation import Derivation, Job, Realisation, Snapshot
-from immutable.spec.document import Layer, Spec, owner_ids
+from immutable.spec.document import Layer, Spec, known_part, owner_ids
 from immutable.spec.lock import IndexPin, LockedLayer, Pin
 from immutable.store import AbstractStore
 from immutable.transports.outputs import DiskTransport
@@ -33,7 +34,7 @@ from immutable.transports.outputs import DiskTransport
 class Facts:
     """All that is known of a layer before anything is built, for one platform.
 
-    `lower` are the lower layers, bottom first, and `kinds` what there is to ask about them.
+    `upper` tells that there are layers beneath it; what they hold is asked later: see `Questions`.
     """
 
     layer: Layer
@@ -43,8 +44,7 @@ class Facts:
     pins: tuple[Pin, ...] = ()
     index: tuple[IndexPin, ...] = ()
     snapshot: Snapshot | None = None
-    lower: tuple[Job, ...] = ()
-    kinds: Mapping[str, Builder] = field(factory=dict, repr=False)
+    upper: bool = False
 
 
 # Reads a small file that a person or a tool wrote, by its path relative to the spec's folder.
@@ -113,36 +113,68 @@ class LockScope:
     read: Read
 
 
-class LowerFiles(Protocol):
-    """What the lower layers leave."""
+@frozen
+class Questions:
+    """What a builder asks of the root file system beneath, before it makes entries.
 
-    def find(self, *paths: bytes) -> Mapping[bytes, Entry]:
-        """Return the entries at those of `paths` that are there; files with their content."""
+    Paths are raw bytes without a leading ``/``; links are followed, inside the root. Of `paths` it
+    asks what is there, of `files` their bytes too, of `trees` all that is in them; of `globs` what
+    matches, and of `owners`, as specs write them, the numeric ids. What the layer's own entries
+    meet need not be asked: the core does that.
+    """
+
+    paths: tuple[bytes, ...] = ()
+    files: tuple[bytes, ...] = ()
+    trees: tuple[bytes, ...] = ()
+    globs: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
+
+
+class Beneath(Protocol):
+    """The root file system beneath a layer, as far as its builder's questions go.
+
+    What was not asked is a ValueError.
+    """
+
+    def find(self, path: bytes) -> Entry | None:
+        """Return what is at one of the `paths` or `files`, at its own path; None for nothing.
+
+        A file of `files` comes with its content.
+        """
 
     def read(self, path: bytes) -> bytes | None:
-        """Return the content of the file at `path`; None if there is no such file."""
+        """Return the bytes of the one of `files` that `path` is; None if there is no such file.
 
+        Raises EntryError for a file of more than 64 MiB.
+        """
 
-@frozen
-class Attributes:
-    """A directory's permission bits and owner."""
+    def within(self, path: bytes) -> Mapping[bytes, Entry]:
+        """Return all that is in one of the `trees`, by path in its order; files with content."""
 
-    mode: int = 0o755
-    uid: int = 0
-    gid: int = 0
+    def matching(self, glob: str) -> Sequence[Entry]:
+        """Return what one of the `globs` matches, in the order of paths; nothing of what is in it.
+
+        Files come without content.
+        """
+
+    def owner(self, owner: str) -> tuple[int, int]:
+        """Return (uid, gid) of one of the `owners`.
+
+        Raises EntryError for a name that neither the spec nor a lower layer knows.
+        """
 
 
 @frozen
 class Inputs:
     """What a builder does a job with.
 
-    `scratch` gives a temporary binary file that lives until the layer is done; `lower` reads
-    the layers that the derivation names as its inputs.
+    `scratch` gives a temporary binary file that lives until the layer is done; `beneath` answers
+    what its builder asks.
     """
 
     store: AbstractStore
     scratch: Callable[[], BinaryIO]
-    lower: LowerFiles
+    beneath: Beneath
     progress: Progress
     config: Config
 
@@ -222,7 +254,6 @@ class Builder(ABC):
         options: Mapping[str, Any],
         *,
         sources: tuple[Digest, ...] = (),
-        inputs: tuple[Digest, ...] = (),
         platform: Platform | None = None,
         pins: tuple[Pin, ...] = (),
         index: tuple[IndexPin, ...] = (),
@@ -230,17 +261,32 @@ class Builder(ABC):
     ) -> Job:
         """Return the job of this kind for the layer of `facts`; see `Derivation` and `Job`."""
         derivation = Derivation(
-            self.kind, self.version, facts.mtime, options, sources, inputs, platform
+            self.kind,
+            self.version,
+            facts.mtime,
+            options,
+            sources,
+            platform,
+            facts.layer.replace,
         )
-        return Job(derivation, facts.layer.name, pins, index, snapshot)
+        homes = homes_of(facts.spec)
+        return Job(derivation, facts.layer.name, pins, index, snapshot, homes=homes)
+
+    def questions(self, job: Job) -> Questions:
+        """Return what `entries` asks of the root file system beneath: what its job tells.
+
+        That is who the ``owner`` of its options is, where that is a name.
+        """
+        owner = job.options.get("owner")
+        return Questions(owners=(owner,) if isinstance(owner, str) else ())
 
     def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
-        """Return the layer's entries, one iterable for each of its sources in order."""
-        raise NotImplementedError(f"{self.kind}: a kind makes entries, or takes layers as they are")
+        """Return the layer's entries, one iterable for each of its sources in order.
 
-    def directories(self, job: Job) -> Iterator[tuple[bytes, Attributes]]:  # noqa: ARG002
-        """Yield, by path, what the layer says of directories, as far as its job tells."""
-        yield from ()
+        They are placed on the root file system beneath: links there are followed, directories
+        that are there stay as they are but for what entries say they set.
+        """
+        raise NotImplementedError(f"{self.kind}: a kind makes entries, or takes layers as they are")
 
     # Another image's layers, for kinds that are `as_is`
 
@@ -264,9 +310,24 @@ class Builder(ABC):
         raise NotImplementedError(f"{self.kind}: no kind whose layers are taken as they are")
 
 
-def owner_of(spec: Spec, layer: Layer, owner: str | None, place: str = "owner") -> list[int]:
-    """Return [uid, gid] of an owner that a layer names at `place`; root where it names none."""
+def owner_of(facts: Facts, owner: str | None, place: str = "owner") -> list[int] | str:
+    """Return [uid, gid] of an owner that a layer names at `place`; root where it names none.
+
+    One that the spec does not know is returned as it is to be asked about: see `Questions`. Raises
+    SpecError where nothing is beneath that could know it.
+    """
     try:
-        return list(owner_ids(spec, owner or "root"))
+        return list(owner_ids(facts.spec, owner or "root"))
     except ValueError as error:
-        raise SpecError(spec.where, [f'layer "{layer.name}": {place}: {error}']) from None
+        if facts.upper and owner is not None:
+            return known_part(facts.spec, owner)
+        fault = f'layer "{facts.layer.name}": {place}: {error}'
+        raise SpecError(facts.spec.where, [fault]) from None
+
+
+def ids_of(owner: Sequence[int] | str, inputs: Inputs) -> tuple[int, int]:
+    """Return (uid, gid) of what `owner_of` returned."""
+    if isinstance(owner, str):
+        return inputs.beneath.owner(owner)
+    uid, gid = owner
+    return uid, gid

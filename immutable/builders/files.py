@@ -5,21 +5,20 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Final
 
 from attrs import field, frozen
 from typing_extensions import override
 
-from immutable.builders import parents
-from immutable.builders.base import Attributes, Builder, Facts, Inputs, Scope, owner_of
+from immutable.builders.base import Builder, Facts, Inputs, Questions, Scope, ids_of, owner_of
 from immutable.config import Config
 from immutable.content.entries import (
     MAX_PATH,
     Entry,
     EntryKind,
-    ancestors,
+    Sets,
     directory,
     file,
     safe_path,
@@ -96,8 +95,8 @@ class FilesOptions:
 
     A folder's content goes into `target`; a file becomes `target`. `ignore_file`, relative to the
     spec's folder too, says in Docker's way what of a folder to leave out. Without `mode`, files are
-    0755 where their owner may execute them and 0644 elsewhere. Without `owner` and
-    `directory_mode`, the target itself stays as the lower layers describe it.
+    0755 where their owner may execute them and 0644 elsewhere. Directories that lower layers have
+    stay as they are; only the target itself gets an `owner` and a `directory_mode` that are given.
     """
 
     source: str = ""
@@ -186,36 +185,27 @@ class FilesBuilder(Builder):
                 {
                     "tree": str(facts.snapshot.digest) if facts.snapshot else None,
                     "target": options.target,
-                    "owner": owner_of(facts.spec, facts.layer, options.owner),
+                    "owner": owner_of(facts, options.owner),
+                    "sets-owner": options.owner is not None,
                     "mode": options.mode,
                     "directory-mode": options.directory_mode,
                     "entries": inline,
-                    **parents.to_option(_parents(options, facts)),
                 },
                 snapshot=facts.snapshot,
             ),
         )
 
     @override
-    def directories(self, job: Job) -> Iterator[tuple[bytes, Attributes]]:
-        options = job.options
-        if job.snapshot is not None:
-            yield from _folders(job.snapshot.data, options)
-        yield from parents.repeated(options)
-        for one in options["entries"]:
-            if one["directory"]:
-                place = _path(one["path"])
-                yield place, Attributes(_or(one["mode"], parents.usual_mode(place)), *one["owner"])
+    def questions(self, job: Job) -> Questions:
+        owners = (job.options["owner"], *(one["owner"] for one in job.options["entries"]))
+        return Questions(owners=tuple(owner for owner in owners if isinstance(owner, str)))
 
     @override
     def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return the tree's entries, then those of the spec."""
-        options = job.options
-        known = parents.entries(options)
-        yield known.values()
         if job.snapshot is not None:
-            yield _placed(job.snapshot.data, options, known)
-        yield [_entry(plain) for plain in options["entries"]]
+            yield _placed(job.snapshot.data, job.options, ids_of(job.options["owner"], inputs))
+        yield [_entry(one, ids_of(one["owner"], inputs)) for one in job.options["entries"]]
 
 
 def _ignore_file(options: FilesOptions, folder: Path) -> IgnoreFile | None:
@@ -231,43 +221,13 @@ def _own(scope: Scope, source: Path) -> Iterable[bytes]:
                 yield os.fsencode(place.relative_to(top))
 
 
-def _folders(tree: Tree, options: Mapping[str, Any]) -> Iterator[tuple[bytes, Attributes]]:
-    """Yield the folders of the tree, and the target, unless that is the root."""
-    top, given = _path(options["target"]), options["directory-mode"]
-    if tree.is_folder and top:
-        yield top, Attributes(_or(given, parents.usual_mode(top)), *options["owner"])
-    for path, kind, mode, _, _ in tree.items():
-        if kind is EntryKind.DIRECTORY:
-            yield _joined(top, path), Attributes(_or(given, mode), *options["owner"])
-
-
-def _parents(options: FilesOptions, facts: Facts) -> dict[bytes, Attributes]:
-    """Return what the lower layers say of the directories that this one passes through."""
-    own = {_path(entry.path): entry.directory for entry in options.entries}
-    passed = ancestors(own)
-    top = _path(options.target)
-    silent = options.owner is None and options.directory_mode is None
-    if facts.snapshot is not None:
-        tree: Tree = facts.snapshot.data
-        folders = {
-            _joined(top, path) for path, kind, *_ in tree.items() if kind is EntryKind.DIRECTORY
-        }
-        passed -= folders
-        passed |= ancestors([top])
-        if tree.is_folder:
-            passed = passed | {top} if silent else passed - {top}
-    known = parents.known_directories(facts)
-    return {path: known[path] for path in passed - own.keys() if path in known}
-
-
-def _placed(
-    tree: Tree, options: Mapping[str, Any], known: Mapping[bytes, Entry]
-) -> Iterable[Entry]:
-    uid, gid = options["owner"]
+def _placed(tree: Tree, options: Mapping[str, Any], owner: tuple[int, int]) -> Iterable[Entry]:
+    uid, gid = owner
     mode, directory_mode = options["mode"], options["directory-mode"]
     top = _path(options["target"])
-    if tree.is_folder and top and top not in known:
-        yield directory(top, _or(directory_mode, parents.usual_mode(top)), uid, gid)
+    if tree.is_folder and top:
+        sets = _sets(directory_mode, owner=options["sets-owner"])
+        yield directory(top, directory_mode, uid, gid, sets)
     inside = top + b"/" if top else b""
     for path, kind, given_mode, content, target in tree.items():
         place = inside + path if path else top
@@ -279,6 +239,11 @@ def _placed(
             yield Entry(place, kind, _or(mode, given_mode), uid, gid, content=content)
 
 
+def _sets(mode: int | None, *, owner: bool) -> Sets:
+    """Return what is said of a directory: a mode that is given, and whether an `owner` is."""
+    return (Sets.NOTHING if mode is None else Sets.MODE) | (Sets.OWNER if owner else Sets.NOTHING)
+
+
 def _plain(entry: InlineEntry, options: FilesOptions, facts: Facts, place: str) -> dict[str, Any]:
     return {
         "path": entry.path,
@@ -287,15 +252,17 @@ def _plain(entry: InlineEntry, options: FilesOptions, facts: Facts, place: str) 
         "directory": entry.directory,
         "link": entry.link,
         "mode": entry.mode,
-        "owner": owner_of(facts.spec, facts.layer, entry.owner or options.owner, place),
+        "owner": owner_of(facts, entry.owner or options.owner, place),
+        "sets-owner": bool(entry.owner or options.owner),
     }
 
 
-def _entry(plain: Mapping[str, Any]) -> Entry:
+def _entry(plain: Mapping[str, Any], owner: tuple[int, int]) -> Entry:
     path = _path(plain["path"])
-    uid, gid = plain["owner"]
+    uid, gid = owner
     if plain["directory"]:
-        return directory(path, _or(plain["mode"], parents.usual_mode(path)), uid, gid)
+        sets = _sets(plain["mode"], owner=plain["sets-owner"])
+        return directory(path, plain["mode"], uid, gid, sets)
     if plain["link"] is not None:
         return symlink(path, plain["link"].encode(), uid, gid)
     if plain["text"] is not None:
@@ -307,10 +274,6 @@ def _entry(plain: Mapping[str, Any]) -> Entry:
 
 def _path(text: str) -> bytes:
     return safe_path(text.encode(), reroot=True)
-
-
-def _joined(top: bytes, path: bytes) -> bytes:
-    return b"/".join(filter(None, (top, path)))
 
 
 def _or(mode: int | None, usual: int) -> int:

@@ -21,9 +21,13 @@ from immutable.content.entry import (
     Entry,
     EntryKind,
     Inline,
+    Sets,
     ancestors,
+    described,
     directory,
     file,
+    has_digest,
+    known_digest,
     opaque,
     overlay_mark,
     parent,
@@ -44,10 +48,14 @@ __all__ = [
     "Entry",
     "EntryKind",
     "Inline",
+    "Sets",
     "ancestors",
     "arrange",
+    "described",
     "directory",
     "file",
+    "has_digest",
+    "known_digest",
     "opaque",
     "overlay_mark",
     "parent",
@@ -148,6 +156,8 @@ def arrange(sources: Iterable[Iterable[Entry]], *, mtime: int) -> Arrangement:
             if present is not None:
                 if not _same(present, entry):
                     raise EntryError(_collision(present, entry))
+                if entry.sets not in present.sets:
+                    taken[path] = evolve(present, sets=present.sets | entry.sets)
                 continue
             taken[path] = entry
             if entry.kind is not EntryKind.DIRECTORY:
@@ -201,6 +211,7 @@ def _at(entry: Entry, mtime: int) -> Entry:
         entry.target,
         entry.device,
         entry.xattrs,
+        entry.sets,
     )
 
 
@@ -309,7 +320,7 @@ def _paths(group: Iterable[Entry]) -> list[bytes]:
 
 def _same(one: Entry, other: Entry) -> bool:
     one, other = _alone(one), _alone(other)
-    if evolve(one, content=None) != evolve(other, content=None):
+    if evolve(one, content=None, sets=other.sets) != evolve(other, content=None):
         return False
     if one.content is None or other.content is None:
         return one.size == other.size
@@ -359,11 +370,9 @@ def _collision(one: Entry, other: Entry) -> str:
 
 def _claim(entry: Entry) -> str:
     entry = _alone(entry)
-    name = f"a {KIND_NAMES[entry.kind]}"
+    name = described(entry.kind, entry.target)
     if entry.kind in MARKS:
         return name
-    if entry.kind is EntryKind.SYMLINK:
-        name += f" to {show(entry.target)}"
     size = f", {entry.size} bytes" if entry.kind is EntryKind.FILE else ""
     return f"{name} (mode {entry.mode:04o}, owner {entry.uid}:{entry.gid}{size})"
 

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from attrs import field, frozen
 
 from immutable.errors import EntryError
+from immutable.oci.digest import Digest
 from immutable.redact import redact
 
 MAX_NAME = 255  # NAME_MAX of every Linux file system
@@ -57,8 +58,26 @@ KIND_NAMES: Final = {
 _KEPT = (b"trusted.", b"user.overlay.", b"user.fuseoverlayfs.", b"user.containers.")
 
 
+class Sets(enum.Flag):
+    """What an entry says of a directory that lower layers have; the rest of it stays as it is."""
+
+    NOTHING = 0
+    MODE = enum.auto()
+    OWNER = enum.auto()
+    XATTRS = enum.auto()
+
+
+def described(kind: EntryKind, target: bytes = b"") -> str:
+    """Return what people call an entry: `target` is a link's."""
+    name = f"a {KIND_NAMES[kind]}"
+    return f"{name} to {show(target)}" if kind is EntryKind.SYMLINK and target else name
+
+
 class Content(Protocol):
-    """The bytes of a file, readable any number of times."""
+    """The bytes of a file, readable any number of times.
+
+    It may have a `digest`, that of the bytes, which is known once they have been read, or before.
+    """
 
     @property
     def size(self) -> int:
@@ -89,6 +108,17 @@ class Inline:
             yield self.data
 
 
+def has_digest(content: Content | None) -> bool:
+    """Whether `content` tells the digest of its bytes once they have been read."""
+    return hasattr(content, "digest")
+
+
+def known_digest(content: Content | None) -> bytes:
+    """Return the digest, 32 bytes, that `content` tells; the caller has read its bytes."""
+    digest: Digest = getattr(content, "digest")  # noqa: B009 - not every content has one
+    return bytes.fromhex(digest.hex)
+
+
 def _sorted_pairs(pairs: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
     return tuple(sorted(pairs)) if pairs else ()
 
@@ -100,7 +130,8 @@ class Entry:
     `mode` is the permission bits with setuid, setgid and sticky; `mtime` is in whole seconds
     since the epoch. `target` is a symbolic link's text, or the path that a hard link repeats.
     A hard link also has that path's `content`, so it can stand alone when the path is left
-    out. `device` is a device's (major, minor); `xattrs` are sorted by name.
+    out. `device` is a device's (major, minor); `xattrs` are sorted by name. A directory that
+    lower layers have already only gets of these what the entry `sets`.
     """
 
     path: bytes
@@ -113,6 +144,7 @@ class Entry:
     target: bytes = b""
     device: tuple[int, int] = (0, 0)
     xattrs: tuple[tuple[bytes, bytes], ...] = field(default=(), converter=_sorted_pairs)
+    sets: Sets = Sets.NOTHING
 
     @property
     def size(self) -> int:
@@ -132,9 +164,13 @@ class Entry:
         return self.path
 
 
-def directory(path: bytes, mode: int = 0o755, uid: int = 0, gid: int = 0) -> Entry:
-    """Return a directory entry."""
-    return Entry(path, EntryKind.DIRECTORY, mode, uid, gid)
+def directory(
+    path: bytes, mode: int | None = None, uid: int = 0, gid: int = 0, sets: Sets = Sets.NOTHING
+) -> Entry:
+    """Return a directory entry; without `mode`, it has the customary one, 0755 as a rule."""
+    if mode is None:
+        mode = CUSTOMARY_MODES.get(path, 0o755)
+    return Entry(path, EntryKind.DIRECTORY, mode, uid, gid, sets=sets)
 
 
 def file(path: bytes, data: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> Entry:

@@ -58,15 +58,26 @@ class Part:
         return f"{self.number + 1}/{self.count}"
 
 
+@frozen
+class Home:
+    """A directory that a user of the spec will have, by its path without a leading ``/``."""
+
+    path: bytes
+    mode: int
+    uid: int
+    gid: int
+
+
 @frozen(eq=False)
 class Derivation:
     """How one layer is made: a plain value, which is its own identity.
 
     `kind` and `version` say which builder, `options` what it was told (plain JSON values),
-    `sources` the fixed-output inputs in the order in which it takes them, `inputs` the
-    derivations of lower layers that it reads. `platform` is set only where the output depends
-    on it; `mtime` is every entry's time. `part` is set where the layer is one of several that
-    are made together.
+    `sources` the fixed-output inputs in the order in which it takes them. `platform` is set only
+    where the output depends on it; `mtime` is every entry's time. `replace` says that what lower
+    layers have of another kind may be hidden. `part` is set where the layer is one of several that
+    are made together. The lower layers are no part of it: what it asks about them is answered when
+    they are there, and a realisation is of both.
     """
 
     kind: str
@@ -74,8 +85,8 @@ class Derivation:
     mtime: int
     options: Mapping[str, Any] = field(converter=canonical.freeze)
     sources: tuple[Digest, ...] = ()
-    inputs: tuple[Digest, ...] = ()
     platform: Platform | None = None
+    replace: bool = False
     part: Part | None = None
     digest: Digest = field(init=False)
 
@@ -105,8 +116,8 @@ class Derivation:
             plain["mtime"],
             plain["options"],
             tuple(map(Digest.parse, plain["sources"])),
-            tuple(map(Digest.parse, plain["inputs"])),
             None if platform is None else Platform.parse(platform),
+            plain.get("replace", False),
             None if part is None else Part(part["number"], part["count"], tuple(part["of"])),
         )
 
@@ -122,8 +133,8 @@ class Derivation:
             "mtime": self.mtime,
             "options": self.options,
             "sources": [str(digest) for digest in self.sources],
-            "inputs": [str(digest) for digest in self.inputs],
             "platform": None if self.platform is None else str(self.platform),
+            **({"replace": True} if self.replace else {}),
             **({} if self.part is None else {"part": self.part.plain()}),
         }
 
@@ -146,7 +157,9 @@ class Job:
 
     `name` is for people; `pins` and `index` say how to fetch the sources; `snapshot` is of this
     machine's files; `compression` names the layer's encoder where it is not for the image to
-    choose. Jobs are equal when their derivations are.
+    choose. So many layers right beneath are `parts` of the same layer of the spec: what is asked
+    is asked about what is beneath these, and about the `homes` of the spec's users. Jobs are equal
+    when their derivations are.
     """
 
     derivation: Derivation
@@ -155,6 +168,13 @@ class Job:
     index: tuple[IndexPin, ...] = field(default=(), eq=False, repr=False)
     snapshot: Snapshot | None = field(default=None, eq=False, repr=False)
     compression: str = field(default="", eq=False)
+    parts: int = field(default=0, eq=False)
+    homes: tuple[Home, ...] = field(default=(), eq=False, repr=False)
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether it takes files that have yet to be read; then the derivation stands in."""
+        return self.snapshot is not None and self.snapshot.unread
 
     @property
     def digest(self) -> Digest:
@@ -204,7 +224,7 @@ class Graph:
         return dict(self.platforms)[platform]
 
     def __iter__(self) -> Iterator[Job]:
-        """Yield each derivation once, those that others read first."""
+        """Yield each derivation once, those of lower layers first."""
         seen: set[Digest] = set()
         for _, layers in self.platforms:
             for job in layers:

@@ -95,6 +95,7 @@ __all__ = [
     "User",
     "accounts",
     "checked_tag",
+    "known_part",
     "owner_ids",
     "parse",
     "placed",
@@ -118,11 +119,15 @@ class ImageTable:
 
 @frozen
 class Layer:
-    """One ``[[layer]]``: `options` is an instance of its kind's own options class."""
+    """One ``[[layer]]``: `options` is an instance of its kind's own options class.
+
+    With `replace` it may hide what lower layers have of another kind: a file a link, say.
+    """
 
     name: LayerName
     kind: str
     options: Any
+    replace: bool = False
 
 
 @frozen
@@ -371,31 +376,47 @@ def owner_ids(spec: Spec, owner: str) -> tuple[int, int]:
 
     Raises ValueError for a name that no ``[[user]]`` or ``[[group]]`` declares.
     """
+    users, groups = _ids(spec)
+    name, colon, group = owner.partition(":")
+    if name.isdecimal():
+        uid, gid = int(name), int(name)
+    elif name in users:
+        uid, gid = users[name]
+    else:
+        raise ValueError(f"no [[user]] is called {name!r}{toml.nearest(name, users)}")
+    if colon:
+        if group.isdecimal():
+            gid = int(group)
+        elif group in groups:
+            gid = groups[group]
+        else:
+            raise ValueError(f"no [[group]] is called {group!r}{toml.nearest(group, groups)}")
+    return uid, gid
+
+
+def known_part(spec: Spec, owner: str) -> str:
+    """Return `owner` with numbers for those of its names that the spec declares."""
+    users, groups = _ids(spec)
+    name, colon, group = owner.partition(":")
+    if name in users:
+        uid, gid = users[name]
+        return f"{uid}:{groups.get(group, group) if colon else gid}"
+    return f"{name}:{groups.get(group, group)}" if colon else name
+
+
+def _ids(spec: Spec) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
+    """Return the ids of users, and of groups, that are known without looking at layers."""
     users, groups = accounts(spec)
     by_name: dict[str, tuple[int, int]] = {"root": (0, 0)}
     by_name.update({user.name: (user.uid, gid) for user, gid in users})
     gids: dict[str, int] = {"root": 0}
     gids.update({group.name: group.gid for group in groups})
-    name, colon, group = owner.partition(":")
-    if name.isdecimal():
-        uid, gid = int(name), int(name)
-    elif name in by_name:
-        uid, gid = by_name[name]
-    else:
-        raise ValueError(f"no [[user]] is called {name!r}{toml.nearest(name, by_name)}")
-    if colon:
-        if group.isdecimal():
-            gid = int(group)
-        elif group in gids:
-            gid = gids[group]
-        else:
-            raise ValueError(f"no [[group]] is called {group!r}{toml.nearest(group, gids)}")
-    return uid, gid
+    return by_name, gids
 
 
 def _layer(made: Any, value: Any, kinds: Mapping[str, type[Any]]) -> Layer:
     rest = dict(toml.table(value))
-    head = {key: rest.pop(key) for key in ("name", "kind") if key in rest}
+    head = {key: rest.pop(key) for key in ("name", "kind", "replace") if key in rest}
     problems: list[Exception] = []
     try:
         named = made.structure(head, _LayerHead)
@@ -408,13 +429,14 @@ def _layer(made: Any, value: Any, kinds: Mapping[str, type[Any]]) -> Layer:
         problems.append(error)
     if problems:
         raise toml.together(problems)
-    return Layer(named.name, kind, options)
+    return Layer(named.name, kind, options, named.replace)
 
 
 @frozen
 class _LayerHead:
     name: LayerName
     kind: Any = None  # `_kind` says what is wrong with it
+    replace: bool = False
 
 
 def _kind(value: Any, kinds: Mapping[str, type[Any]]) -> str:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from typing_extensions import override
 
 from immutable.build.contents import LayerContents, LayerReader, Recording, StoredRootfs, make
-from immutable.build.realise import pack
+from immutable.build.pack import pack
 from immutable.content import compression
 from immutable.content.compat import zstd
 from immutable.content.contents import Contents

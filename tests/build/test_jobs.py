@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from immutable import lock
-from immutable.build.kinds import builder_of, encoder_of, scope_of
+from immutable.build.contents import LayerContents
+from immutable.build.kinds import builder_of, scope_of
 from immutable.build.loading import load
 from immutable.build.plan import Plan, plan
-from immutable.build.realise import realise
+from immutable.build.realise import Realiser
 from immutable.builders.registry import builders
 from immutable.net.fetch import Fetcher
 from immutable.oci.digest import Digest
@@ -45,16 +46,19 @@ def realised(jobs: list[Job], made: Plan, pool: Executor) -> list[Realisation]:
     """Realise `jobs`, bottom first, in a store that has nothing."""
     store = MemoryStore()
     scope = scope_of(made, CONFIG, store, SILENT)
-    found: dict[object, Realisation] = {}
-    with Fetcher(CONFIG) as fetcher:
-        for job in jobs:
-            builder = builder_of(job)
-            fetcher.fetch_all(builder.wanted(job, scope), store, SILENT)
-            lower = tuple(found[digest] for digest in job.derivation.inputs)
-            (found[job.digest],) = realise(
-                [job], builder, encoder_of(job, "gzip"), lower, scope, pool
-            )
-    return list(found.values())
+
+    def fetch(wanted: Sequence[Job]) -> None:
+        with Fetcher(CONFIG) as fetcher:
+            for job in wanted:
+                fetcher.fetch_all(builder_of(job).wanted(job, scope), store, SILENT)
+
+    realiser = Realiser(scope, "gzip", LayerContents(store, store), pool, fetch)
+    found: list[Realisation] = []
+    for job in jobs:
+        taken = builder_of(job).as_is
+        (record,) = (realiser.adopt(job),) if taken else realiser.realise([job], found)
+        found.append(record.realisation)
+    return found
 
 
 @pytest.mark.parametrize("kind", ["files", "archive", "spec", "image"])

@@ -217,7 +217,6 @@ def test_whiteouts_that_we_write_hide_for_the_kernel_what_they_hide_for_us(
     check(overlay.shows(tars), stored(tars, ["none"] * len(tars)))
 
 
-
 @pytest.mark.tools
 @needs.tool("umoci")
 @needs.root()

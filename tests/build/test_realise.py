@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from attrs import evolve, field, frozen
 
-from immutable.build.realise import pack
+from immutable.build.pack import pack
 from immutable.content.archives.decompress import open_stream
 from immutable.content.compression import Encoder, encoder
 from immutable.content.entries import Arrangement, Entry, EntryKind, arrange, file

@@ -77,15 +77,9 @@ def test_the_derivation_names_its_packages_platform_and_order() -> None:
         "merged-usr": True,
     } == derivation.options
     assert AMD64 == derivation.platform
-    assert () == derivation.inputs
     assert derivation.digest != build(two, one, exclude=("/a",)).job.digest
     other = build(one, two, exclude=("/a",), include=("/a/b",), platform=Platform("linux", "arm64"))
     assert derivation.digest != other.job.digest
-
-
-def test_a_layer_upon_debian_layers_reads_them() -> None:
-    first = build(package("one"))
-    assert (first.job.digest,) == build(package("two"), lower=first).job.derivation.inputs
 
 
 def test_each_package_is_a_source_of_its_own_and_the_rest_comes_last() -> None:

@@ -92,13 +92,18 @@ def test_links_that_a_package_ships_itself_are_kept() -> None:
     assert "/run" == layer.target("/var/run")
 
 
-def test_a_later_layer_repeats_only_the_links_that_its_packages_go_through() -> None:
+def test_a_later_layer_repeats_no_link_that_is_there() -> None:
     first = build(package("one"))
-    plain = build(package("two", files={"/usr/bin/two": b""}), lower=first)
-    assert {b"bin", b"lib", b"sbin"}.isdisjoint(e.path for e in plain.arrangement)
-    through = build(package("two", files={"/bin/two": b""}), lower=first)
-    assert b"bin" in {e.path for e in through.arrangement}
-    assert "usr/bin" == through.target("/bin")
+    for path in ("/usr/bin/two", "/bin/two"):
+        upper = build(package("two", files={path: b"2"}), lower=first)
+        assert {b"bin", b"lib", b"sbin"}.isdisjoint(e.path for e in upper.arrangement)
+        assert "2" == upper.text("/usr/bin/two")
+
+
+def test_a_later_layer_makes_a_link_that_its_packages_go_through_and_that_is_not_there() -> None:
+    first = build(package("one"))
+    upper = build(package("two", files={"/lib64/two": b""}), lower=first)
+    assert "usr/lib64" == upper.target("/lib64")
 
 
 def test_before_bookworm_bin_is_a_directory_of_its_own() -> None:

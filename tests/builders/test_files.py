@@ -226,8 +226,8 @@ def test_a_parent_stays_as_a_layer_beneath_describes_it(tmp_path: Path, app: Pat
             (0o750, 1001, 1001),
             (0o750, 1001, 1001),
             (0o750, 1001, 1001),
-            (0o755, 0, 0),  # says so itself
-            (0o755, 0, 0),  # and holds for those above
+            (0o750, 0, 0),  # has the owner that is said
+            (0o750, 0, 0),  # as have those above
         ]
         == [found["data"] for found in layers[:6]]
     )

@@ -21,7 +21,7 @@ from immutable.errors import ArchiveError, DigestMismatch, EntryError, Immutable
 from immutable.sources.npm.lockfile import LockedPackage
 from immutable.store import MemoryStore, Store
 from tests.support.archives import END, block, directory, gzipped, hardlink, member, pax, symlink
-from tests.support.debian_layer import Beneath
+from tests.support.beneath import Beneath
 from tests.support.npm import Content, Project, shape, tarball
 from tests.support.progress import Notes
 from tests.support.specs import contents

@@ -15,7 +15,7 @@ from immutable.builders.unpacking import unpack_each
 from immutable.config import Config
 from immutable.progress import SILENT
 from immutable.store import MemoryStore
-from tests.support.debian_layer import Beneath
+from tests.support.beneath import Beneath
 
 
 def inputs(jobs: int, scratch: Callable[[], BinaryIO] = io.BytesIO) -> Inputs:

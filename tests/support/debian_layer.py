@@ -11,7 +11,6 @@ from attrs import evolve, frozen
 
 from immutable.builders.base import Facts, Inputs
 from immutable.builders.debian import DebianBuilder, DebianOptions
-from immutable.builders.registry import builders
 from immutable.config import Config
 from immutable.content.entries import Arrangement, Entry, EntryKind, Inline, arrange
 from immutable.oci.digest import Digest
@@ -21,6 +20,7 @@ from immutable.spec.document import Layer, Spec
 from immutable.spec.lock import Pin
 from immutable.spec.types import LayerName, PackageRequest
 from immutable.store.memory import MemoryStore
+from tests.support.beneath import Beneath
 from tests.support.debian import File, build_deb, control_text, data_members
 from tests.support.entries import content
 from tests.support.progress import Notes
@@ -36,20 +36,6 @@ class Made:
     version: str
     architecture: str
     deb: bytes
-
-
-@frozen
-class Beneath:
-    """Lower layers, as one tree."""
-
-    entries: Mapping[bytes, Entry]
-
-    def find(self, *paths: bytes) -> Mapping[bytes, Entry]:
-        return {path: self.entries[path] for path in paths if path in self.entries}
-
-    def read(self, path: bytes) -> bytes | None:
-        entry = self.entries.get(path)
-        return content(entry) if entry is not None and entry.kind is EntryKind.FILE else None
 
 
 @frozen
@@ -111,15 +97,13 @@ def build(
     )
     layer = Layer(LayerName("runtime"), builder.kind, chosen)
     spec = Spec("test")
-    beneath = (lower.job,) if lower else ()
-    (job,) = builder.derive(
-        Facts(layer, spec, platform, mtime, pins, lower=beneath, kinds=builders())
-    )
+    facts = Facts(layer, spec, platform, mtime, pins, upper=lower is not None)
+    (job,) = builder.derive(facts)
     with ExitStack() as stack:
         inputs = Inputs(
             store=store,
             scratch=lambda: stack.enter_context(store.scratch()),
-            lower=Beneath(lower.entries if lower else {}),
+            beneath=Beneath(lower.entries if lower else {}),
             progress=notes,
             config=Config(Path("store"), Path("cache"), jobs=jobs),
         )

@@ -118,32 +118,39 @@ class _Endless:
 
 
 class Endless(Plain):
-    """Is never done."""
+    """Is never done; the layers of other platforms are made beside it."""
 
     kind: ClassVar[str] = "test-endless"
 
+    def derive(self, facts: Facts) -> tuple[Job, ...]:
+        derivation = Derivation(self.kind, 1, 0, {}, platform=facts.platform)
+        return (Job(derivation, facts.layer.name),)
+
     def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
+        if str(job.derivation.platform) != "linux/amd64":
+            begun.wait(30)
+            self.beside()
         return [[Entry(b"file", EntryKind.FILE, content=_Endless())]]
 
+    def beside(self) -> None:
+        """Do what is to happen once the layer of the first platform is under way."""
 
-class Interrupted(Plain):
-    """Presses Ctrl-C once an endless layer is under way."""
+
+class Interrupted(Endless):
+    """Presses Ctrl-C once it is under way."""
 
     kind: ClassVar[str] = "test-interrupted"
 
-    def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
-        begun.wait(30)
+    def beside(self) -> None:
         os.kill(os.getpid(), signal.SIGINT)
-        return [[Entry(b"file", EntryKind.FILE, content=_Endless())]]
 
 
-class Failing(Plain):
-    """Fails once an endless layer is under way."""
+class Failing(Endless):
+    """Fails for one platform while it is under way for another."""
 
     kind: ClassVar[str] = "test-failing"
 
-    def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
-        begun.wait(30)
+    def beside(self) -> None:
         raise SourceError("the disk is on fire")
 
 

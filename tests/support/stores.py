@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import immutable
-from immutable.build.realise import pack
+from immutable.build.pack import pack
 from immutable.content import compression as encode
 from immutable.content.entries import Entry, EntryKind, Inline, arrange
 from immutable.oci.digest import Digest

@@ -13,7 +13,6 @@ import pytest
 from attrs import evolve, field, frozen
 
 from immutable.builders.base import Facts, Inputs
-from immutable.builders.registry import builders
 from immutable.builders.wheels import WheelsBuilder, WheelsOptions
 from immutable.config import Config
 from immutable.content.entries import Arrangement, Entry, EntryKind, Inline, arrange
@@ -27,7 +26,7 @@ from immutable.spec.written import User
 from immutable.store import AbstractStore
 from immutable.store.memory import MemoryStore
 from tests.support.archives import Zipped, zipped
-from tests.support.debian_layer import Beneath
+from tests.support.beneath import Beneath
 from tests.support.entries import content
 from tests.support.progress import Notes
 
@@ -147,12 +146,12 @@ def pin(made: Made, platforms: tuple[Platform, ...] = ()) -> Pin:
     )
 
 
-def derive(*wheels: Made, lower: tuple[Job, ...] = (), **options: Any) -> Job:
+def derive(*wheels: Made, upper: bool = False, **options: Any) -> Job:
     """Return the job of a layer of `wheels`."""
     chosen = WheelsOptions(**{"lockfile": "pylock.toml", "python": "3.11", **options})
     layer = Layer(LayerName("dependencies"), "wheels", chosen)
     spec = Spec("test", users=[User("web", 1001)])
-    facts = Facts(layer, spec, AMD64, 7, tuple(map(pin, wheels)), lower=lower, kinds=builders())
+    facts = Facts(layer, spec, AMD64, 7, tuple(map(pin, wheels)), upper=upper)
     (job,) = WheelsBuilder().derive(facts)
     return job
 
@@ -174,7 +173,7 @@ def build(
         inputs = Inputs(
             store=store,
             scratch=lambda: stack.enter_context(store.scratch()),
-            lower=Beneath({}),
+            beneath=Beneath(),
             progress=Notes(),
             config=Config(Path("store"), Path("cache"), jobs=jobs),
         )

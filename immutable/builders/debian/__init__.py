@@ -13,13 +13,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from attrs import frozen
 from typing_extensions import override
 
-from immutable.builders.base import Builder, Facts, Inputs, LockScope, Read, Scope
+from immutable.builders.base import (
+    Beneath,
+    Builder,
+    Facts,
+    Inputs,
+    LockScope,
+    Questions,
+    Read,
+    Scope,
+)
 from immutable.builders.debian import alternatives, database, java, scripts, system
 from immutable.builders.debian.overlaps import resolve
 from immutable.builders.debian.package import PinnedPackage, UnpackedPackage, unpack_all
 from immutable.builders.debian.places import Places, is_merged
 from immutable.builders.debian.tree import Tree
-from immutable.content.entries import Entry, EntryKind, file
+from immutable.content.entries import Entry, file
 from immutable.content.globs import compile_globs
 from immutable.net.fetch import Wanted
 from immutable.oci.platforms import Platform
@@ -127,13 +136,8 @@ class DebianBuilder(Builder):
 
     @override
     def derive(self, facts: Facts) -> tuple[Job, ...]:
-        """Return the one derivation; it reads those lower layers that may hold packages."""
+        """Return the one derivation."""
         options: DebianOptions = facts.layer.options
-        lower = (
-            one.digest
-            for one in facts.lower
-            if one.kind == self.kind or facts.kinds[one.kind].as_is
-        )
         return (
             self.job(
                 facts,
@@ -147,7 +151,6 @@ class DebianBuilder(Builder):
                     "merged-usr": is_merged(options.suite),
                 },
                 sources=tuple(pin.sha256 for pin in facts.pins),
-                inputs=tuple(dict.fromkeys(lower)),
                 platform=facts.platform,
                 pins=facts.pins,
                 index=facts.index,
@@ -162,6 +165,16 @@ class DebianBuilder(Builder):
         return [debian.wanted(pin, job.index, scope.config) for pin in job.pins]
 
     @override
+    def questions(self, job: Job) -> Questions:
+        """Ask for the packages and alternatives that are there, and for links of the system."""
+        places = Places.of(merged=job.options["merged-usr"])
+        return Questions(
+            paths=(_MACHINE_ID, *(path for path, _ in places.links)),
+            files=(database.STATUS,),
+            trees=(alternatives.FOLDER, database.TRIGGERS),
+        )
+
+    @override
     def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return each package's entries, then what belongs to no single one."""
         options = job.options
@@ -174,7 +187,7 @@ class DebianBuilder(Builder):
         resolved = resolve(unpack_all(wanted, inputs, places, left_out))
         _tell_of_scripts(job, resolved.packages, inputs)
         tree = Tree(itertools.chain(*resolved.entries), places, left_out)
-        _complete(resolved.packages, tree, places, inputs, first=not job.derivation.inputs)
+        _complete(resolved.packages, tree, places, inputs.beneath)
         return (*resolved.entries, tree.added)
 
 
@@ -190,16 +203,19 @@ def _left_out(options: Mapping[str, Any]) -> Callable[[bytes], bool]:
 
 
 def _complete(
-    packages: Sequence[UnpackedPackage], tree: Tree, places: Places, inputs: Inputs, *, first: bool
+    packages: Sequence[UnpackedPackage], tree: Tree, places: Places, beneath: Beneath
 ) -> None:
-    """Add to `tree` what belongs to no single package; `first` tells of no such lower layer."""
+    """Add to `tree` what belongs to no single package, upon what is there `beneath`."""
+    status = beneath.read(database.STATUS)
     shipped = (one.path for package in packages for one in package.files)
-    tree.add(*places.needed(shipped, first=first))
-    if first:
+    for link in places.needed(shipped, first=status is None):
+        if beneath.find(link.path) is None:
+            tree.add(link)
+    if status is None and beneath.find(_MACHINE_ID) is None:
         # systemd and D-Bus take an empty one for a first boot; machine-id(5).
         tree.add(file(_MACHINE_ID, b"", 0o444))
     system.add(packages, tree)
-    _add_records(packages, tree, inputs, first=first)
+    _add_records(packages, tree, status, beneath)
 
 
 def _held(lower: Iterable[LockedLayer], platform: Platform) -> dict[str, Installed]:
@@ -215,17 +231,18 @@ def _held(lower: Iterable[LockedLayer], platform: Platform) -> dict[str, Install
 
 
 def _add_records(
-    packages: Sequence[UnpackedPackage], tree: Tree, inputs: Inputs, *, first: bool
+    packages: Sequence[UnpackedPackage], tree: Tree, status: bytes | None, beneath: Beneath
 ) -> None:
     """Add alternatives and dpkg's database, upon those of the lower layers."""
     called = alternatives.merged((*alternatives.calls(packages), *java.alternatives(tree)))
-    paths = {database.STATUS, database.FILE_TRIGGERS, *database.trigger_names(packages)}
+    paths = {database.FILE_TRIGGERS, *database.trigger_names(packages)}
     paths |= {alternatives.admin_path(name) for name in called}
-    lower: dict[bytes, bytes] = {}
-    if not first:
-        for path, entry in inputs.lower.find(*sorted(paths)).items():
-            if entry.kind is EntryKind.FILE and entry.content is not None:
-                lower[path] = b"".join(entry.content.read())
+    held = {**beneath.within(alternatives.FOLDER), **beneath.within(database.TRIGGERS)}
+    lower = {} if status is None else {database.STATUS: status}
+    for path in paths & held.keys():
+        content = held[path].content
+        if content is not None:
+            lower[path] = b"".join(content.read())
     tree.add(*alternatives.entries(called, tree, lower))
     tree.add(*database.entries(packages, tree, lower))
 

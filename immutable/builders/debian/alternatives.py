@@ -17,7 +17,7 @@ from immutable.builders.debian.package import UnpackedPackage
 from immutable.builders.debian.tree import Tree
 from immutable.content.entries import Entry, EntryKind, file, symlink
 
-ADMIN: Final = b"var/lib/dpkg/alternatives/"
+FOLDER: Final = b"var/lib/dpkg/alternatives"
 _LINKS: Final = b"etc/alternatives/"
 # What may stand before a command's name without changing what it is called with.
 _PREFIXES: Final = frozenset({"then", "else", "do", "{", "!", "if", "exec", "elif"})
@@ -75,7 +75,7 @@ def merged(calls: Iterable[Alternative]) -> dict[str, Alternative]:
 
 def admin_path(name: str) -> bytes:
     """Return the path of the file in which dpkg keeps the alternative `name`."""
-    return ADMIN + name.encode()
+    return FOLDER + b"/" + name.encode()
 
 
 def entries(

@@ -109,7 +109,7 @@ class ImageBuilder(Builder):
     @override
     def derive(self, facts: Facts) -> tuple[Job, ...]:
         """Return the other image's layers."""
-        if facts.lower or facts.snapshot is None:
+        if facts.upper or facts.snapshot is None:
             raise SpecError(
                 facts.spec.where,
                 [f'layer "{facts.layer.name}": an image to build upon has to be the first layer'],

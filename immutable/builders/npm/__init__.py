@@ -5,27 +5,26 @@ The image's platform alone decides which packages those are. No script of a pack
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
-from immutable.builders import parents
 from immutable.builders.base import (
-    Attributes,
     Builder,
     Facts,
     Inputs,
     LockScope,
     Read,
     Scope,
+    ids_of,
     owner_of,
 )
 from immutable.builders.npm.layout import Command, Layout, Placement, commands, relative
 from immutable.builders.npm.options import NpmOptions
 from immutable.builders.npm.package import PinnedArchive, unpack_all
 from immutable.builders.npm.project import Key, Project, pins_of, read_file, read_project
-from immutable.content.entries import Entry, ancestors, directory, parent, safe_path
+from immutable.content.entries import Entry, Sets, directory, parent, safe_path
 from immutable.errors import LockStale
 from immutable.net.fetch import Wanted
 from immutable.oci.digest import Digest
@@ -109,8 +108,8 @@ class NpmBuilder(Builder):
                     "places": [[p.location, order[Key.of(p)]] for p in selection.packages],
                     **_extras(project, selection),
                     "target": options.target,
-                    "owner": owner_of(facts.spec, facts.layer, options.owner),
-                    **parents.to_option(_parents(options, facts)),
+                    "owner": owner_of(facts, options.owner),
+                    "sets-owner": options.owner is not None,
                 },
                 sources=tuple(pins[key].sha256 for key in used),
                 pins=tuple(pins[key] for key in used),
@@ -129,14 +128,6 @@ class NpmBuilder(Builder):
         ]
 
     @override
-    def directories(self, job: Job) -> Iterator[tuple[bytes, Attributes]]:
-        options = job.options
-        top = _top(options["target"])
-        for path in filter(None, (top, top + b"/node_modules" if top else b"node_modules")):
-            yield path, Attributes(parents.usual_mode(path), *options["owner"])
-        yield from parents.repeated(options)
-
-    @override
     def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return each package's files, then the folders, commands and links."""
         options, project = job.options, _project(job.snapshot)
@@ -148,7 +139,8 @@ class NpmBuilder(Builder):
             )
         ]
         target = _top(options["target"])
-        layout = Layout(target, *options["owner"])
+        owner = ids_of(options["owner"], inputs)
+        layout = Layout(target, *owner)
         yield from layout.entries(
             [Placement(*row) for row in options["places"]],
             unpack_all(wanted, inputs),
@@ -157,7 +149,9 @@ class NpmBuilder(Builder):
             project.hidden if options["lockfile"] else b"",
             project.bundled,
         )
-        yield _holders(target, options, anything=bool(options["places"] or options["links"]))
+        if target and (options["places"] or options["links"]):
+            sets = Sets.OWNER if options["sets-owner"] else Sets.NOTHING
+            yield [directory(target, None, *owner, sets)]
 
 
 def _project(snapshot: Snapshot | None) -> Project:
@@ -179,25 +173,6 @@ def _extras(project: Project, selection: Selection) -> dict[str, Any]:
         ],
         "lockfile": str(Digest.of(text)) if anything else "",
     }
-
-
-def _parents(options: NpmOptions, facts: Facts) -> dict[bytes, Attributes]:
-    """Return what the lower layers say of the directories that this one passes through."""
-    top = _top(options.target)
-    passed = ancestors([top])
-    if options.owner is None and top:
-        passed.add(top)
-    return {path: one for path, one in parents.known_directories(facts).items() if path in passed}
-
-
-def _holders(target: bytes, options: Mapping[str, Any], *, anything: bool) -> list[Entry]:
-    """Return the target and the directories that it lies in."""
-    if not anything:
-        return []
-    found = parents.entries(options)
-    if target and target not in found:
-        found[target] = directory(target, parents.usual_mode(target), *options["owner"])
-    return list(found.values())
 
 
 def _top(target: str) -> bytes:

@@ -11,21 +11,20 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final
 
 from typing_extensions import override
 
-from immutable.builders import parents
 from immutable.builders.base import (
-    Attributes,
     Builder,
     Facts,
     Inputs,
     LockScope,
     Read,
     Scope,
+    ids_of,
     owner_of,
 )
 from immutable.builders.unpacking import unpack_each
 from immutable.builders.wheels.locking import pins_of
 from immutable.builders.wheels.options import WheelsOptions
-from immutable.content.entries import Entry, ancestors, directory, safe_path, show
+from immutable.content.entries import Entry, Sets, ancestors, directory, safe_path, show
 from immutable.errors import EntryError
 from immutable.net.fetch import Wanted
 from immutable.oci.digest import Digest
@@ -37,7 +36,7 @@ from immutable.spec.lock import LockedLayer, Pin
 from immutable.store import AbstractStore
 
 if TYPE_CHECKING:
-    from immutable.builders.wheels.install import Compile, Installed, Places
+    from immutable.builders.wheels.install import Compile, Installed
     from immutable.builders.wheels.wheel import Wheel
 
 __all__ = ["WheelsBuilder", "WheelsOptions"]
@@ -104,9 +103,9 @@ class WheelsBuilder(Builder):
                     "headers": places.headers,
                     "data": places.data,
                     "interpreter": places.interpreter,
-                    "owner": owner_of(facts.spec, facts.layer, options.owner),
+                    "owner": owner_of(facts, options.owner),
+                    "sets-owner": options.owner is not None,
                     "bytecode": options.bytecode,
-                    **parents.to_option(_parents(options, places, facts)),
                 },
                 sources=tuple(pin.sha256 for pin in facts.pins),
                 pins=facts.pins,
@@ -125,13 +124,6 @@ class WheelsBuilder(Builder):
         ]
 
     @override
-    def directories(self, job: Job) -> Iterator[tuple[bytes, Attributes]]:
-        options = job.options
-        top = _path(options["target"])
-        yield top, Attributes(parents.usual_mode(top), *options["owner"])
-        yield from parents.repeated(options)
-
-    @override
     def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return what installing each wheel makes, then the folders that they share."""
         from immutable.builders.wheels import bytecode
@@ -140,11 +132,13 @@ class WheelsBuilder(Builder):
         if job.options["bytecode"]:
             bytecode.check_compiler(job.options["python"], job.name)
             compiled = bytecode.compiled
-        installed = _install_all(job, inputs, compiled)
+        owner = ids_of(job.options["owner"], inputs)
+        installed = _install_all(job, inputs, owner, compiled)
         _check_overlaps(installed)
         for one in installed:
             yield [entry for entry, _ in one.files.values()]
-        yield _folders(job.options, (path for one in installed for path in one.files))
+        paths = (path for one in installed for path in one.files)
+        yield _folders(job.options, paths, owner)
 
 
 def _platform(pins: Iterable[Pin]) -> Platform:
@@ -153,21 +147,9 @@ def _platform(pins: Iterable[Pin]) -> Platform:
     return Platform.parse(f"linux/{next(bound, 'amd64')}")
 
 
-def _parents(options: WheelsOptions, places: Places, facts: Facts) -> dict[bytes, Attributes]:
-    """Return what the lower layers say of directories that this one may pass through."""
-    tops = [_path(text) for text in (places.library, places.scripts, places.headers, places.data)]
-    passed = {*ancestors(tops), *tops} - {b""}
-    if options.owner is not None:
-        passed -= {tops[0]}
-    inside = tuple(top + b"/" for top in tops if top)
-    return {
-        path: attributes
-        for path, attributes in parents.known_directories(facts).items()
-        if path in passed or path.startswith(inside)
-    }
-
-
-def _install_all(job: Job, inputs: Inputs, compiled: Compile) -> list[Installed]:
+def _install_all(
+    job: Job, inputs: Inputs, owner: tuple[int, int], compiled: Compile
+) -> list[Installed]:
     """Return what each wheel becomes, in the lock's order; several are unpacked at a time."""
     from immutable.builders.wheels.install import Places, install
 
@@ -176,13 +158,12 @@ def _install_all(job: Job, inputs: Inputs, compiled: Compile) -> list[Installed]
         library=options["target"],
         **{name: options[name] for name in ("scripts", "headers", "data", "interpreter")},
     )
-    uid, gid = options["owner"]
     wheels = list(zip(options["packages"], job.derivation.sources, strict=True))
 
     def work(one: tuple[Mapping[str, str], Digest], scratch: BinaryIO) -> Installed:
         # Wheels are what is counted; of pieces it is only told so that it can end the work.
         wheel = _read(*one, inputs.store, scratch, lambda _: advance(0))
-        made = install(wheel, places, (uid, gid), compiled)
+        made = install(wheel, places, owner, compiled)
         advance(1)
         return made
 
@@ -235,16 +216,18 @@ def _overlap(path: bytes, one: Installed, other: Installed) -> EntryError:
     )
 
 
-def _folders(options: Mapping[str, Any], paths: Iterable[bytes]) -> Iterator[Entry]:
-    """Yield the parent folders of `paths`: as it is known of them, the target's as its owner's."""
+def _folders(
+    options: Mapping[str, Any], paths: Iterable[bytes], owner: tuple[int, int]
+) -> Iterator[Entry]:
+    """Yield the parent folders of `paths` from the target on, which are its owner's."""
     top = _path(options["target"])
-    uid, gid = options["owner"]
-    known = parents.entries(options)
     for path in sorted(ancestors(paths)):
-        if path in known:
-            yield known[path]
-        elif path == top or path.startswith(top + b"/"):
-            yield directory(path, parents.usual_mode(path), uid, gid)
+        if path == top:
+            yield directory(
+                path, None, *owner, Sets.OWNER if options["sets-owner"] else Sets.NOTHING
+            )
+        elif path.startswith(top + b"/"):
+            yield directory(path, None, *owner)
 
 
 def _path(text: str) -> bytes:

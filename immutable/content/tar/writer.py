@@ -14,7 +14,15 @@ from typing import Final
 
 from attrs import frozen
 
-from immutable.content.entries import MARKS, Arrangement, Entry, EntryKind, show
+from immutable.content.entries import (
+    MARKS,
+    Arrangement,
+    Entry,
+    EntryKind,
+    has_digest,
+    known_digest,
+    show,
+)
 from immutable.errors import EntryError
 
 BLOCK: Final = 512
@@ -109,8 +117,12 @@ def chunks(
                     chunk += piece
                 chunk += _PADDING[size % BLOCK]
             if record is not None:
-                with memoryview(chunk) as whole, whole[begin : begin + size] as content:
-                    record(entry, size, hashlib.sha256(content).digest(), start + begin)
+                if size and has_digest(entry.content):
+                    digest = known_digest(entry.content)
+                else:
+                    with memoryview(chunk) as whole, whole[begin : begin + size] as content:
+                        digest = hashlib.sha256(content).digest()
+                record(entry, size, digest, start + begin)
         if chunk:
             yield chunk
             start += len(chunk)
@@ -140,7 +152,7 @@ def _large(
     """
     chunk = bytearray(header(entry))
     begin = start + len(chunk)
-    hasher = None if record is None else hashlib.sha256()
+    hasher = None if record is None or has_digest(entry.content) else hashlib.sha256()
     full = len(chunk) + limit
     for piece in _pieces(entry, size):
         if hasher is not None:
@@ -153,8 +165,9 @@ def _large(
             yield chunk
             chunk, full = bytearray(), limit
         chunk += view
-    if record is not None and hasher is not None:
-        record(entry, size, hasher.digest(), begin)
+    if record is not None:
+        digest = known_digest(entry.content) if hasher is None else hasher.digest()
+        record(entry, size, digest, begin)
     chunk += _PADDING[size % BLOCK]
     yield chunk
 

@@ -1,0 +1,50 @@
+"""What is beneath a layer: the layers under it, and what tells them from any others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from immutable.build.contents import LayerContents, StoredRootfs
+from immutable.content.entries import EntryKind
+from immutable.content.placing import Standing, text
+from immutable.oci import canonical
+from immutable.oci.canonical import JSON
+from immutable.oci.digest import Digest
+from immutable.spec.derivation import Home, Realisation
+
+
+@frozen
+class Below:
+    """The realisations of the layers beneath one, bottom first.
+
+    `homes` are directories that users of the spec will have if no layer makes them, so that what is
+    put into one finds it as its user's.
+    """
+
+    layers: tuple[Realisation, ...]
+    homes: tuple[Home, ...] = ()
+
+    @property
+    def chain(self) -> Digest | None:
+        """What tells this from anything else that can be beneath; None where there is nothing.
+
+        It is to a root file system what OCI's ChainID is (image-spec config.md, "Layer ChainID").
+        """
+        if not self.layers and not self.homes:
+            return None
+        homes: list[JSON] = [[text(one.path), one.mode, one.uid, one.gid] for one in self.homes]
+        diff_ids: list[JSON] = [str(one.diff_id) for one in self.layers]
+        return Digest.of(canonical.encode([homes, diff_ids]))
+
+    def rootfs(self, contents: LayerContents) -> StoredRootfs:
+        """Return the root file system that the layers add up to; the homes are not in it."""
+        return contents.rootfs([one.blob for one in self.layers])
+
+    def to_come(self) -> Mapping[bytes, Standing]:
+        """Return the homes as directories that will be there, by path."""
+        return {
+            one.path: Standing(EntryKind.DIRECTORY, (one.mode, one.uid, one.gid, ()))
+            for one in self.homes
+        }

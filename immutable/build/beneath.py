@@ -1,0 +1,180 @@
+"""The root file system beneath a layer: what its builder asks, and the answers.
+
+The rows of the answers are part of what a layer's realisation is recorded under, so a builder gets
+nothing that is not in them. A row is there for what is there; of what is not, there is none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Final
+
+from attrs import frozen
+
+from immutable.build.contents import StoredRootfs
+from immutable.builders.base import Questions
+from immutable.content.entries import Entry, EntryKind
+from immutable.content.globs import compile_globs
+from immutable.content.placing import text
+from immutable.content.rootfs import Found
+from immutable.errors import EntryError
+from immutable.oci.canonical import JSON
+from immutable.redact import quoted
+
+_MOST: Final = 64 << 20  # bytes of a file that is read: account files, package databases
+_MAGIC: Final = re.compile(r"[*?\[\\]")
+_PASSWD, _GROUP = b"etc/passwd", b"etc/group"
+
+
+@frozen
+class BeneathLayer:
+    """What `stored` answers to a builder's questions."""
+
+    stored: StoredRootfs
+    questions: Questions
+
+    def rows(self) -> list[JSON]:
+        """Return the answers as values of canonical JSON; none where nothing is there."""
+        asked = self.questions
+        rows: list[JSON] = [
+            ["path", text(path), *_row(found, content=path in asked.files)]
+            for path in sorted({*asked.paths, *asked.files})
+            if (found := self._led(path)) is not None
+        ]
+        for path in sorted({*asked.trees}):
+            inside: list[JSON] = [_row(found, content=True) for found in self._tree(path)]
+            if inside:
+                rows.append(["tree", text(path), inside])
+        for glob in sorted({*asked.globs}):
+            matched: list[JSON] = [[text(f.path), _kind(f)] for f in self._matching(glob)]
+            if matched:
+                rows.append(["glob", glob, matched])
+        rows += (["owner", owner, [*self.owner(owner)]] for owner in sorted({*asked.owners}))
+        return rows
+
+    def find(self, path: bytes) -> Entry | None:
+        """See `Beneath`."""
+        self._expect(path, (*self.questions.paths, *self.questions.files))
+        found = self._led(path)
+        return None if found is None else self._entry(found, content=path in self.questions.files)
+
+    def read(self, path: bytes) -> bytes | None:
+        """See `Beneath`."""
+        self._expect(path, self.questions.files)
+        return self._read(path)
+
+    def within(self, path: bytes) -> Mapping[bytes, Entry]:
+        """See `Beneath`."""
+        self._expect(path, self.questions.trees)
+        return {found.path: self._entry(found, content=True) for found in self._tree(path)}
+
+    def matching(self, glob: str) -> Sequence[Entry]:
+        """See `Beneath`."""
+        self._expect(glob, self.questions.globs)
+        return [self._entry(found, content=False) for found in self._matching(glob)]
+
+    def owner(self, owner: str) -> tuple[int, int]:
+        """See `Beneath`."""
+        self._expect(owner, self.questions.owners)
+        name, colon, group = owner.partition(":")
+        if name.isdecimal():
+            uid, gid = int(name), int(name)
+        else:
+            uid, gid = self._user(name)
+        if colon:
+            gid = int(group) if group.isdecimal() else self._group(group)
+        return uid, gid
+
+    def _expect(self, one: bytes | str, asked: Collection[bytes | str]) -> None:
+        if one not in asked:
+            raise ValueError(f"{one!r} was not asked about")
+
+    def _led(self, path: bytes) -> Found | None:
+        return self.stored.rootfs.resolve(path).found
+
+    def _tree(self, path: bytes) -> Iterator[Found]:
+        found = self._led(path)
+        if found is not None:
+            yield from self.stored.rootfs.walk(found.path)
+
+    def _matching(self, glob: str) -> Iterator[Found]:
+        """Yield what `glob` matches, and nothing that is in what it matches.
+
+        Its first names, as far as they are plain ones, lead through links.
+        """
+        folder, pattern = _split(glob)
+        resolved = self.stored.rootfs.resolve(folder)
+        if folder and resolved.found is None:
+            return
+        start = len(resolved.path) + 1 if resolved.path else 0
+        matches = compile_globs([pattern])
+        last = b"\0"
+        for found in self.stored.rootfs.walk(resolved.path):
+            if not found.path.startswith(last) and matches(found.path[start:]):
+                yield found
+                last = found.path + b"/"
+
+    def _entry(self, found: Found, *, content: bool) -> Entry:
+        inode = found.inode
+        with_content = content and inode.kind is EntryKind.FILE
+        return Entry(
+            found.path,
+            inode.kind,
+            inode.mode,
+            inode.uid,
+            inode.gid,
+            content=self.stored.content(found) if with_content else None,
+            target=inode.target,
+            device=inode.device,
+            xattrs=inode.xattrs,
+        )
+
+    def _read(self, path: bytes) -> bytes | None:
+        return self.stored.read(path, limit=_MOST)
+
+    def _user(self, name: str) -> tuple[int, int]:
+        fields = self._account(_PASSWD, name)
+        if fields is None or not all(one.isdigit() for one in fields[2:4]) or len(fields) < 4:
+            raise EntryError(
+                f"owner: expected a user of the spec or of a lower layer's /etc/passwd, found "
+                f"{quoted(name)}; declare a [[user]], or write the number"
+            )
+        return int(fields[2]), int(fields[3])
+
+    def _group(self, name: str) -> int:
+        fields = self._account(_GROUP, name)
+        if fields is None or len(fields) < 3 or not fields[2].isdigit():
+            raise EntryError(
+                f"owner: expected a group of the spec or of a lower layer's /etc/group, found "
+                f"{quoted(name)}; declare a [[group]], or write the number"
+            )
+        return int(fields[2])
+
+    def _account(self, table: bytes, name: str) -> list[bytes] | None:
+        start = name.encode() + b":"
+        lines = (self._read(table) or b"").split(b"\n")
+        return next((line.split(b":") for line in lines if line.startswith(start)), None)
+
+
+def _kind(found: Found) -> str:
+    return found.inode.kind.name.lower()
+
+
+def _row(found: Found, *, content: bool) -> list[JSON]:
+    inode = found.inode
+    row: list[JSON] = [text(found.path), _kind(found), inode.mode, inode.uid, inode.gid]
+    row += [[[text(name), text(value)] for name, value in inode.xattrs]]
+    row += [text(inode.target), [*inode.device]]
+    if content and inode.sha256 is not None:
+        row.append(inode.sha256.hex)
+    return row
+
+
+def _split(glob: str) -> tuple[bytes, str]:
+    """Return the directory that a glob's plain names lead to, and the rest of it."""
+    names = [name for name in glob.split("/") if name not in ("", ".")]
+    plain = 0
+    while plain < len(names) - 1 and not _MAGIC.search(names[plain]):
+        plain += 1
+    return "/".join(names[:plain]).encode(), "/".join(names[plain:])

@@ -1,0 +1,273 @@
+"""Placing a layer's entries on the root file system beneath.
+
+A layer is written as if its files were copied into a system that runs: through links, past
+directories that stay as they are. What that needs to know of what is beneath is asked beforehand,
+and placing looks at nothing but the answers: so they tell whether a layer comes out the same over
+another root file system.
+"""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from typing import Final, Self
+
+from attrs import evolve, field, frozen
+
+from immutable.content.entries import (
+    Arrangement,
+    Entry,
+    EntryKind,
+    Sets,
+    arrange,
+    described,
+    parent,
+    show,
+)
+from immutable.content.rootfs import Found, Rootfs
+from immutable.errors import EntryError
+from immutable.oci.canonical import JSON
+
+_DIRECTORY: Final = EntryKind.DIRECTORY
+_AS: Final = {EntryKind.HARDLINK: EntryKind.FILE}
+
+
+@frozen
+class Footprint:
+    """The paths that a layer's entries go to, before it is known where these lead.
+
+    `directories` hold each other and the `others`; both are sorted.
+    """
+
+    directories: tuple[bytes, ...] = ()
+    others: tuple[bytes, ...] = ()
+
+    @classmethod
+    def of(cls, arrangement: Arrangement) -> Self:
+        """Return the footprint of a layer's entries."""
+        others = (entry.path for source in arrangement.sources for entry in source)
+        return cls(tuple(entry.path for entry in arrangement.directories), tuple(sorted(others)))
+
+    def encode(self) -> bytes:
+        """Return it as bytes; those of a path hold no NUL."""
+        parts = (b"\0".join(self.directories), b"\0".join(self.others))
+        return zlib.compress(b"\0\0".join(parts), 1)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Return what `encode` wrote; raise ValueError for anything else."""
+        try:
+            directories, others = zlib.decompress(data).split(b"\0\0")
+        except zlib.error as error:
+            raise ValueError(f"no footprint: {error}") from None
+        return cls(_split(directories), _split(others))
+
+
+def _split(joined: bytes) -> tuple[bytes, ...]:
+    return tuple(joined.split(b"\0")) if joined else ()
+
+
+@frozen(order=False)
+class Standing:
+    """What stands in a layer's way, or is passed through: only a directory has attributes here.
+
+    A directory without them is in no layer by itself.
+    """
+
+    kind: EntryKind
+    attributes: tuple[int, int, int, tuple[tuple[bytes, bytes], ...]] | None = None
+    target: bytes = field(default=b"", eq=False)  # of a link, for messages
+
+    @classmethod
+    def of(cls, found: Found) -> Self:
+        """Return what was found, as far as placing asks."""
+        inode = found.inode
+        if inode.kind is not _DIRECTORY:
+            return cls(inode.kind, target=inode.target)
+        if found.layer is None:
+            return cls(_DIRECTORY)
+        return cls(_DIRECTORY, (inode.mode, inode.uid, inode.gid, inode.xattrs))
+
+    def row(self, path: bytes) -> list[JSON]:
+        """Return it as a value of canonical JSON."""
+        row: list[JSON] = [text(path), self.kind.name.lower()]
+        if self.attributes is not None:
+            mode, uid, gid, xattrs = self.attributes
+            row += [mode, uid, gid, [[text(name), text(value)] for name, value in xattrs]]
+        return row
+
+
+@frozen
+class Ground:
+    """What a footprint meets in the root file system beneath.
+
+    `leads` has, of its directories that are links beneath, where these lead. `there` has what
+    stands at the paths that a layer goes to, links followed; of what is not in it, nothing is
+    there, nor below.
+    """
+
+    leads: Mapping[bytes, bytes] = field(factory=dict)
+    there: Mapping[bytes, Standing] = field(factory=dict)
+
+    def rows(self) -> list[JSON]:
+        """Return it as values of canonical JSON; none where nothing is there."""
+        leads: list[JSON] = [[text(path), "leads", text(to)] for path, to in self.leads.items()]
+        there: list[JSON] = [
+            standing.row(path) for path, standing in sorted(self.there.items(), key=_path)
+        ]
+        return leads + there
+
+
+def _path(item: tuple[bytes, Standing]) -> bytes:
+    return item[0]
+
+
+def text(raw: bytes) -> str:
+    """Return a name's bytes as text for JSON, one character a byte."""
+    return raw.decode("latin-1")  # every byte has a character of its own, whatever it is
+
+
+def ground(
+    footprint: Footprint, rootfs: Rootfs, homes: Mapping[bytes, Standing] | None = None
+) -> Ground:
+    """Return what `footprint` meets in `rootfs`; raise EntryError for links in a circle.
+
+    `homes` are directories that will be there: one that nothing is at yet is met as if it were.
+    """
+    leads: dict[bytes, bytes] = {}
+    there: dict[bytes, Standing] = {}
+    # Where each directory that is there leads; what is in others is not there either.
+    places = {b"": b""}
+    for path in footprint.directories:
+        folder, _, name = path.rpartition(b"/")
+        above = places.get(folder)
+        if above is None:
+            continue
+        place = _joined(above, name)
+        found = rootfs.find(place)
+        if found is None:
+            continue
+        if found.inode.kind is EntryKind.SYMLINK:
+            resolved = rootfs.resolve(place)
+            end = resolved.found
+            if (end is None or end.inode.is_directory) and _is_free(resolved.path, rootfs):
+                leads[path] = places[path] = resolved.path
+                on_the_way = _on_the_way(resolved.path, rootfs)
+                there.update((one.path, Standing.of(one)) for one in on_the_way)
+                continue
+        there[place] = Standing.of(found)
+        if found.inode.is_directory:
+            places[path] = place
+    for path, home in (homes or {}).items():
+        at = bisect_left(footprint.directories, path)
+        if footprint.directories[at : at + 1] == (path,):
+            resolved = rootfs.resolve(path)
+            if resolved.found is None:
+                there[resolved.path] = home
+    for path in footprint.others:
+        folder, _, name = path.rpartition(b"/")
+        above = places.get(folder)
+        if above is not None and (found := rootfs.find(_joined(above, name))) is not None:
+            there[found.path] = Standing.of(found)
+    return Ground(leads, there)
+
+
+def _is_free(path: bytes, rootfs: Rootfs) -> bool:
+    """Whether a directory can be at `path`: all that there is on the way is one."""
+    return all(found.inode.is_directory for found in _on_the_way(path, rootfs))
+
+
+def _on_the_way(path: bytes, rootfs: Rootfs) -> Iterator[Found]:
+    """Yield what there is at `path` and at all that it lies in."""
+    at = path
+    while at:
+        if (found := rootfs.find(at)) is not None:
+            yield found
+        at = parent(at)
+
+
+def place(arrangement: Arrangement, on: Ground, *, replace: bool, mtime: int) -> Arrangement:
+    """Return the entries where they lead to, over what is beneath as `on` tells.
+
+    A directory that is there beneath stays as it is, but for what the entry sets. Raises
+    EntryError, naming the path, for what would hide something of another kind, unless it is to
+    `replace` that, and where two entries come to one path.
+    """
+    if not on.there and not on.leads:
+        return arrangement
+    if on.leads:
+        arrangement = _moved(arrangement, on, mtime)
+    directories = tuple(_passing(entry, on, replace=replace) for entry in arrangement.directories)
+    for source in arrangement.sources:
+        for entry in source:
+            _check(entry, on.there.get(entry.path), replace=replace)
+    return evolve(arrangement, directories=directories)
+
+
+def _moved(arrangement: Arrangement, on: Ground, mtime: int) -> Arrangement:
+    """Return the entries at the paths that links beneath lead to."""
+    places = {b"": b""}
+    directories = []
+    for entry in arrangement.directories:
+        path = entry.path
+        place = on.leads[path] if path in on.leads else _placed(path, places)
+        places[path] = place
+        if place:  # the root is no entry
+            directories.append(_passing(evolve(entry, path=place), on, replace=True))
+    sources = [[_at(entry, places) for entry in source] for source in arrangement.sources]
+    marks = (_at(mark, places) for mark in arrangement.marks)
+    moved = arrange([*sources, [*directories, *marks]], mtime=mtime)
+    return evolve(moved, sources=moved.sources[:-1])
+
+
+def _at(entry: Entry, places: Mapping[bytes, bytes]) -> Entry:
+    opaque = entry.kind is EntryKind.OPAQUE  # its path is a directory's
+    path = places[entry.path] if opaque else _placed(entry.path, places)
+    target = entry.target
+    if entry.kind is EntryKind.HARDLINK:
+        target = _placed(target, places)
+    if path == entry.path and target == entry.target:
+        return entry
+    return evolve(entry, path=path, target=target)
+
+
+def _placed(path: bytes, places: Mapping[bytes, bytes]) -> bytes:
+    folder, _, name = path.rpartition(b"/")
+    return _joined(places[folder], name)
+
+
+def _joined(folder: bytes, name: bytes) -> bytes:
+    return folder + b"/" + name if folder else name
+
+
+def _passing(entry: Entry, on: Ground, *, replace: bool) -> Entry:
+    """Return a directory as it comes out where something may stand at its place."""
+    standing = on.there.get(entry.path)
+    if standing is None:
+        return entry
+    if standing.kind is not _DIRECTORY:
+        _check(entry, standing, replace=replace)
+        return entry
+    if standing.attributes is None:
+        return entry
+    mode, uid, gid, xattrs = standing.attributes
+    if Sets.MODE in entry.sets:
+        mode = entry.mode
+    if Sets.OWNER in entry.sets:
+        uid, gid = entry.uid, entry.gid
+    if Sets.XATTRS in entry.sets:
+        xattrs = entry.xattrs
+    return evolve(entry, mode=mode, uid=uid, gid=gid, xattrs=xattrs)
+
+
+def _check(entry: Entry, standing: Standing | None, *, replace: bool) -> None:
+    """Raise EntryError where an entry would hide something of another kind."""
+    if standing is None or replace:
+        return
+    if standing.kind is not _AS.get(entry.kind, entry.kind):
+        raise EntryError(
+            f"/{show(entry.path)}: {described(entry.kind)} would hide "
+            f"{described(standing.kind, standing.target)} of a lower layer; say replace = true in "
+            "this layer if it is to"
+        )

@@ -1,0 +1,316 @@
+"""Placing entries on what is beneath: where they come to lie, what stays, what is refused."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from immutable.content import tar
+from immutable.content.entries import (
+    Arrangement,
+    Entry,
+    EntryKind,
+    Inline,
+    Sets,
+    arrange,
+    directory,
+    file,
+    symlink,
+)
+from immutable.content.placing import Footprint, Ground, Standing, ground, place
+from immutable.content.recorder import of_tar
+from immutable.content.rootfs import Rootfs
+from immutable.errors import EntryError
+from tests.support.strategies import layer_tars
+
+EMPTY = Rootfs([])
+
+
+def contents_of(*entries: Entry) -> Arrangement:
+    return arrange([entries], mtime=0)
+
+
+def rootfs(*layers: Sequence[Entry] | Arrangement) -> Rootfs:
+    made = []
+    for layer in layers:
+        arrangement = layer if isinstance(layer, Arrangement) else contents_of(*layer)
+        data = b"".join(tar.chunks(arrangement, lambda *_: False, 1 << 20))
+        made.append(of_tar(io.BytesIO(data), name="layer"))
+    return Rootfs(made)
+
+
+def on(beneath: Rootfs, *entries: Entry, replace: bool = False) -> Arrangement:
+    whole = contents_of(*entries)
+    found = ground(Footprint.of(whole), beneath)
+    return place(whole, found, replace=replace, mtime=0)
+
+
+def shown(arrangement: Arrangement) -> dict[str, str]:
+    """Return mode and owner of directories, and what files hold or links say, by path."""
+    found = {}
+    for entry in arrangement:
+        if entry.kind is EntryKind.DIRECTORY:
+            what = f"{entry.mode:o} {entry.uid}:{entry.gid}"
+        elif isinstance(entry.content, Inline):
+            what = entry.content.data.decode()
+        else:
+            what = f"{entry.kind.name.lower()} {entry.target.decode()}".strip()
+        found[entry.path.decode()] = what
+    return found
+
+
+MERGED = rootfs([directory(b"usr/lib", 0o750, 1, 2), symlink(b"lib", b"usr/lib")])
+PLAIN = "755 0:0"
+
+
+def test_nothing_beneath_leaves_a_layer_as_it_is() -> None:
+    whole = contents_of(file(b"a/b", b"x"))
+    assert Ground() == ground(Footprint.of(whole), EMPTY)
+    assert whole is place(whole, Ground(), replace=False, mtime=0)
+
+
+@pytest.mark.parametrize("text", [b"usr/lib", b"/usr/lib", b"../../usr/./lib/", b"usr/../usr/lib"])
+def test_a_path_through_a_link_is_written_where_the_link_leads(text: bytes) -> None:
+    beneath = rootfs([directory(b"usr/lib", 0o750, 1, 2), symlink(b"lib", text)])
+    placed = on(beneath, file(b"lib/x", b"new"))
+    assert {"usr": PLAIN, "usr/lib": "750 1:2", "usr/lib/x": "new"} == shown(placed)
+
+
+def test_a_directory_that_is_there_keeps_owner_mode_and_attributes() -> None:
+    marks = ((b"user.a", b"1"),)
+    beneath = rootfs([evolve(directory(b"data", 0o1777, 1000, 1000), xattrs=marks)])
+    (data, _) = on(beneath, directory(b"data", 0o700), file(b"data/x", b""))
+    assert (0o1777, 1000, 1000, marks) == (data.mode, data.uid, data.gid, data.xattrs)
+
+
+@pytest.mark.parametrize(
+    ("sets", "expected"),
+    [
+        (Sets.NOTHING, "1777 1:1"),
+        (Sets.MODE, "700 1:1"),
+        (Sets.OWNER, "1777 5:6"),
+        (Sets.MODE | Sets.OWNER, "700 5:6"),
+    ],
+)
+def test_a_directory_that_is_there_gets_what_its_entry_sets(sets: Sets, expected: str) -> None:
+    beneath = rootfs([directory(b"data", 0o1777, 1, 1)])
+    assert {"data": expected} == shown(on(beneath, directory(b"data", 0o700, 5, 6, sets)))
+
+
+def test_what_no_layer_has_by_itself_is_as_the_entry_says() -> None:
+    data = tar.header(file(b"root/x", b"")) + tar.END
+    beneath = Rootfs([of_tar(io.BytesIO(data), name="layer")])
+    assert {"root": "700 0:0", "root/y": ""} == shown(on(beneath, file(b"root/y", b"")))
+
+
+def test_a_link_that_leads_nowhere_gets_its_directory() -> None:
+    beneath = rootfs([directory(b"var", 0o750), symlink(b"var/run", b"/run/now")])
+    placed = on(beneath, file(b"var/run/pid", b"1"))
+    assert {"run": PLAIN, "run/now": PLAIN, "run/now/pid": "1", "var": "750 0:0"} == shown(placed)
+
+
+def test_links_on_the_way_of_a_link_are_followed() -> None:
+    beneath = rootfs(
+        [
+            directory(b"c/d", 0o700),
+            symlink(b"a", b"b"),
+            symlink(b"b", b"c"),
+            symlink(b"e", b"a/d/f"),
+        ]
+    )
+    assert "c/d/f/x" in shown(on(beneath, file(b"e/x", b"")))
+    assert "c/d/x" in shown(on(beneath, file(b"a/d/x", b"")))
+
+
+def test_a_link_to_the_root_leads_to_the_root() -> None:
+    beneath = rootfs([symlink(b"host", b"/"), directory(b"etc", 0o711)])
+    assert {"etc": "711 0:0", "etc/x": "1"} == shown(on(beneath, file(b"host/etc/x", b"1")))
+
+
+def test_two_ways_to_one_path_are_one_if_they_agree() -> None:
+    placed = on(MERGED, file(b"lib/x", b"1"), file(b"usr/lib/x", b"1"), file(b"usr/lib/y", b"2"))
+    assert {"usr": PLAIN, "usr/lib": "750 1:2", "usr/lib/x": "1", "usr/lib/y": "2"} == shown(placed)
+    with pytest.raises(EntryError, match=r"usr/lib/x: claimed twice"):
+        on(MERGED, file(b"lib/x", b"1"), file(b"usr/lib/x", b"2"))
+
+
+def test_hard_links_stay_links_where_they_come_to_lie() -> None:
+    given = Entry(b"a/z", EntryKind.HARDLINK, content=Inline(b"1"), target=b"lib/x")
+    placed = on(MERGED, file(b"lib/x", b"1"), given)
+    kinds = {entry.path: (entry.kind, entry.target) for entry in placed.sources[0]}
+    expected = {b"a/z": (EntryKind.FILE, b""), b"usr/lib/x": (EntryKind.HARDLINK, b"a/z")}
+    assert expected == kinds
+
+
+HIDING = [
+    ("link", symlink(b"a", b"x"), file(b"a", b""), "a file would hide a symlink to x"),
+    ("file", file(b"a", b""), symlink(b"a", b"x"), "a symlink would hide a file"),
+    ("directory", directory(b"a"), file(b"a", b""), "a file would hide a directory"),
+    ("way", file(b"a", b""), file(b"a/b", b""), "a directory would hide a file"),
+    ("led", symlink(b"a", b"b"), file(b"a/c", b""), "a directory would hide a symlink to b"),
+    ("fifo", Entry(b"a", EntryKind.FIFO), file(b"a", b""), "a file would hide a FIFO"),
+]
+
+
+@pytest.mark.parametrize(
+    ("there", "new", "message"), [row[1:] for row in HIDING], ids=[row[0] for row in HIDING]
+)
+def test_what_would_hide_another_kind_is_refused_unless_it_is_to(
+    there: Entry, new: Entry, message: str
+) -> None:
+    beneath = rootfs([there, file(b"b", b"")])
+    with pytest.raises(EntryError) as caught:
+        on(beneath, new)
+    expected = f"/a: {message} of a lower layer; say replace = true in this layer if it is to"
+    assert expected == str(caught.value)
+    assert new.path.decode() in shown(on(beneath, new, replace=True))
+
+
+@pytest.mark.parametrize(
+    ("there", "new"),
+    [
+        (file(b"a", b"1", 0o600, 5), file(b"a", b"2")),
+        (symlink(b"a", b"1"), symlink(b"a", b"2")),
+        (Entry(b"a", EntryKind.FIFO), Entry(b"a", EntryKind.FIFO)),
+    ],
+)
+def test_what_is_there_of_the_same_kind_is_written_over(there: Entry, new: Entry) -> None:
+    assert (new,) == on(rootfs([there]), new).sources[0]
+
+
+def test_replacing_still_goes_through_links_to_directories() -> None:
+    assert "usr/lib/x" in shown(on(MERGED, file(b"lib/x", b""), replace=True))
+
+
+def test_links_in_a_circle_are_refused() -> None:
+    beneath = rootfs([symlink(b"a", b"b"), symlink(b"b", b"a")])
+    with pytest.raises(EntryError, match="more than 40 links on the way"):
+        on(beneath, file(b"a/x", b""))
+
+
+def test_a_link_through_a_file_leads_to_no_directory() -> None:
+    beneath = rootfs([file(b"f", b""), symlink(b"a", b"f/x")])
+    with pytest.raises(EntryError, match="/a: a directory would hide a symlink to f/x"):
+        on(beneath, file(b"a/x", b""))
+
+
+# Homes of users to come
+
+HOMES = {b"home/web": Standing(EntryKind.DIRECTORY, (0o700, 1000, 1001, ()))}
+
+
+def with_homes(beneath: Rootfs, *entries: Entry) -> dict[str, str]:
+    whole = contents_of(*entries)
+    found = ground(Footprint.of(whole), beneath, HOMES)
+    return shown(place(whole, found, replace=False, mtime=0))
+
+
+def test_what_is_put_into_a_home_finds_it_as_its_user_s() -> None:
+    expected = {"home": PLAIN, "home/web": "700 1000:1001", "home/web/x": "1"}
+    for beneath in (EMPTY, rootfs([directory(b"home")])):
+        assert expected == with_homes(beneath, file(b"home/web/x", b"1"))
+
+
+def test_a_home_that_a_lower_layer_has_is_as_it_is_there() -> None:
+    beneath = rootfs([directory(b"home/web", 0o711)])
+    assert "711 0:0" == with_homes(beneath, file(b"home/web/x", b"1"))["home/web"]
+
+
+def test_a_home_through_a_link_is_where_the_link_leads() -> None:
+    beneath = rootfs([directory(b"var/home"), symlink(b"home", b"var/home")])
+    assert "700 1000:1001" == with_homes(beneath, file(b"home/web/x", b"1"))["var/home/web"]
+
+
+def test_a_home_that_a_layer_goes_nowhere_near_is_no_answer() -> None:
+    for entry in (file(b"home/other", b""), symlink(b"home", b"x"), file(b"home/web", b"")):
+        found = ground(Footprint.of(contents_of(entry)), EMPTY, HOMES)
+        assert Ground() == found
+
+
+# What is asked
+
+
+def rows(beneath: Rootfs, *entries: Entry) -> list[object]:
+    return list(ground(Footprint.of(contents_of(*entries)), beneath).rows())
+
+
+def test_what_is_elsewhere_beneath_is_no_answer() -> None:
+    one = rootfs([directory(b"app", 0o700), file(b"etc/x", b"1"), file(b"app/y", b"1")])
+    other = rootfs([directory(b"app", 0o700), file(b"srv/z", b"2", 0o600, 7)])
+    assert [["app", "directory", 0o700, 0, 0, []]] == rows(one, file(b"app/x", b""))
+    assert rows(one, file(b"app/x", b"")) == rows(other, file(b"app/x", b""))
+
+
+def test_of_a_file_that_is_written_over_only_its_kind_is_an_answer() -> None:
+    one = rootfs([file(b"a", b"1", 0o600)])
+    other = rootfs([file(b"a", b"22", 0o4755, 9)])
+    assert [["a", "file"]] == rows(one, file(b"a", b"")) == rows(other, file(b"a", b""))
+
+
+def test_answers_tell_links_and_directories_apart_wherever_they_are() -> None:
+    answered = [
+        rows(beneath, file(b"lib/x", b""))
+        for beneath in (
+            EMPTY,
+            MERGED,
+            rootfs([directory(b"lib")]),
+            rootfs([directory(b"lib", 0o700)]),
+            rootfs([directory(b"lib", 0o755, 1)]),
+            rootfs([symlink(b"lib", b"usr/lib")]),
+            rootfs([file(b"lib/x", b"")]),
+            rootfs([symlink(b"lib/x", b"y")]),
+        )
+    ]
+    assert len(answered) == len({str(one) for one in answered})
+
+
+@given(st.lists(st.binary(min_size=1, max_size=8).filter(lambda b: not set(b) & set(b"\0/"))))
+def test_a_footprint_is_read_as_it_was_written(names: list[bytes]) -> None:
+    safe = [name for name in names if name not in (b".", b"..") and not name.startswith(b".wh.")]
+    entries = [file(b"d/" + name, b"") for name in dict.fromkeys(safe)]
+    footprint = Footprint.of(contents_of(*entries))
+    assert footprint == Footprint.decode(footprint.encode())
+
+
+@pytest.mark.parametrize("data", [b"", b"no footprint"])
+def test_what_is_no_footprint_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="footprint"):
+        Footprint.decode(data)
+
+
+# The promise as a whole
+
+NAMES = st.sampled_from([b"a", b"b", b"c"])
+PATHS = st.lists(NAMES, min_size=1, max_size=3).map(b"/".join)
+
+
+@given(st.lists(layer_tars(), min_size=1, max_size=3), st.lists(PATHS, max_size=4, unique=True))
+def test_every_file_is_found_under_its_own_name_and_all_else_is_as_it_was(
+    tars: list[bytes], paths: list[bytes]
+) -> None:
+    layers = [of_tar(io.BytesIO(data), name="layer") for data in tars]
+    try:
+        beneath = Rootfs(layers)
+        before = {found.path: found for found in beneath}
+        whole = contents_of(*(file(path, b"new " + path, 0o640, 9, 9) for path in paths))
+        placed = place(whole, ground(Footprint.of(whole), beneath), replace=False, mtime=0)
+    except EntryError:
+        return  # refused: what is beneath is in the way, or cannot be understood
+    data = b"".join(tar.chunks(placed, lambda *_: False, 1 << 20))
+    after = Rootfs([*layers, of_tar(io.BytesIO(data), name="layer")])
+    for path in paths:
+        folder = after.resolve(path.rpartition(b"/")[0]).path
+        found = after.find(b"/".join(filter(None, (folder, path.rpartition(b"/")[2]))))
+        assert found is not None
+        assert (0o640, 9, 9) == (found.inode.mode, found.inode.uid, found.inode.gid)
+    written = {entry.path for source in placed.sources for entry in source}
+    made = {entry.path for entry in placed.directories} - before.keys()
+    seen = {found.path: found for found in after}
+    assert before.keys() | written | made == seen.keys()
+    for path in before.keys() - written:
+        assert before[path].inode == seen[path].inode
