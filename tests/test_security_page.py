@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from immutable import reading
+from immutable.build import cache_entries as entries_of_caches
 from immutable.build import locked
-from immutable.build import remote_cache as cache
 from immutable.builders.npm import project
 from immutable.builders.wheels import wheel
 from immutable.content import entries
@@ -90,7 +90,7 @@ def test_each_named_test_is_there(module: str, name: str) -> None:
             "redirects; attempts to fetch, to reach a registry; the wait between two",
             f"{session._MOST_REDIRECTS}; {ATTEMPTS}, {MOST_ATTEMPTS}; {LONGEST_DELAY:.0f} s",
         ),
-        ("signatures of a cache's entry", f"{cache._MOST_SIGNATURES}"),
+        ("signatures of a cache's entry", f"{entries_of_caches.MOST_SIGNATURES}"),
         ("specs upon specs", f"{locked._MOST_BASES}"),
         (
             "what git says of a commit, for a spec that names it",

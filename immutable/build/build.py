@@ -12,7 +12,7 @@ from immutable.build.loading import spec_of
 from immutable.build.plan import Draft, Plan, draft
 from immutable.build.publish import publish
 from immutable.build.results import Image
-from immutable.build.schedule import Records, realise_all, recorded
+from immutable.build.schedule import Records, asked_in, realise_all, recorded
 from immutable.config import Config
 from immutable.oci.platforms import Platform
 from immutable.progress import SILENT, Progress
@@ -119,7 +119,8 @@ def _offer(
         for layer, record in zip(layers, records[platform], strict=True)
         if not builder_of(layer).as_is
     }
-    new = cache.offer_all(realisations, place, store, config, progress)
+    asked = asked_in(planned.graph, records, store)
+    new = cache.offer_all(realisations, asked, place, store, config, progress)
     progress.note(f"{place}: {new} of {len(realisations)} layers are new there")
 
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from immutable.build.below import Below
 from immutable.build.beneath import BeneathLayer
@@ -33,18 +33,39 @@ from immutable.oci import canonical
 from immutable.oci.canonical import JSON
 from immutable.oci.digest import Digest
 from immutable.spec.derivation import NO_ANSWERS, Job, Part, Realisation
+from immutable.store import AbstractStore
 
 if TYPE_CHECKING:
     from immutable.build.remote_cache import AskedCaches
 
 
 @frozen
+class Met:
+    """What a layer met beneath, to be remembered once its derivation is known.
+
+    `chain` names what is beneath, `rows` are what its builder was answered.
+    """
+
+    chain: Digest
+    rows: Digest
+    footprint: Footprint
+
+    def remember(self, whole: Digest, answers: Digest, store: AbstractStore) -> None:
+        """Record it for the undivided derivation `whole`."""
+        store.record_questions(_key(whole, self.rows), self.footprint.encode())
+        store.record_answers(whole, self.chain, answers)
+
+
+@frozen
 class Record:
-    """A layer's realisation, and whether it was there before; `chain` names what is beneath."""
+    """A layer's realisation, and whether it was there before.
+
+    `met` is there where files had yet to be read, and something is beneath.
+    """
 
     realisation: Realisation
     cached: bool
-    chain: Digest | None = None
+    met: Met | None = None
 
 
 @define
@@ -153,19 +174,16 @@ class _Layer:
             rootfs = self.below.rootfs(self.build.contents)
             beneath = BeneathLayer(rootfs, self.builder.questions(self.job))
             rows = beneath.rows()
-            asked = Digest.of(canonical.encode([str(self.whole), rows]))
-            footprint = self._footprint(asked)
+            footprint = self._footprint(_digest(rows))
             if footprint is not None:
                 answers, _ = self._answered(rows, footprint, beneath)
                 found = self._complete(self._found(answers))
                 if found is not None:
                     self._remember(answers)
                     return found
-            return self._made(rows, asked, beneath, inputs(beneath))
+            return self._made(rows, beneath, inputs(beneath))
 
-    def _made(
-        self, rows: list[JSON], asked: Digest, beneath: BeneathLayer, inputs: Inputs
-    ) -> tuple[Record, ...]:
+    def _made(self, rows: list[JSON], beneath: BeneathLayer, inputs: Inputs) -> tuple[Record, ...]:
         """Make the layer's entries, and of these what is not recorded yet."""
         scope, job = self.build.scope, self.job
         self.build.fetch(self.parts)
@@ -181,28 +199,36 @@ class _Layer:
                     old or self._packed(part, placed, answers, advance)
                     for part, old in zip(self.parts, there, strict=True)
                 ]
-        if self.chain is not None and not job.is_unread:
-            scope.store.record_questions(asked, footprint.encode())
-        self._remember(answers)
-        return tuple(one for one in there if one is not None)
+        records = tuple(one for one in there if one is not None)
+        if self.chain is None:
+            return records
+        met = Met(self.chain, _digest(rows), footprint)
+        if job.is_unread:
+            return tuple(evolve(one, met=met) for one in records)
+        met.remember(self.whole, answers, scope.store)
+        return records
 
     def _answered(
         self, rows: Sequence[JSON], footprint: Footprint, beneath: BeneathLayer
     ) -> tuple[Digest, Ground]:
         """Return the digest of all answers, and what the footprint meets."""
         on = ground(footprint, beneath.stored.rootfs, self.below.to_come())
-        return Digest.of(canonical.encode([*rows, *on.rows()])), on
+        return _digest([*rows, *on.rows()]), on
 
-    def _footprint(self, asked: Digest) -> Footprint | None:
+    def _footprint(self, rows: Digest) -> Footprint | None:
         """Return the layer's footprint, if it is known before its entries are made."""
         if self.chain is None:
             return Footprint()  # with nothing beneath, nothing is met
         if self.job.is_unread:
             return None
+        asked = _key(self.whole, rows)
         data = self.build.scope.store.find_questions(asked)
-        if data is None and self.build.caches is not None:
-            data = self.build.caches.questions(asked)
-        return None if data is None else Footprint.decode(data)
+        if data is not None:
+            with suppress(ValueError):  # one that is damaged is as good as none
+                return Footprint.decode(data)
+        if self.build.caches is None:
+            return None
+        return self.build.caches.questions(asked)
 
     def _recorded(self, answers: Digest) -> list[Record | None]:
         """Return what the store has of each part."""
@@ -249,11 +275,33 @@ class _Layer:
         made = Realisation(job.digest, answers, self.encoder.key, diff_id, blob)
         if not job.is_unread:
             scope.store.record_realisation(made)
-        return Record(made, cached=False, chain=self.chain)
+        return Record(made, cached=False)
 
     def _remember(self, answers: Digest) -> None:
         if self.chain is not None and not self.job.is_unread:
             self.build.scope.store.record_answers(self.whole, self.chain, answers)
+
+
+def asked_by(job: Job, layers: Sequence[Realisation], contents: LayerContents) -> Digest | None:
+    """Return what the question list of a layer upon `layers` is recorded under.
+
+    None where nothing is beneath: then there is nothing to ask.
+    """
+    below = Below(tuple(layers), job.homes)
+    if below.chain is None:
+        return None
+    with _naming(job):
+        rows = BeneathLayer(below.rootfs(contents), builder_of(job).questions(job)).rows()
+    return _key(job.derivation.whole, _digest(rows))
+
+
+def _key(whole: Digest, rows: Digest) -> Digest:
+    """Return what a question list is recorded under."""
+    return _digest([str(whole), str(rows)])
+
+
+def _digest(value: JSON) -> Digest:
+    return Digest.of(canonical.encode(value))
 
 
 @contextmanager

@@ -1,32 +1,32 @@
 """The remote cache: realisations shared through a registry, as Nix's binary caches do it.
 
-Each is a manifest of its own, under a tag made from the derivation's digest and the encoder: its
-one layer is the realisation's blob, its config the record, its annotation the signatures. Any
-registry holds it, and any tool can copy or delete it. What is found is taken only on the word of a
-key that this user trusts, and only with the bytes that the record promises; everything else is as
-if it were not there, with a warning, and the layer is built.
+What it holds are entries: realisations with their layers, and the paths that layers ask about,
+without which nobody could tell what to look for. Any registry holds them, and any tool can copy or
+delete them. What is found is taken only on the word of a key that this user trusts, and only with
+the bytes that the record promises; everything else is as if it were not there, with a warning, and
+the layer is built.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final, TypeVar
 
 from attrs import define, field, frozen
 
-from immutable.attest.signing import sign, vouches
+from immutable.attest.signing import QuestionList, Statement, sign, vouches
+from immutable.build import cache_entries as entries
+from immutable.build.cache_entries import Kind
 from immutable.config import Config
+from immutable.content.placing import Footprint
 from immutable.errors import BlobMissing, ImmutableError, RegistryError, StoreError, TransportError
 from immutable.net.attempts import Run, in_threads
-from immutable.oci import canonical
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
-from immutable.oci.documents import Descriptor, Manifest
+from immutable.oci.documents import Descriptor
 from immutable.progress import Progress
 from immutable.spec.derivation import Realisation
 from immutable.spec.keys import PublicKey, SecretKey
@@ -35,12 +35,12 @@ from immutable.transports.registry.client import UNTOLD, Client
 from immutable.transports.registry.transport import RegistryImage
 from immutable.transports.sending import WORKERS, Locked
 
-RECORD: Final = "application/vnd.immutable.realisation.v2+json"
-SIGNATURES: Final = "immutable.signatures"  # "NAME:BASE64", several apart by blanks
-_KEYS: Final = frozenset({"answers", "derivation", "diffID", "encoder"})
-_MOST_SIGNATURES: Final = 32
+MOST_QUESTIONS: Final = 64 << 20  # bytes of an encoded footprint
 # Answers that say nothing about other entries; after any else the cache is asked no more.
 _OF_ONE_ENTRY: Final = frozenset({400, 404, 410})
+
+S = TypeVar("S", bound=Statement)
+T = TypeVar("T")
 
 
 @frozen
@@ -88,21 +88,7 @@ class CacheReader:
         Raises ImmutableError for an entry that is damaged, foreign, or signed by nobody who is
         trusted, and for a registry that cannot be asked.
         """
-        found = _entry(self.client, _tag(derivation, answers, encoder))
-        if found is None:
-            return None
-        realisation, signatures = found
-        present = (realisation.derivation, realisation.answers, realisation.encoder)
-        if present != (derivation, answers, encoder):
-            raise TransportError(f"{self.client.where}: the entry of another derivation")
-        if not any(
-            vouches(key, realisation, signature) for key in self.trusted for signature in signatures
-        ):
-            raise TransportError(
-                f"{self.client.where}: an entry that no trusted key signed; `immutable key trust` "
-                "adds one"
-            )
-        return realisation
+        return self._vouched(entries.layer_tag(derivation, answers, encoder), entries.REALISATIONS)
 
     def fetch(self, realisation: Realisation, store: AbstractStore, progress: Progress) -> None:
         """Bring the realisation's layer into `store`, and record it there.
@@ -118,6 +104,40 @@ class CacheReader:
         ):
             layers.take(raw, into, blob, realisation.diff_id, self.client.where, advance)
         store.record_realisation(realisation)
+
+    def questions(self, asked: Digest, store: AbstractStore) -> Footprint | None:
+        """Return what somebody trusted says that a layer asks about, recorded in `store` by then.
+
+        None if nobody does. Raises what `find` does.
+        """
+        found = self._vouched(entries.questions_tag(asked), entries.QUESTION_LISTS)
+        if found is None:
+            return None
+        data = self.client.read_blob(found.blob, most=MOST_QUESTIONS)
+        try:
+            footprint = Footprint.decode(data)
+        except ValueError as error:
+            name = f"{self.client.where}: blob {found.blob.digest}"
+            raise TransportError(f"{name}: {error}") from None
+        store.record_questions(asked, data)
+        return footprint
+
+    def _vouched(self, tag: str, kind: Kind[S]) -> S | None:
+        """Return what somebody trusted states under `tag`."""
+        found = entries.read(self.client, tag, kind)
+        if found is None:
+            return None
+        statement, signatures = found
+        if entries.tag_of(statement) != tag:
+            raise TransportError(f"{self.client.where}: the entry of another derivation")
+        if not any(
+            vouches(key, statement, signature) for key in self.trusted for signature in signatures
+        ):
+            raise TransportError(
+                f"{self.client.where}: an entry that no trusted key signed; `immutable key trust` "
+                "adds one"
+            )
+        return statement
 
 
 @frozen
@@ -138,40 +158,61 @@ class CacheWriter:
         An entry that says otherwise, or is not signed by this key, is replaced. `advance` is told
         of the layer's bytes. Raises ImmutableError.
         """
-        tag = _tag(realisation.derivation, realisation.answers, realisation.encoder)
-        if self._has(tag, realisation):
+        if self._has(entries.tag_of(realisation), entries.REALISATIONS) == realisation:
             advance(realisation.blob.size)
             return False
-        record = canonical.encode(_plain(realisation))
-        config = Descriptor(RECORD, Digest.of(record), len(record))
-        source = _Blobs(f"{self.client.where}:{tag}", store, {config.digest: record})
-        if self.client.has_blob(realisation.blob):
-            advance(realisation.blob.size)
-        else:
-            self.client.upload(source, realisation.blob, advance)
-        if not self.client.has_blob(config):
-            self.client.upload(source, config)
-        signature = base64.b64encode(sign(realisation, self.key)).decode()
-        manifest = Manifest(
-            config, (realisation.blob,), {SIGNATURES: f"{self.key.name}:{signature}"}
-        ).encode()
-        described = Descriptor(oci.MANIFEST, Digest.of(manifest), len(manifest))
-        self.client.put_manifest(described, manifest, tag)
+        self._put(realisation, store, {}, advance)
         return True
 
-    def _has(self, tag: str, realisation: Realisation) -> bool:
+    def offer_questions(self, asked: Digest, store: AbstractStore) -> None:
+        """Put there what `store` knows to be asked about, unless it is there, signed by this key.
+
+        Raises ImmutableError.
+        """
+        # Of one list there may be several encodings, and each is as good.
+        if self._has(entries.questions_tag(asked), entries.QUESTION_LISTS) is not None:
+            return
+        data = store.find_questions(asked)
+        if data is not None and len(data) <= MOST_QUESTIONS:
+            blob = Descriptor(entries.FOOTPRINT, Digest.of(data), len(data))
+            self._put(QuestionList(asked, blob), store, {blob.digest: data})
+
+    def _put(
+        self,
+        statement: Statement,
+        store: AbstractStore,
+        documents: Mapping[Digest, bytes],
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Put an entry there, of which the blob is in `store` or one of the `documents`."""
+        tag = entries.tag_of(statement)
+        config, record = entries.record(statement)
+        where = f"{self.client.where}:{tag}"
+        source = _Blobs(where, store, {config.digest: record, **documents})
+        if self.client.has_blob(statement.blob):
+            advance(statement.blob.size)
+        else:
+            self.client.upload(source, statement.blob, advance)
+        if not self.client.has_blob(config):
+            self.client.upload(source, config)
+        manifest = entries.manifest(statement, [(self.key.name, sign(statement, self.key))])
+        described = Descriptor(oci.MANIFEST, Digest.of(manifest), len(manifest))
+        self.client.put_manifest(described, manifest, tag)
+
+    def _has(self, tag: str, kind: Kind[S]) -> S | None:
+        """Return what is stated under its `tag`, signed by this key."""
         try:
-            found = _entry(self.client, tag)
+            found = entries.read(self.client, tag, kind)
         except RegistryError as error:
             if error.status in UNTOLD:
-                return False
+                return None
             raise
         except ImmutableError:
-            return False
-        if found is None or found[0] != realisation:
-            return False
+            return None
+        if found is None or entries.tag_of(found[0]) != tag:
+            return None
         public = self.key.public
-        return any(vouches(public, realisation, signature) for signature in found[1])
+        return found[0] if any(vouches(public, found[0], one) for one in found[1]) else None
 
 
 @frozen
@@ -215,6 +256,7 @@ def asking(
 
 def offer_all(
     realisations: Iterable[Realisation],
+    asked: Collection[Digest],
     cache: RemoteCache,
     store: AbstractStore,
     config: Config,
@@ -222,7 +264,8 @@ def offer_all(
 ) -> int:
     """Put realisations into `cache`, signed with the user's own key; return how many were new.
 
-    Raises ImmutableError: the entries that were put until then stay.
+    With them go the paths that their layers ask about, as far as `store` knows them by what is
+    `asked`. Raises ImmutableError: the entries that were put until then stay.
     """
     key = config.keys.secret()
     unique = {(one.derivation, one.answers): one for one in realisations}
@@ -236,11 +279,14 @@ def offer_all(
     ):
         told = Locked(advance)
 
-        def work(realisation: Realisation, _: Run) -> None:
-            if writer.offer(realisation, store, told):
-                new.append(realisation.derivation)
+        def work(one: Realisation | Digest, _: Run) -> None:
+            if isinstance(one, Digest):
+                writer.offer_questions(one, store)
+            elif writer.offer(one, store, told):
+                new.append(one.derivation)
 
-        in_threads(work, [*unique.values()], min(WORKERS, len(unique)), run)
+        offered: list[Realisation | Digest] = [*unique.values(), *asked]
+        in_threads(work, offered, min(WORKERS, len(offered)), run)
     return len(new)
 
 
@@ -254,9 +300,16 @@ class AskedCaches:
     run: Run
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
-    def questions(self, asked: Digest) -> bytes | None:  # noqa: ARG002
-        """Return what a derivation asks, by the digest of it and of what is known already."""
-        return None
+    def halt(self) -> None:
+        """Ask no more, and wake every thread that waits for an answer: it ends by HaltedError."""
+        self.run.halt()
+
+    def questions(self, asked: Digest) -> Footprint | None:
+        """Return the paths that a layer asks about, which are in the store by then.
+
+        `asked` is the digest of its derivation and of what its builder was answered.
+        """
+        return self._first(lambda reader: reader.questions(asked, self.store))
 
     def take_all(
         self, derivations: Sequence[Digest], answers: Digest, encoder: str
@@ -265,25 +318,36 @@ class AskedCaches:
         taken: list[Realisation] = []
 
         def work(derivation: Digest, _: Run) -> None:
-            found = self._take(derivation, answers, encoder)
+            found = self._first(lambda reader: self._take(reader, derivation, answers, encoder))
             if found is not None:
                 taken.append(found)
 
         if derivations:
-            in_threads(work, [*derivations], min(WORKERS, len(derivations)), self.run)
+            # That these are done is no reason to give up what other layers ask.
+            in_threads(work, [*derivations], min(WORKERS, len(derivations)), Run())
+            self.run.check()
         return taken
 
-    def _take(self, derivation: Digest, answers: Digest, encoder: str) -> Realisation | None:
+    def _take(
+        self, reader: CacheReader, derivation: Digest, answers: Digest, encoder: str
+    ) -> Realisation | None:
+        found = reader.find(derivation, answers, encoder)
+        if found is not None:
+            reader.fetch(found, self.store, self.progress)
+        return found
+
+    def _first(self, ask: Callable[[CacheReader], T | None]) -> T | None:
+        """Return what the first cache gives that gives something."""
         for reader in tuple(self.readers):
             try:
-                found = reader.find(derivation, answers, encoder)
-                if found is not None:
-                    reader.fetch(found, self.store, self.progress)
-                    return found
+                found = ask(reader)
             except ImmutableError as error:
                 if isinstance(error, StoreError) and not isinstance(error, BlobMissing):
                     raise  # ours, not the cache's
                 self._told(reader, error)
+            else:
+                if found is not None:
+                    return found
         return None
 
     def _told(self, reader: CacheReader, error: ImmutableError) -> None:
@@ -295,61 +359,3 @@ class AskedCaches:
             self.progress.warn(f"the cache is asked no more: {error}")
         else:
             self.progress.warn(f"the cache is not used for a layer: {error}")
-
-
-def _tag(derivation: Digest, answers: Digest, encoder: str) -> str:
-    """Return the tag of an entry: 71 characters of the 128 that a tag may have."""
-    key: list[canonical.JSON] = [str(derivation), str(answers), encoder]
-    return f"layer-{Digest.of(canonical.encode(key)).hex}"
-
-
-def _entry(client: Client, tag: str) -> tuple[Realisation, tuple[bytes, ...]] | None:
-    """Return the record under `tag` and its signatures, of which nothing is checked yet."""
-    try:
-        _, data = client.manifest(tag)
-    except RegistryError as error:
-        if error.status == 404:
-            return None
-        raise
-    where = f"{client.where}:{tag}"
-    manifest = oci.decode_manifest(data, where)
-    if manifest.config.media_type != RECORD or len(manifest.layers) != 1:
-        raise TransportError(f"{where}: expected an entry of a cache, found another image")
-    try:
-        record = canonical.decode(client.read_blob(manifest.config))
-        realisation = _realisation(record, manifest.layers[0])
-        signatures = tuple(_signatures(dict(manifest.annotations).get(SIGNATURES, "")))
-    except ValueError as error:
-        raise TransportError(f"{where}: not a record of a realisation: {error}") from None
-    return realisation, signatures
-
-
-def _plain(realisation: Realisation) -> dict[str, canonical.JSON]:
-    return {
-        "derivation": str(realisation.derivation),
-        "answers": str(realisation.answers),
-        "encoder": realisation.encoder,
-        "diffID": str(realisation.diff_id),
-    }
-
-
-def _realisation(record: Any, blob: Descriptor) -> Realisation:
-    if not isinstance(record, dict) or record.keys() != _KEYS:
-        raise ValueError(f"expected {', '.join(sorted(_KEYS))}")
-    if not all(isinstance(value, str) for value in record.values()):
-        raise ValueError("expected strings")
-    return Realisation(
-        Digest.parse(record["derivation"]),
-        Digest.parse(record["answers"]),
-        record["encoder"],
-        Digest.parse(record["diffID"]),
-        blob.bare(),
-    )
-
-
-def _signatures(text: str) -> Iterator[bytes]:
-    for word in text.split()[:_MOST_SIGNATURES]:
-        try:
-            yield base64.b64decode(word.partition(":")[2], validate=True)
-        except binascii.Error:
-            continue  # as good as none

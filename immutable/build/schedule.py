@@ -14,7 +14,7 @@ from attrs import define, evolve, field
 from immutable.build.contents import LayerContents
 from immutable.build.kinds import builder_of, scope_of
 from immutable.build.plan import Draft, Plan
-from immutable.build.realise import Realiser, Record
+from immutable.build.realise import Realiser, Record, asked_by
 from immutable.builders.base import Scope
 from immutable.config import Config
 from immutable.errors import SourceError
@@ -110,6 +110,8 @@ def _in_parallel(graph: Graph, realiser: Realiser, layers: ThreadPoolExecutor) -
         made = _done(work)
     finally:
         stop.set()
+        if realiser.caches is not None:
+            realiser.caches.halt()
     return {platform: one for (platform, _), one in zip(graph.platforms, made, strict=True)}
 
 
@@ -172,14 +174,29 @@ def _recorded(store: AbstractStore, job: Job, record: Record) -> Record:
     made = record.realisation
     if made.derivation == job.digest:
         return record
+    if record.met is not None:
+        record.met.remember(job.derivation.whole, made.answers, store)
     known = store.find_realisation(job.digest, made.answers, made.encoder)
     if known is not None:
         return Record(known, cached=True)
     made = evolve(made, derivation=job.digest)
     store.record_realisation(made)
-    if record.chain is not None:
-        store.record_answers(job.derivation.whole, record.chain, made.answers)
     return Record(made, cached=False)
+
+
+def asked_in(graph: Graph, records: Records, store: AbstractStore) -> frozenset[Digest]:
+    """Return what the question lists of a realised graph's layers are recorded under."""
+    contents = LayerContents(store, store)
+    asked = set[Digest]()
+    for platform, jobs in graph.platforms:
+        layers = [one.realisation for one in records[platform]]
+        lower = 0
+        for parts in _together(jobs):
+            if not builder_of(parts[0]).as_is:
+                one = asked_by(parts[0], layers[: lower - parts[0].parts], contents)
+                asked.update(() if one is None else (one,))
+            lower += len(parts)
+    return frozenset(asked)
 
 
 @contextmanager

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import zlib
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Final, Self
 
 from attrs import evolve, field, frozen
 
 from immutable.content.entries import (
+    MAX_NAME,
+    MAX_PATH,
     Arrangement,
     Entry,
     EntryKind,
@@ -31,6 +33,8 @@ from immutable.oci.canonical import JSON
 
 _DIRECTORY: Final = EntryKind.DIRECTORY
 _AS: Final = {EntryKind.HARDLINK: EntryKind.FILE}
+_NO_NAMES: Final = frozenset({b"", b".", b".."})
+MOST_PATHS: Final = 512 << 20  # bytes of a footprint's paths
 
 
 @frozen
@@ -56,16 +60,46 @@ class Footprint:
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """Return what `encode` wrote; raise ValueError for anything else."""
+        """Return what `encode` wrote; raise ValueError for anything else.
+
+        More than 512 MiB of paths are refused, those that no layer could have too.
+        """
+        inflating = zlib.decompressobj()
         try:
-            directories, others = zlib.decompress(data).split(b"\0\0")
+            joined = inflating.decompress(data, MOST_PATHS + 1)
         except zlib.error as error:
             raise ValueError(f"no footprint: {error}") from None
-        return cls(_split(directories), _split(others))
+        if len(joined) > MOST_PATHS:
+            raise ValueError(f"no footprint: expected at most {MOST_PATHS} bytes of paths")
+        if not inflating.eof or inflating.unused_data:
+            raise ValueError("no footprint: expected one stream of zlib's, and its end")
+        directories, parted, others = joined.partition(b"\0\0")
+        if not parted:
+            raise ValueError("no footprint: expected directories, and others")
+        found = cls(_split(directories), _split(others))
+        folders = {b"", *found.directories}
+        _expect_paths(found.directories, folders)
+        _expect_paths(found.others, folders)
+        return found
 
 
 def _split(joined: bytes) -> tuple[bytes, ...]:
     return tuple(joined.split(b"\0")) if joined else ()
+
+
+def _expect_paths(paths: Sequence[bytes], folders: Container[bytes]) -> None:
+    """Raise ValueError unless `paths` are sorted ones of a layer, each in one of `folders`."""
+    before = b""
+    for path in paths:
+        # What it lies in is one of these paths too, so that all its names come by here.
+        folder, _, name = path.rpartition(b"/")
+        if folder not in folders:
+            raise ValueError(f"no footprint: {show(path)} is in no directory of it")
+        if name in _NO_NAMES or len(name) > MAX_NAME or len(path) > MAX_PATH:
+            raise ValueError(f"no footprint: {show(path)} is no path of a layer")
+        if path <= before:
+            raise ValueError(f"no footprint: {show(path)} comes after {show(before)}")
+        before = path
 
 
 @frozen(order=False)

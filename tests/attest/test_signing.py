@@ -8,7 +8,7 @@ from immutable.attest.signing import sign, vouches
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
-from immutable.spec.derivation import NO_ANSWERS, Realisation
+from immutable.spec.derivation import Realisation
 from immutable.spec.keys import PublicKey, SecretKey
 
 # RFC 8032, 7.1, test 1: the secret key and its public key.
@@ -17,7 +17,7 @@ PUBLIC = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68
 
 RECORD = Realisation(
     Digest.of(b"derivation"),
-    NO_ANSWERS,
+    Digest.of(b"answers"),
     "gzip-1",
     Digest.of(b"tar"),
     Descriptor(oci.LAYER_GZIP, Digest.of(b"blob"), 4),
@@ -33,6 +33,7 @@ def test_a_signature_covers_all_of_a_record() -> None:
     other = Digest.of(b"other")
     for changed in (
         evolve(RECORD, derivation=other),
+        evolve(RECORD, answers=other),
         evolve(RECORD, encoder="gzip-2"),
         evolve(RECORD, diff_id=other),
         evolve(RECORD, blob=evolve(RECORD.blob, digest=other)),

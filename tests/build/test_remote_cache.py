@@ -14,10 +14,12 @@ from attrs import evolve, frozen
 
 import immutable
 from immutable.attest.signing import sign
-from immutable.build.remote_cache import RECORD, SIGNATURES, RemoteCache, _tag
+from immutable.build.cache_entries import RECORD, SIGNATURES, tag_of
+from immutable.build.remote_cache import RemoteCache
 from immutable.build.results import Image
 from immutable.build.verify import verify
 from immutable.config import Config, Keys, Registries
+from immutable.content.compression import encoder
 from immutable.errors import SpecError, TransportError
 from immutable.oci import canonical
 from immutable.oci import documents as oci
@@ -218,8 +220,7 @@ def test_an_interrupt_ends_it_at_once(shell: Shell, option: str) -> None:
 
 def record_of(image: Image, number: int = 0) -> Realisation:
     layer = image.layers[number]
-    from immutable.content.compression import encoder
-
+    # Neither has anything beneath that it meets.
     return Realisation(layer.derivation, NO_ANSWERS, encoder("gzip").key, layer.diff_id, layer.blob)
 
 
@@ -238,6 +239,7 @@ def put_entry(
         data = config or canonical.encode(
             {
                 "derivation": str(record.derivation),
+                "answers": str(record.answers),
                 "encoder": record.encoder,
                 "diffID": str(record.diff_id),
             }
@@ -255,7 +257,7 @@ def put_entry(
         client.put_manifest(
             Descriptor(oci.MANIFEST, Digest.of(manifest), len(manifest)),
             manifest,
-            tag or _tag(record.derivation, record.encoder),
+            tag or tag_of(record),
         )
 
 
@@ -279,7 +281,7 @@ def test_a_signature_of_another_record(place: Place) -> None:
 def test_the_entry_of_another_derivation(place: Place) -> None:
     there = place.share()
     one, two = record_of(there, 0), record_of(there, 1)
-    put_entry(place, two, sign(two, TRUSTED), tag=_tag(one.derivation, one.encoder))
+    put_entry(place, two, sign(two, TRUSTED), tag=tag_of(one))
     here, notes = place.build(TRUSTED)
     assert ([False, True], there.digest) == (fetched(here), here.digest)
     assert "the entry of another derivation" in notes[0]
@@ -297,9 +299,9 @@ def test_a_layer_that_does_not_unpack_to_what_was_signed(place: Place) -> None:
 @pytest.mark.parametrize(
     ("config", "media_type", "said"),
     [
-        (b"{}", RECORD, "expected derivation, encoder and diffID"),
-        (b"no JSON", RECORD, "not a record of a realisation"),
-        (b'{"derivation":1,"encoder":"","diffID":""}', RECORD, "expected strings"),
+        (b"{}", RECORD, "expected answers, derivation, diffID, encoder"),
+        (b"no JSON", RECORD, "not a record of a cache"),
+        (b'{"answers":"","derivation":1,"encoder":"","diffID":""}', RECORD, "expected strings"),
         (b"{}", oci.CONFIG, "expected an entry of a cache, found another image"),
     ],
 )
@@ -338,7 +340,7 @@ def test_a_record_without_end_is_cut_off_whoever_signed_it(place: Place) -> None
         there = at_fake.share(STRANGER)
         one = record_of(there)
         with at_fake.client() as client:
-            _, entry = client.manifest(_tag(one.derivation, one.encoder))
+            _, entry = client.manifest(tag_of(one))
         record = oci.decode_manifest(entry, "entry").config.digest
         for flood in floods:
             fake.plan("GET", str(record), Answer(pieces=flood))

@@ -110,14 +110,15 @@ class Client:
         # A RawIOBase is what all readers of blobs need.
         return cast("BinaryIO", BlobReader(ask, blob, self.run, final))
 
-    def read_blob(self, blob: Descriptor) -> bytes:
+    def read_blob(self, blob: Descriptor, *, most: int = SMALL) -> bytes:
         """Return the verified bytes of a small blob; one that comes wrong is asked for again.
 
-        Raises BlobMissing, DigestMismatch, and ImageError for one of more than a MiB.
+        Raises BlobMissing, DigestMismatch, and ImageError for one of more than `most` bytes, by
+        default a MiB.
         """
         name = f"{self.where}: blob {blob.digest}"
-        if blob.size > SMALL:
-            raise ImageError(f"{name}: expected at most {SMALL} bytes, found {blob.size}")
+        if blob.size > most:
+            raise ImageError(f"{name}: expected at most {most} bytes, found {blob.size}")
 
         def get() -> bytes:
             with self.open_blob(blob) as stream:
