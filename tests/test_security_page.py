@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 
 from immutable import reading
+<<<<<<< HEAD
 from immutable.build import cache_entries as entries_of_caches
+=======
+from immutable.build import cache_entries as cache
+>>>>>>> 0f2415f (Hold what a cache may say of questions to tests, and say in the pages that it has a new form)
 from immutable.build import locked
 from immutable.builders.npm import project
 from immutable.builders.wheels import wheel
-from immutable.content import entries
+from immutable.content import entries, placing
 from immutable.content.archives import deb, decompress
 from immutable.content.tar import reader
 from immutable.net.attempts import ATTEMPTS, LONGEST_DELAY, MOST_ATTEMPTS
@@ -90,7 +94,11 @@ def test_each_named_test_is_there(module: str, name: str) -> None:
             "redirects; attempts to fetch, to reach a registry; the wait between two",
             f"{session._MOST_REDIRECTS}; {ATTEMPTS}, {MOST_ATTEMPTS}; {LONGEST_DELAY:.0f} s",
         ),
-        ("signatures of a cache's entry", f"{entries_of_caches.MOST_SIGNATURES}"),
+        ("signatures of a cache's entry", f"{cache.MOST_SIGNATURES}"),
+        (
+            "the paths that a layer of a cache asks about",
+            f"{cache.MOST_QUESTIONS // _MIB} MiB; {placing.MOST_PATHS // _MIB} MiB unpacked",
+        ),
         ("specs upon specs", f"{locked._MOST_BASES}"),
         (
             "what git says of a commit, for a spec that names it",

@@ -29,6 +29,7 @@ QUESTIONS: Final = "application/vnd.immutable.questions.v1+json"
 FOOTPRINT: Final = "application/vnd.immutable.footprint.v1"
 SIGNATURES: Final = "immutable.signatures"  # "NAME:BASE64", several apart by blanks
 MOST_SIGNATURES: Final = 32
+MOST_QUESTIONS: Final = 64 << 20  # bytes of an encoded footprint
 
 S = TypeVar("S", bound=Statement)
 

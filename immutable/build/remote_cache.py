@@ -35,7 +35,6 @@ from immutable.transports.registry.client import UNTOLD, Client
 from immutable.transports.registry.transport import RegistryImage
 from immutable.transports.sending import WORKERS, Locked
 
-MOST_QUESTIONS: Final = 64 << 20  # bytes of an encoded footprint
 # Answers that say nothing about other entries; after any else the cache is asked no more.
 _OF_ONE_ENTRY: Final = frozenset({400, 404, 410})
 
@@ -113,7 +112,7 @@ class CacheReader:
         found = self._vouched(entries.questions_tag(asked), entries.QUESTION_LISTS)
         if found is None:
             return None
-        data = self.client.read_blob(found.blob, most=MOST_QUESTIONS)
+        data = self.client.read_blob(found.blob, most=entries.MOST_QUESTIONS)
         try:
             footprint = Footprint.decode(data)
         except ValueError as error:
@@ -173,7 +172,7 @@ class CacheWriter:
         if self._has(entries.questions_tag(asked), entries.QUESTION_LISTS) is not None:
             return
         data = store.find_questions(asked)
-        if data is not None and len(data) <= MOST_QUESTIONS:
+        if data is not None and len(data) <= entries.MOST_QUESTIONS:
             blob = Descriptor(entries.FOOTPRINT, Digest.of(data), len(data))
             self._put(QuestionList(asked, blob), store, {blob.digest: data})
 

@@ -95,7 +95,12 @@ def _expect_paths(paths: Sequence[bytes], folders: Container[bytes]) -> None:
         folder, _, name = path.rpartition(b"/")
         if folder not in folders:
             raise ValueError(f"no footprint: {show(path)} is in no directory of it")
-        if name in _NO_NAMES or len(name) > MAX_NAME or len(path) > MAX_PATH:
+        if (
+            name in _NO_NAMES
+            or len(name) > MAX_NAME
+            or len(path) > MAX_PATH
+            or path.startswith(b"/")
+        ):
             raise ValueError(f"no footprint: {show(path)} is no path of a layer")
         if path <= before:
             raise ValueError(f"no footprint: {show(path)} comes after {show(before)}")

@@ -4,7 +4,7 @@ import pytest
 from attrs import evolve
 
 from immutable.attest import signing
-from immutable.attest.signing import sign, vouches
+from immutable.attest.signing import QuestionList, sign, vouches
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
@@ -21,6 +21,11 @@ RECORD = Realisation(
     "gzip-1",
     Digest.of(b"tar"),
     Descriptor(oci.LAYER_GZIP, Digest.of(b"blob"), 4),
+)
+
+QUESTIONS = QuestionList(
+    Digest.of(b"asked"),
+    Descriptor("application/vnd.immutable.footprint.v1", Digest.of(b"paths"), 5),
 )
 
 
@@ -44,11 +49,34 @@ def test_a_signature_covers_all_of_a_record() -> None:
     assert not vouches(SecretKey.generate("ci").public, RECORD, signature)
 
 
+def test_a_signature_covers_all_of_a_question_list() -> None:
+    key = SecretKey("ci", SECRET)
+    signature = sign(QUESTIONS, key)
+    assert vouches(key.public, QUESTIONS, signature)
+    other = Digest.of(b"other")
+    for changed in (
+        evolve(QUESTIONS, asked=other),
+        evolve(QUESTIONS, blob=evolve(QUESTIONS.blob, digest=other)),
+        evolve(QUESTIONS, blob=evolve(QUESTIONS.blob, size=6)),
+        evolve(QUESTIONS, blob=evolve(QUESTIONS.blob, media_type=oci.LAYER)),
+    ):
+        assert not vouches(key.public, changed, signature)
+
+
+def test_a_signature_counts_for_one_kind_of_statement() -> None:
+    key = SecretKey("ci", SECRET)
+    assert not vouches(key.public, QUESTIONS, sign(RECORD, key))
+    assert not vouches(key.public, RECORD, sign(QUESTIONS, key))
+
+
 def test_the_signed_bytes_are_the_released_ones() -> None:
     # Whoever verifies elsewhere needs them to stay.
-    assert signing.message(RECORD).startswith(b'immutable-realisation-v1\n{"derivation":"sha256:')
-    digest = "8b2b8cf3796d6beef1d1f4da88153ef069da1e93e1c51634e4699f74901fd544"
+    assert signing.message(RECORD).startswith(b'immutable-realisation-v2\n{"answers":"sha256:')
+    digest = "a54b9908974f278cbb0a711e7ea140dedf5d454113f081399aed0e6f1612064e"
     assert digest == Digest.of(signing.message(RECORD)).hex
+    assert signing.message(QUESTIONS).startswith(b'immutable-questions-v1\n{"asked":"sha256:')
+    digest = "e374bdb64adfe552f3d128abaaf3f5fb3b7cdf34b41de8236ca8ea2d8f3acae0"
+    assert digest == Digest.of(signing.message(QUESTIONS)).hex
 
 
 @pytest.mark.parametrize("signature", [b"", b"short", bytes(64), bytes(65)])

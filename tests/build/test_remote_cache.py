@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import signal
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
-from attrs import evolve, frozen
+from attrs import evolve
 
 import immutable
 from immutable.attest.signing import sign
-from immutable.build.cache_entries import RECORD, SIGNATURES, tag_of
+from immutable.build.cache_entries import RECORD, tag_of
 from immutable.build.remote_cache import RemoteCache
-from immutable.build.results import Image
 from immutable.build.verify import verify
-from immutable.config import Config, Keys, Registries
-from immutable.content.compression import encoder
+from immutable.config import Keys
 from immutable.errors import SpecError, TransportError
-from immutable.oci import canonical
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
-from immutable.oci.documents import Descriptor, Manifest
-from immutable.spec.derivation import NO_ANSWERS, Realisation
-from immutable.spec.keys import SecretKey
-from immutable.store import AbstractStore
 from immutable.store.memory import MemoryStore
-from immutable.transports.registry.client import Client
 from tests.support import distribution, needs, specs
+from tests.support.caches import STRANGER, TRUSTED, Place, fetched, put_entry, record_of
 from tests.support.command import PATIENCE, Shell
 from tests.support.distribution import Distribution
 from tests.support.progress import Notes
@@ -40,58 +31,6 @@ from tests.support.specs import CONFIG
 pytestmark = [pytest.mark.tools, needs.tool("docker-registry")]
 
 PROMPT = 10.0  # seconds from an interrupt to the end, on a busy machine
-TRUSTED, STRANGER = SecretKey.generate("ci"), SecretKey.generate("stranger")
-
-
-@frozen
-class Place:
-    """A spec of two layers, and a cache of its own for them."""
-
-    folder: Path
-    registry: Distribution
-    repository: str
-
-    @property
-    def spec(self) -> Path:
-        return self.folder / "web.toml"
-
-    @property
-    def cache(self) -> RemoteCache:
-        parsed = RemoteCache.parse(f"docker://{self.registry.host}/{self.repository}", CONFIG)
-        return RemoteCache(evolve(parsed.place, sleep=lambda _: None))
-
-    def config(self, *trusted: SecretKey) -> Config:
-        nowhere = self.folder / "nowhere"
-        named = tuple(key.public for key in trusted)
-        return evolve(CONFIG, keys=Keys(nowhere, nowhere, named))
-
-    def share(self, key: SecretKey = TRUSTED, store: AbstractStore | None = None) -> Image:
-        """Build as a machine does that has a key."""
-        own = self.folder / "keys"
-        own.mkdir(exist_ok=True)
-        path = own / "secret-key"
-        path.touch(0o600)
-        path.write_text(key.reveal())
-        config = evolve(CONFIG, keys=Keys(path, self.folder / "nowhere"))
-        made = MemoryStore() if store is None else store
-        return immutable.build(self.spec, made, config=config, cache_to=self.cache)
-
-    def build(self, *trusted: SecretKey) -> tuple[Image, list[str]]:
-        """Build as another machine does; return what it was told too."""
-        notes = Notes()
-        image = immutable.build(
-            self.spec,
-            MemoryStore(),
-            config=self.config(*trusted),
-            cache_from=[self.cache],
-            progress=notes,
-        )
-        return image, notes.notes
-
-    def client(self) -> Any:
-        return Client.connect(
-            self.registry.host, self.repository, Registries(), actions="pull,push"
-        )
 
 
 @pytest.fixture
@@ -103,13 +42,6 @@ def place(tmp_path: Path, registry: Distribution) -> Place:
     )
     specs.write(tmp_path, text)
     return Place(tmp_path, registry, f"cache/{tmp_path.name.replace('_', '-').lower()}")
-
-
-def fetched(image: Image) -> list[bool]:
-    """For each layer, whether it came from elsewhere: what is packed here leaves chunks."""
-    if image.store.info().chunks == 0:
-        assert all(layer.cached for layer in image.layers)
-    return [layer.cached for layer in image.layers]
 
 
 def test_what_one_machine_built_another_fetches(place: Place) -> None:
@@ -218,49 +150,6 @@ def test_an_interrupt_ends_it_at_once(shell: Shell, option: str) -> None:
 # Entries that are wrong
 
 
-def record_of(image: Image, number: int = 0) -> Realisation:
-    layer = image.layers[number]
-    # Neither has anything beneath that it meets.
-    return Realisation(layer.derivation, NO_ANSWERS, encoder("gzip").key, layer.diff_id, layer.blob)
-
-
-def put_entry(
-    place: Place,
-    record: Realisation,
-    signature: bytes | None,
-    *,
-    tag: str = "",
-    blob: Descriptor | None = None,
-    config: bytes | None = None,
-    media_type: str = RECORD,
-) -> None:
-    """Put an entry as anybody may who can write to the registry."""
-    with place.client() as client:
-        data = config or canonical.encode(
-            {
-                "derivation": str(record.derivation),
-                "answers": str(record.answers),
-                "encoder": record.encoder,
-                "diffID": str(record.diff_id),
-            }
-        )
-        described = Descriptor(media_type, Digest.of(data), len(data))
-        store = MemoryStore()
-        store.put_blob(data)
-        from immutable.build.remote_cache import _Blobs
-
-        client.upload(_Blobs("test", store, {}), described)
-        signatures = {}
-        if signature is not None:
-            signatures = {SIGNATURES: f"ci:{base64.b64encode(signature).decode()}"}
-        manifest = Manifest(described, (blob or record.blob,), signatures).encode()
-        client.put_manifest(
-            Descriptor(oci.MANIFEST, Digest.of(manifest), len(manifest)),
-            manifest,
-            tag or tag_of(record),
-        )
-
-
 def test_an_unsigned_entry(place: Place) -> None:
     there = place.share()
     put_entry(place, record_of(there), None)
@@ -354,13 +243,13 @@ def test_verify_exposes_a_cache_that_lies(place: Place) -> None:
     there = place.share()
     one, two = record_of(there, 0), record_of(there, 1)
     # Whoever is trusted says that one layer is the other: nothing in the bytes speaks against it.
-    lie = evolve(one, diff_id=two.diff_id, blob=two.blob)
+    lie = evolve(two, diff_id=one.diff_id, blob=one.blob)
     put_entry(place, lie, sign(lie, TRUSTED))
     here, notes = place.build(TRUSTED)
     assert ([True, True], []) == (fetched(here), notes)
     assert there.digest != here.digest
     _, differences = verify(place.spec, here.store, config=CONFIG)
-    assert 'layer "one": diffID' in str(differences[0])
+    assert 'layer "two": diffID' in str(differences[0])
 
 
 # What is asked for

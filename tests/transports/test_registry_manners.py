@@ -86,7 +86,7 @@ def cached(fake: Mannered) -> None:
         with cache.writing(KEY, Run()) as writer:
             assert writer.offer(realisation, store)
         with cache.reading([KEY.public], Run()) as reader:
-            assert realisation == reader.find(realisation.derivation, "raw")
+            assert realisation == reader.find(realisation.derivation, NO_ANSWERS, "raw")
     assert LAYER == fake.repository("cache").blobs[digest]
 
 
