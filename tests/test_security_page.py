@@ -9,11 +9,7 @@ from pathlib import Path
 import pytest
 
 from immutable import reading
-<<<<<<< HEAD
-from immutable.build import cache_entries as entries_of_caches
-=======
 from immutable.build import cache_entries as cache
->>>>>>> 0f2415f (Hold what a cache may say of questions to tests, and say in the pages that it has a new form)
 from immutable.build import locked
 from immutable.builders.npm import project
 from immutable.builders.wheels import wheel

@@ -25,18 +25,19 @@ from immutable.build.cache_entries import (
     tag_of,
 )
 from immutable.build.results import Image
+from immutable.builders import files
 from immutable.content.placing import Footprint
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
 from immutable.spec.keys import SecretKey
-from immutable.store import AbstractStore, Store
 from immutable.store.memory import MemoryStore
 from tests.support import specs
 from tests.support.archives import END, directory, member, symlink
 from tests.support.caches import STRANGER, TRUSTED, Place, fetched, put_entry
 from tests.support.command import PATIENCE, Shell
 from tests.support.distribution import Distribution
+from tests.support.progress import Notes
 from tests.support.registry import Answer, Asked, FakeRegistry
 from tests.support.specs import CONFIG
 from tests.support.web import WebServer
@@ -56,6 +57,9 @@ TARS = {
 }
 
 
+decode = Footprint.decode
+
+
 def packed(*members: bytes) -> bytes:
     return b"".join([*members, END])
 
@@ -67,39 +71,38 @@ class World:
         self.web = WebServer(folder / "web")
         self.fake = FakeRegistry()
         self.folder = folder
+        self.url = ""
         specs.fill(self.web.folder, {f"{name}.tar": packed(*TARS[name]) for name in TARS})
         specs.fill(folder / "own", {"own.txt": "own"})
         self.place = Place(folder, Distribution(""), "cache")
 
     def begin(self, web: str, registry: str) -> None:
+        self.url = web
         self.place = evolve(self.place, registry=Distribution(registry))
-        self.write(web)
+        self.change_base(*TARS["base"])
 
-    def write(self, web: str) -> None:
+    def change_base(self, *members: bytes) -> None:
+        specs.fill(self.web.folder, {"base.tar": packed(*members)})
+        tars = {name: (self.web.folder / f"{name}.tar").read_bytes() for name in TARS}
         layers = [
             specs.layer(
                 "archive",
                 name,
-                url=f"{web}/{name}.tar",
-                sha256=hashlib.sha256((self.web.folder / f"{name}.tar").read_bytes()).hexdigest(),
+                url=f"{self.url}/{name}.tar",
+                sha256=hashlib.sha256(data).hexdigest(),
             )
-            for name in TARS
+            for name, data in tars.items()
         ]
         layers.append(specs.layer("files", "own", source="own", target="/srv/own"))
         specs.write(self.folder, "".join(layers))
 
     def asked(self, image: Image, number: int) -> Digest:
-        """What the question list of a layer is under: the one that only its build asked for."""
-        store = image.store
-        found = [tag for tag in self.tags("questions-") if self.is_of(tag, number, store)]
-        (tag,) = found
-        return Digest(tag.rpartition("-")[2])
-
-    def is_of(self, tag: str, number: int, store: AbstractStore) -> bool:
-        data = store.find_questions(Digest(tag.rpartition("-")[2]))
-        assert data is not None
-        last = {1: b"lib/tool.so", 2: b"srv/app", 3: b"srv/own/own.txt"}[number]
-        return last in Footprint.decode(data).others
+        """Return what the question list of a layer is under: it is told by one of its paths."""
+        path = {1: b"lib/tool.so", 2: b"srv/app", 3: b"srv/own/own.txt"}[number]
+        keys = [Digest(tag.rpartition("-")[2]) for tag in self.tags("questions-")]
+        lists = {key: image.store.find_questions(key) for key in keys}
+        (found,) = [key for key, data in lists.items() if data and path in decode(data).others]
+        return found
 
     def tags(self, prefix: str) -> list[str]:
         return sorted(t for t in self.fake.repository("cache").tags if t.startswith(prefix))
@@ -144,21 +147,13 @@ def test_a_cold_machine_takes_every_layer_without_a_source(world: World) -> None
 
 def test_layers_over_another_base_are_taken_where_their_answers_agree(world: World) -> None:
     world.place.share()
-    changed = [*TARS["base"], member(b"usr/share/new", b"new")]
-    specs.fill(world.web.folder, {"base.tar": packed(*changed)})
-    world.write(f"http://127.0.0.1:{world_port(world)}")
+    base = [*TARS["base"], member(b"usr/share/new", b"new")]
+    world.change_base(*base)
     here, notes = world.place.build(TRUSTED)
     assert ([False, True, True, True], []) == ([one.cached for one in here.layers], notes)
-    changed[0] = directory(b"srv/", mode=0o700)
-    specs.fill(world.web.folder, {"base.tar": packed(*changed)})
-    world.write(f"http://127.0.0.1:{world_port(world)}")
-    here, _ = world.place.build(TRUSTED)
-    assert [False, False, False, False] == [one.cached for one in here.layers]
-
-
-def world_port(world: World) -> str:
-    text = world.place.spec.read_text()
-    return text.partition("http://127.0.0.1:")[2].partition("/")[0]
+    world.change_base(directory(b"srv/", mode=0o700), *base[1:])
+    here, notes = world.place.build(TRUSTED)
+    assert ([False] * 4, []) == ([one.cached for one in here.layers], notes)
 
 
 def test_a_store_that_has_all_shares_what_it_asked(world: World) -> None:
@@ -170,17 +165,32 @@ def test_a_store_that_has_all_shares_what_it_asked(world: World) -> None:
     assert (ALL, []) == (fetched(here), notes)
 
 
-def test_files_that_nobody_had_read_are_asked_about_too(world: World, tmp_path: Path) -> None:
-    # On disk there is a stat cache, so such a layer is packed before its derivation is known.
-    with Store.open(tmp_path / "store") as store:
-        immutable.build(world.place.spec, store, config=CONFIG)
-        specs.fill(world.folder / "own", {"own.txt": "changed"})
-        os.utime(world.folder / "own/own.txt", (1_100_000_000, 1_100_000_000))
-        shared = world.place.share(store=store)
-        assert [True, True, True, False] == [one.cached for one in shared.layers]
+def test_files_that_nobody_had_read_are_asked_about_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_AHEAD", 0)  # so it is packed before its derivation is known
+    there = world.place.share()
     here, notes = world.place.build(TRUSTED)
     assert (ALL, []) == (fetched(here), notes)
-    assert shared.digest == here.digest
+    assert there.digest == here.digest
+
+
+@pytest.mark.parametrize("with_cache", [True, False])
+def test_a_damaged_list_of_the_store_is_as_good_as_none(world: World, *, with_cache: bool) -> None:
+    store, notes = MemoryStore(), Notes()
+    questions, data = world.questions(world.place.share(store=store))
+    store.record_questions(questions.asked, b"damaged")
+    world.change_base(*TARS["base"], member(b"usr/share/new", b"new"))
+    image = immutable.build(
+        world.place.spec,
+        store,
+        config=world.place.config(TRUSTED),
+        cache_from=[world.place.cache] if with_cache else [],
+        progress=notes,
+    )
+    assert [False, True, True, True] == [one.cached for one in image.layers]
+    assert with_cache == ("building tool" not in notes.tasks)
+    assert data == store.find_questions(questions.asked)
 
 
 def test_what_is_there_is_not_put_again(world: World) -> None:
