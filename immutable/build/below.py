@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from attrs import frozen
 
 from immutable.build.contents import LayerContents, StoredRootfs
+from immutable.content.account_files import GROUP, MOST_READ, find_group
 from immutable.content.entries import EntryKind
 from immutable.content.placing import Standing, text
 from immutable.oci import canonical
@@ -34,7 +35,10 @@ class Below:
         """
         if not self.layers and not self.homes:
             return None
-        homes: list[JSON] = [[text(one.path), one.mode, one.uid, one.gid] for one in self.homes]
+        homes: list[JSON] = [
+            [text(one.path), one.mode, one.uid, one.group if one.gid is None else one.gid]
+            for one in self.homes
+        ]
         diff_ids: list[JSON] = [str(one.diff_id) for one in self.layers]
         return Digest.of(canonical.encode([homes, diff_ids]))
 
@@ -42,9 +46,19 @@ class Below:
         """Return the root file system that the layers add up to; the homes are not in it."""
         return contents.rootfs([one.blob for one in self.layers])
 
-    def to_come(self) -> Mapping[bytes, Standing]:
-        """Return the homes as directories that will be there, by path."""
-        return {
-            one.path: Standing(EntryKind.DIRECTORY, (one.mode, one.uid, one.gid, ()))
-            for one in self.homes
-        }
+    def to_come(self, stored: StoredRootfs) -> Mapping[bytes, Standing]:
+        """Return the homes as directories that will be there, by path.
+
+        Those of a group that `stored`, the layers' root file system, does not have are left out:
+        the last layer will refuse such a group unless a layer between brings it.
+        """
+        table = b""
+        if any(one.gid is None for one in self.homes):
+            table = stored.read(GROUP, limit=MOST_READ) or b""
+        found = {}
+        for one in self.homes:
+            gid = find_group(table, one.group) if one.gid is None else one.gid
+            if gid is not None:
+                standing = Standing(EntryKind.DIRECTORY, (one.mode, one.uid, gid, ()))
+                found[one.path] = standing
+        return found

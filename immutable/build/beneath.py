@@ -14,6 +14,7 @@ from attrs import frozen
 
 from immutable.build.contents import StoredRootfs
 from immutable.builders.base import Questions
+from immutable.content.account_files import GROUP, PASSWD, find_group, find_user
 from immutable.content.entries import Entry, EntryKind
 from immutable.content.globs import compile_globs
 from immutable.content.placing import text
@@ -24,7 +25,6 @@ from immutable.redact import quoted
 
 _MOST: Final = 64 << 20  # bytes of a file that is read: account files, package databases
 _MAGIC: Final = re.compile(r"[*?\[\\]")
-_PASSWD, _GROUP = b"etc/passwd", b"etc/group"
 
 
 @frozen
@@ -134,27 +134,22 @@ class BeneathLayer:
         return self.stored.read(path, limit=_MOST)
 
     def _user(self, name: str) -> tuple[int, int]:
-        fields = self._account(_PASSWD, name)
-        if fields is None or not all(one.isdigit() for one in fields[2:4]) or len(fields) < 4:
+        found = find_user(self._read(PASSWD) or b"", name)
+        if found is None:
             raise EntryError(
                 f"owner: expected a user of the spec or of a lower layer's /etc/passwd, found "
                 f"{quoted(name)}; declare a [[user]], or write the number"
             )
-        return int(fields[2]), int(fields[3])
+        return found
 
     def _group(self, name: str) -> int:
-        fields = self._account(_GROUP, name)
-        if fields is None or len(fields) < 3 or not fields[2].isdigit():
+        found = find_group(self._read(GROUP) or b"", name)
+        if found is None:
             raise EntryError(
                 f"owner: expected a group of the spec or of a lower layer's /etc/group, found "
                 f"{quoted(name)}; declare a [[group]], or write the number"
             )
-        return int(fields[2])
-
-    def _account(self, table: bytes, name: str) -> list[bytes] | None:
-        start = name.encode() + b":"
-        lines = (self._read(table) or b"").split(b"\n")
-        return next((line.split(b":") for line in lines if line.startswith(start)), None)
+        return found
 
 
 def _kind(found: Found) -> str:

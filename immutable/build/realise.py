@@ -212,7 +212,8 @@ class _Layer:
         self, rows: Sequence[JSON], footprint: Footprint, beneath: BeneathLayer
     ) -> tuple[Digest, Ground]:
         """Return the digest of all answers, and what the footprint meets."""
-        on = ground(footprint, beneath.stored.rootfs, self.below.to_come())
+        stored = beneath.stored
+        on = ground(footprint, stored.rootfs, self.below.to_come(stored))
         return _digest([*rows, *on.rows()]), on
 
     def _footprint(self, rows: Digest) -> Footprint | None:

@@ -10,14 +10,14 @@ from typing_extensions import override
 
 from immutable.builders.base import Beneath, Builder, Facts, Inputs, Questions
 from immutable.builders.homes import HOME_MODE, NO_HOME, home_path
+from immutable.content.account_files import GROUP, PASSWD, find_group, find_group_of
 from immutable.content.entries import Entry, EntryKind, Inline, described, directory, file, show
 from immutable.errors import EntryError
+from immutable.spec.accounts import Account, accounts
 from immutable.spec.derivation import Job
-from immutable.spec.document import accounts
 
-_PASSWD, _GROUP = b"etc/passwd", b"etc/group"
 _SHADOW, _GSHADOW = b"etc/shadow", b"etc/gshadow"
-_FILES: Final = (_PASSWD, _GROUP, _SHADOW, _GSHADOW)
+_FILES: Final = (PASSWD, GROUP, _SHADOW, _GSHADOW)
 _ROOT_USER: Final = "root:x:0:0:root:/root:/bin/sh"
 _ROOT_GROUP: Final = "root:x:0:"
 _SHELL: Final = "/usr/sbin/nologin"
@@ -33,23 +33,12 @@ class AccountsBuilder(Builder):
     @override
     def derive(self, facts: Facts) -> tuple[Job, ...]:
         """Return the one derivation."""
-        users, groups = accounts(facts.spec)
+        found = accounts(facts.spec)
         job = self.job(
             facts,
             {
-                "users": [
-                    {
-                        "name": user.name,
-                        "uid": user.uid,
-                        "gid": gid,
-                        "groups": list(user.groups),
-                        "home": user.home,
-                        "shell": None if user.shell == _SHELL else user.shell,
-                        "comment": user.comment or None,
-                    }
-                    for user, gid in users
-                ],
-                "groups": [{"name": group.name, "gid": group.gid} for group in groups],
+                "users": [_plain(one) for one in found.users],
+                "groups": [{"name": group.name, "gid": group.gid} for group in found.groups],
             },
         )
         # The homes are made here: what lower layers have of them is what is asked.
@@ -64,28 +53,73 @@ class AccountsBuilder(Builder):
         """Return the account files, extended, and the home directories that are not there.
 
         A user or group that is there with the same ids stays as it is. Raises EntryError for
-        one that is there otherwise.
+        one that is there otherwise, and for a group to be joined that is not there.
         """
-        users, groups = job.options["users"], job.options["groups"]
+        groups = job.options["groups"]
         found = ((path, inputs.beneath.find(path)) for path in _FILES)
         lower = {path: entry for path, entry in found if entry is not None}
-        passwd, changed = _tables(users, groups, lower)
+        group = _groups(job.options["users"], groups, lower)
+        users = [{**one, "gid": _gid(one, group)} for one in job.options["users"]]
+        passwd, changed = _tables(users, groups, group, lower)
         yield changed
         yield _homes(users, passwd, inputs.beneath)
+
+
+def _plain(one: Account) -> dict[str, Any]:
+    """Return a user as plain values; `group` is there where a lower layer may have that."""
+    user = one.user
+    return {
+        "name": user.name,
+        "uid": user.uid,
+        "gid": one.gid,
+        "groups": list(user.groups),
+        "home": user.home,
+        "shell": None if user.shell == _SHELL else user.shell,
+        "comment": user.comment or None,
+        **({} if one.group is None else {"group": one.group}),
+    }
+
+
+def _groups(
+    users: Sequence[Mapping[str, Any]],
+    groups: Sequence[Mapping[str, Any]],
+    lower: Mapping[bytes, Entry],
+) -> _Table:
+    """Return the table of groups, with those that users need for an id of their own."""
+    table = _Table(GROUP, lower, _ROOT_GROUP)
+    for one in groups:
+        table.add(one["name"], "x", str(one["gid"]), "")
+    for user in users:
+        gid = user["gid"] if "group" in user else None
+        if gid is not None and find_group_of(table.data(), gid) is None:
+            table.add(user["group"], "x", str(gid), "")
+    return table
+
+
+def _gid(user: Mapping[str, Any], group: _Table) -> int:
+    """Return the id of a user's primary group, which is looked up where the spec has a name."""
+    gid = user["gid"] if user["gid"] is not None else find_group(group.data(), user["group"])
+    if gid is None:
+        raise EntryError(
+            f"/{show(GROUP)}: expected the group {user['group']!r} of the user {user['name']!r} "
+            "in the spec or in a lower layer, found none; declare a [[group]], or give the user "
+            "its gid too"
+        )
+    found: int = gid
+    return found
 
 
 def _tables(
     users: Sequence[Mapping[str, Any]],
     groups: Sequence[Mapping[str, Any]],
+    group: _Table,
     lower: Mapping[bytes, Entry],
 ) -> tuple[_Table, list[Entry]]:
     """Return the table of users, and all account files with the additions."""
-    passwd = _Table(_PASSWD, lower, _ROOT_USER)
-    group = _Table(_GROUP, lower, _ROOT_GROUP)
+    passwd = _Table(PASSWD, lower, _ROOT_USER)
     shadow, gshadow = _Table(_SHADOW, lower), _Table(_GSHADOW, lower)
-    for one in groups:
-        group.add(one["name"], "x", str(one["gid"]), "")
-        gshadow.add(one["name"], "!", "", "")
+    for name in dict.fromkeys([*(one["name"] for one in groups), *group.added]):
+        gshadow.add(name, "!", "", "")
     for user in users:
         passwd.add(
             user["name"],
@@ -140,7 +174,7 @@ class _Table:
 
     def __init__(self, path: bytes, lower: Mapping[bytes, Entry], first: str = "") -> None:
         self.path = path
-        self.added: set[str] = set()
+        self.added: dict[str, None] = {}
         self._lower = lower.get(path)
         self._lines = [first] if first else []
         if self._lower is not None:
@@ -158,18 +192,18 @@ class _Table:
         Passwords and members in lower layers are never looked at.
         """
         name, number = fields[0], fields[2]
-        has_ids = self.path in (_PASSWD, _GROUP)
+        has_ids = self.path in (PASSWD, GROUP)
         others = [line.split(":") for line in self._lines]
         same = next((other for other in others if other[0] == name), None)
         if same is None and has_ids:
             same = next((other for other in others if other[2:3] == [number]), None)
         if same is None:
             self._lines.append(":".join(fields))
-            self.added.add(name)
-        elif has_ids and not _agrees(same, fields, 3 if self.path == _GROUP else 7):
+            self.added[name] = None
+        elif has_ids and not _agrees(same, fields, 3 if self.path == GROUP else 7):
             raise EntryError(
                 f"/{show(self.path)}: cannot add {':'.join(fields)!r}: "
-                f"a layer below has {':'.join(same)!r}"
+                f"a layer below has {':'.join(same)!r}{self._hint(same)}"
             )
 
     def add_member(self, group: str, user: str) -> None:
@@ -180,18 +214,29 @@ class _Table:
                 names = [*filter(None, members.split(",")), user]
                 self._lines[number] = f"{head}:{','.join(dict.fromkeys(names))}"
                 return
-        if self.path == _GROUP:
+        if self.path == GROUP:
             raise EntryError(
-                f"/{show(self.path)}: no group {group!r} to put {user!r} into; "
-                "declare it as a [[group]]"
+                f"/{show(self.path)}: no group {group!r} to put {user!r} into, neither in the spec "
+                "nor in a lower layer; declare it as a [[group]]"
             )
+
+    def data(self) -> bytes:
+        """Return the file's bytes."""
+        return "".join(line + "\n" for line in self._lines).encode("utf-8", "surrogateescape")
 
     def entry(self) -> Entry:
         """Return the file, with the attributes it had in the lower layers."""
-        data = "".join(line + "\n" for line in self._lines).encode("utf-8", "surrogateescape")
         if self._lower is None:
-            return file(self.path, data)
-        return evolve(self._lower, content=Inline(data))
+            return file(self.path, self.data())
+        return evolve(self._lower, content=Inline(self.data()))
+
+    def _hint(self, same: Sequence[str]) -> str:
+        """Return what to do about a group that is there otherwise."""
+        if self.path != GROUP:
+            return ""
+        there = same[2] if len(same) > 2 else ""
+        joins = f"gid = {there}" if there.isdecimal() else f'group = "{same[0]}"'
+        return f"; a user joins that by {joins}"
 
 
 def _agrees(lower: Sequence[str], wanted: Sequence[str], fields: int) -> bool:

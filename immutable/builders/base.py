@@ -23,8 +23,9 @@ from immutable.oci.digest import Digest
 from immutable.oci.documents import ImageConfig
 from immutable.oci.platforms import Platform
 from immutable.progress import Progress
+from immutable.spec.accounts import known_part, owner_ids
 from immutable.spec.derivation import Derivation, Job, Realisation, Snapshot
-from immutable.spec.document import Layer, Spec, known_part, owner_ids
+from immutable.spec.document import Layer, Spec
 from immutable.spec.lock import IndexPin, LockedLayer, Pin
 from immutable.store import AbstractStore
 from immutable.transports.outputs import DiskTransport

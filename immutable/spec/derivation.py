@@ -60,12 +60,16 @@ class Part:
 
 @frozen
 class Home:
-    """A directory that a user of the spec will have, by its path without a leading ``/``."""
+    """A directory that a user of the spec will have, by its path without a leading ``/``.
+
+    Its gid is None where it is that of a `group` which only lower layers know.
+    """
 
     path: bytes
     mode: int
     uid: int
-    gid: int
+    gid: int | None
+    group: str = ""
 
 
 @frozen(eq=False)

@@ -17,6 +17,7 @@ from immutable.errors import SpecError
 from immutable.oci.platforms import Platform
 from immutable.redact import cut, quoted
 from immutable.spec import toml, types
+from immutable.spec.accounts import Group, User, account_faults
 from immutable.spec.toml import FaultError
 from immutable.spec.types import (
     COMPRESSIONS,
@@ -93,10 +94,7 @@ __all__ = [
     "Target",
     "Texts",
     "User",
-    "accounts",
     "checked_tag",
-    "known_part",
-    "owner_ids",
     "parse",
     "placed",
     "replaced",
@@ -128,28 +126,6 @@ class Layer:
     kind: str
     options: Any
     replace: bool = False
-
-
-@frozen
-class User:
-    """One ``[[user]]``; `gid` and `group` default to a group of the user's own name and id."""
-
-    name: AccountName
-    uid: AccountID
-    gid: AccountID | None = None
-    group: AccountName | None = None
-    groups: tuple[AccountName, ...] = ()
-    home: AccountPath | None = None
-    shell: AccountPath = AccountPath("/usr/sbin/nologin")
-    comment: Comment = Comment("")
-
-
-@frozen
-class Group:
-    """One ``[[group]]``."""
-
-    name: AccountName
-    gid: AccountID
 
 
 @frozen
@@ -305,7 +281,7 @@ def _tables(document: Mapping[str, Any], kinds: Mapping[str, type[Any]], where: 
         faults += toml.faults(error)
     faults += _cross_faults(document)
     if spec is not None and not faults:
-        faults += [*_repeats(spec), *_account_faults(spec)]
+        faults += [*_repeats(spec), *account_faults(spec)]
     if faults or spec is None:
         raise SpecError(where, faults)
     return spec
@@ -350,68 +326,6 @@ def replaced(spec: Spec, **changes: Any) -> Spec:
     """Return `spec` with other values, still named by its file."""
     parts = {one.name: getattr(spec, one.name) for one in fields(SpecTables)}
     return Spec.of(SpecTables(**{**parts, **changes}), spec.where, in_file=spec.in_file)
-
-
-def accounts(spec: SpecTables) -> tuple[tuple[tuple[User, int], ...], tuple[Group, ...]]:
-    """Return each user with its primary gid, and all groups, those that users imply included."""
-    groups = {group.name: group for group in spec.group}
-    users = []
-    for user in spec.user:
-        name = user.group or user.name
-        if user.gid is not None:
-            gid = user.gid
-            if user.group is None and gid not in {group.gid for group in groups.values()}:
-                groups.setdefault(name, Group(name, gid))
-        elif name in groups:
-            gid = groups[name].gid
-        else:
-            gid = user.uid
-            groups[name] = Group(name, gid)
-        users.append((user, AccountID(gid)))
-    return tuple(users), tuple(groups.values())
-
-
-def owner_ids(spec: Spec, owner: str) -> tuple[int, int]:
-    """Return (uid, gid) of `owner`: ``name``, ``name:group``, ``uid`` or ``uid:gid``.
-
-    Raises ValueError for a name that no ``[[user]]`` or ``[[group]]`` declares.
-    """
-    users, groups = _ids(spec)
-    name, colon, group = owner.partition(":")
-    if name.isdecimal():
-        uid, gid = int(name), int(name)
-    elif name in users:
-        uid, gid = users[name]
-    else:
-        raise ValueError(f"no [[user]] is called {name!r}{toml.nearest(name, users)}")
-    if colon:
-        if group.isdecimal():
-            gid = int(group)
-        elif group in groups:
-            gid = groups[group]
-        else:
-            raise ValueError(f"no [[group]] is called {group!r}{toml.nearest(group, groups)}")
-    return uid, gid
-
-
-def known_part(spec: Spec, owner: str) -> str:
-    """Return `owner` with numbers for those of its names that the spec declares."""
-    users, groups = _ids(spec)
-    name, colon, group = owner.partition(":")
-    if name in users:
-        uid, gid = users[name]
-        return f"{uid}:{groups.get(group, group) if colon else gid}"
-    return f"{name}:{groups.get(group, group)}" if colon else name
-
-
-def _ids(spec: Spec) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
-    """Return the ids of users, and of groups, that are known without looking at layers."""
-    users, groups = accounts(spec)
-    by_name: dict[str, tuple[int, int]] = {"root": (0, 0)}
-    by_name.update({user.name: (user.uid, gid) for user, gid in users})
-    gids: dict[str, int] = {"root": 0}
-    gids.update({group.name: group.gid for group in groups})
-    return by_name, gids
 
 
 def _layer(made: Any, value: Any, kinds: Mapping[str, type[Any]]) -> Layer:
@@ -484,22 +398,6 @@ def _duplicates(rows: Any, table: str, key: str) -> Iterator[str]:
         if first != number:
             but = "" if value == present else f", {present!r}, but for case or Unicode form"
             yield f"{table}[{number}].{key}: {value!r} is already {table}[{first}].{key}{but}"
-
-
-def _account_faults(spec: SpecTables) -> Iterator[str]:
-    """Yield where the groups that users imply take the id of another, declared or implied."""
-    users, groups = accounts(spec)
-    names: dict[int, str] = {}
-    for group in groups:
-        present = names.setdefault(group.gid, group.name)
-        if present != group.name:
-            number = next(
-                n for n, (user, _) in enumerate(users) if (user.group or user.name) == group.name
-            )
-            yield (
-                f"user[{number}]: its own group {group.name!r} would have the id {group.gid} of "
-                f"the group {present!r}; give it a gid or a group"
-            )
 
 
 def _repeats(spec: SpecTables) -> Iterator[str]:

@@ -674,63 +674,6 @@ def test_a_branch_called_latest_gives_no_tag() -> None:
         specs.substitute(parsed("tags = ['{git.branch}']"), {"branch": "latest"})
 
 
-# Accounts
-
-
-def accounts(text: str) -> Spec:
-    return specs.parse(f"{text}\n{HEAD}".encode(), KINDS, "web.toml")
-
-
-def test_a_user_has_a_group_of_its_own_name_and_id() -> None:
-    spec = accounts("user = [{ name = 'node', uid = 1001 }]")
-    assert ((spec.user[0], 1001),) == specs.accounts(spec)[0]
-    assert [("node", 1001)] == [(group.name, group.gid) for group in specs.accounts(spec)[1]]
-
-
-def test_a_user_s_group_can_be_declared() -> None:
-    spec = accounts(
-        "user = [{ name = 'node', uid = 1001, group = 'staff' }, { name = 'b', uid = 2, gid = 50 }]\n"  # noqa: E501
-        "group = [{ name = 'staff', gid = 50 }]"
-    )
-    users, groups = specs.accounts(spec)
-    assert [50, 50] == [gid for _, gid in users]
-    assert [("staff", 50)] == [(group.name, group.gid) for group in groups]
-
-
-@pytest.mark.parametrize(
-    ("owner", "expected"),
-    [
-        ("root", (0, 0)),
-        ("node", (1001, 1001)),
-        ("node:staff", (1001, 50)),
-        ("node:0", (1001, 0)),
-        ("7", (7, 7)),
-        ("7:root", (7, 0)),
-        ("0:8", (0, 8)),
-    ],
-)
-def test_owners(owner: str, expected: tuple[int, int]) -> None:
-    spec = accounts(
-        "user = [{ name = 'node', uid = 1001 }]\ngroup = [{ name = 'staff', gid = 50 }]"
-    )
-    assert expected == specs.owner_ids(spec, owner)
-
-
-@pytest.mark.parametrize(
-    ("owner", "message"),
-    [
-        ("nod", r"no \[\[user\]\] is called 'nod'; did you mean 'node'\?"),
-        ("node:staf", r"no \[\[group\]\] is called 'staf'; did you mean 'staff'\?"),
-    ],
-)
-def test_unknown_owners(owner: str, message: str) -> None:
-    spec = accounts(
-        "user = [{ name = 'node', uid = 1001 }]\ngroup = [{ name = 'staff', gid = 50 }]"
-    )
-    with pytest.raises(ValueError, match=message):
-        specs.owner_ids(spec, owner)
-
-
 @pytest.mark.parametrize("user", ["www-data", "root:www-data", "0", "1001:0", "a:5", "Some.One"])
 def test_users_to_run_as(user: str) -> None:
     assert user == parsed(f"[config]\nuser = '{user}'").config.user
