@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from immutable.build.config_check import check_config
 from immutable.build.kinds import builder_of
 from immutable.build.loading import spec_of
 from immutable.build.plan import Draft, Plan, draft
@@ -69,6 +70,7 @@ def build(
         if sources is not None:
             _take_sources(drafted.graph(), sources, store)
         planned, records = _realised(drafted, store, config, progress, offline, cache_from)
+        check_config(planned, records, store, progress)
         image = publish(planned, records, store)
         if cache_to is not None:
             _offer(planned, records, cache_to, store, config, progress)
