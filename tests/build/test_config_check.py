@@ -69,8 +69,8 @@ def test_a_user_of_the_spec_is_in_the_image(tmp_path: Path) -> None:
         (
             "nobody",
             (
-                "config.user: expected a user in the image's /etc/passwd, found 'nobody'; declare a "
-                "[[user]], or write the number"
+                "config.user: expected a user in the image's /etc/passwd, found 'nobody'; declare "
+                "a [[user]], or write the number"
             ),
         ),
         (
