@@ -36,8 +36,9 @@ def find_user_of(passwd: bytes, uid: int) -> tuple[str, int] | None:
     """Return (name, gid) of the first user whose id is `uid`; None if there is none."""
     for fields in _lines(passwd):
         if len(fields) > 3 and _number(fields[2]) == uid:
-            gid = _id(fields, 3, PASSWD, "NAME:x:UID:GID")
-            return fields[0].decode("utf-8", "surrogateescape"), gid
+            gid = _number(fields[3])
+            if gid is not None:
+                return fields[0].decode("utf-8", "surrogateescape"), gid
     return None
 
 
@@ -60,11 +61,9 @@ def find_group_of(group: bytes, gid: int) -> str | None:
 def find_memberships(group: bytes, user: str) -> frozenset[int]:
     """Return the gids of the groups that `user` is a member of."""
     name = user.encode("utf-8", "surrogateescape")
-    return frozenset(
-        _id(fields, 2, GROUP, "NAME:x:GID:")
-        for fields in _lines(group)
-        if len(fields) > 3 and name in fields[3].split(b",")
-    )
+    members = (one for one in _lines(group) if len(one) > 3 and name in one[3].split(b","))
+    gids = (_number(fields[2]) for fields in members)
+    return frozenset(gid for gid in gids if gid is not None)
 
 
 def _lines(data: bytes) -> Iterator[Sequence[bytes]]:
