@@ -170,7 +170,8 @@ def owner_ids(spec: Declared, owner: str) -> tuple[int, int]:
     wanted = group if colon else str(own)
     gid = int(wanted) if wanted.isdecimal() else groups.get(wanted)
     if gid is None:
-        raise ValueError(f"no [[group]] is called {wanted!r}{nearest(wanted, groups)}")
+        of_whom = "" if colon else f", as the group of {name!r} is"
+        raise ValueError(f"no [[group]] is called {wanted!r}{of_whom}{nearest(wanted, groups)}")
     return uid, gid
 
 

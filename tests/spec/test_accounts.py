@@ -123,7 +123,7 @@ def test_owners(owner: str, expected: tuple[int, int]) -> None:
     [
         ("nod", r"no \[\[user\]\] is called 'nod'; did you mean 'node'\?"),
         ("node:staf", r"no \[\[group\]\] is called 'staf'; did you mean 'staff'\?"),
-        ("log", r"no \[\[group\]\] is called 'users'"),
+        ("log", r"no \[\[group\]\] is called 'users', as the group of 'log' is"),
     ],
 )
 def test_unknown_owners(owner: str, message: str) -> None:
