@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from immutable.build.verify import Difference, verify
     from immutable.builders.written import (
         Archive,
+        Copy,
         Debian,
         Files,
         FromImage,
@@ -53,6 +54,7 @@ __all__ = [
     "BuiltPlatform",
     "Config",
     "ContainerConfig",
+    "Copy",
     "Debian",
     "Descriptor",
     "Difference",
@@ -103,8 +105,8 @@ _HOMES: Final = {
     **dict.fromkeys(("Difference", "verify"), "build.verify"),
     **dict.fromkeys(
         (
-            *("Archive", "Debian", "Files", "FromImage", "InlineEntry", "Npm", "OtherLayer"),
-            *("Wheels", "WrittenLayer"),
+            *("Archive", "Copy", "Debian", "Files", "FromImage", "InlineEntry", "Npm"),
+            *("OtherLayer", "Wheels", "WrittenLayer"),
         ),
         "builders.written",
     ),

@@ -9,11 +9,11 @@ from attrs import frozen
 from immutable.build.contents import LayerContents, StoredRootfs
 from immutable.content.account_files import GROUP, MOST_READ, find_group
 from immutable.content.entries import EntryKind
-from immutable.content.placing import Standing, text
+from immutable.content.placing import Standing
 from immutable.oci import canonical
 from immutable.oci.canonical import JSON
 from immutable.oci.digest import Digest
-from immutable.spec.derivation import Home, Realisation
+from immutable.spec.derivation import Home, Realisation, plain_homes
 
 
 @frozen
@@ -21,11 +21,13 @@ class Below:
     """The realisations of the layers beneath one, bottom first.
 
     `homes` are directories that users of the spec will have if no layer makes them, so that what is
-    put into one finds it as its user's.
+    put into one finds it as its user's. `beside` tells the image beside the layer from any other,
+    where there is one: see `Job.beside`.
     """
 
     layers: tuple[Realisation, ...]
     homes: tuple[Home, ...] = ()
+    beside: Digest | None = None
 
     @property
     def chain(self) -> Digest | None:
@@ -33,14 +35,12 @@ class Below:
 
         It is to a root file system what OCI's ChainID is (image-spec config.md, "Layer ChainID").
         """
-        if not self.layers and not self.homes:
+        if not self.layers and not self.homes and self.beside is None:
             return None
-        homes: list[JSON] = [
-            [text(one.path), one.mode, one.uid, one.group if one.gid is None else one.gid]
-            for one in self.homes
-        ]
-        diff_ids: list[JSON] = [str(one.diff_id) for one in self.layers]
-        return Digest.of(canonical.encode([homes, diff_ids]))
+        chain: list[JSON] = [plain_homes(self.homes), [str(one.diff_id) for one in self.layers]]
+        if self.beside is not None:
+            chain.append(str(self.beside))
+        return Digest.of(canonical.encode(chain))
 
     def rootfs(self, contents: LayerContents) -> StoredRootfs:
         """Return the root file system that the layers add up to; the homes are not in it."""

@@ -6,33 +6,39 @@ nothing that is not in them. A row is there for what is there; of what is not, t
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import BinaryIO, Final, Self
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from immutable.build.contents import StoredRootfs
+from immutable.build.copies import Copied, copied, matching, spooled
 from immutable.builders.base import Questions
 from immutable.content.account_files import GROUP, PASSWD, find_group, find_user
+from immutable.content.archives.scratch import Slice
 from immutable.content.entries import Entry, EntryKind
 from immutable.content.globs import compile_globs
 from immutable.content.placing import text
 from immutable.content.rootfs import Found
 from immutable.errors import EntryError
 from immutable.oci.canonical import JSON
+from immutable.oci.digest import Digest
 from immutable.redact import quoted
 
 _MOST: Final = 64 << 20  # bytes of a file that is read: account files, package databases
-_MAGIC: Final = re.compile(r"[*?\[\\]")
 
 
 @frozen
 class BeneathLayer:
-    """What `stored` answers to a builder's questions."""
+    """What `stored` answers to a builder's questions; `scratch` gives files for what is copied."""
 
     stored: StoredRootfs
     questions: Questions
+    scratch: Callable[[], BinaryIO] | None = None
+
+    def spooling(self, scratch: Callable[[], BinaryIO]) -> Self:
+        """Return it with a place for what is copied."""
+        return evolve(self, scratch=scratch)
 
     def rows(self) -> list[JSON]:
         """Return the answers as values of canonical JSON; none where nothing is there."""
@@ -51,6 +57,12 @@ class BeneathLayer:
             if matched:
                 rows.append(["glob", glob, matched])
         rows += (["owner", owner, [*self.owner(owner)]] for owner in sorted({*asked.owners}))
+        for copy_of, copies in self._copies().items():
+            given: list[JSON] = [
+                [[*_row(one.found, content=True), text(one.same_as)] for one in copy]
+                for copy in copies
+            ]
+            rows.append(["copy", copy_of, given])
         return rows
 
     def find(self, path: bytes) -> Entry | None:
@@ -86,6 +98,35 @@ class BeneathLayer:
             gid = int(group) if group.isdecimal() else self._group(group)
         return uid, gid
 
+    def copies(self) -> Mapping[str, Sequence[Sequence[Entry]]]:
+        """See `Beneath`."""
+        copies = self._copies()
+        if self.stored is None or not copies:
+            return {}
+        assert self.scratch is not None  # noqa: S101 - or there are no builder's inputs yet
+        found = (one.found for several in copies.values() for copy in several for one in copy)
+        contents = spooled(found, self.stored, self.scratch())
+        return {
+            path: [[self._copied(one, contents) for one in copy] for copy in several]
+            for path, several in copies.items()
+        }
+
+    def _copied(self, one: Copied, contents: Mapping[Digest, Slice]) -> Entry:
+        entry, sha256 = self._entry(one.found, content=False), one.found.inode.sha256
+        content = None if sha256 is None else contents[sha256]
+        if not one.same_as:
+            return evolve(entry, content=content)
+        return evolve(entry, kind=EntryKind.HARDLINK, target=one.same_as, content=content)
+
+    def _copies(self) -> Mapping[str, list[list[Copied]]]:
+        if self.stored is None:
+            return {}
+        left_out = compile_globs(self.questions.without)
+        return {
+            path: copied(path, self.stored.rootfs, left_out)
+            for path in sorted({*self.questions.copies})
+        }
+
     def _expect(self, one: bytes | str, asked: Collection[bytes | str]) -> None:
         if one not in asked:
             raise ValueError(f"{one!r} was not asked about")
@@ -103,17 +144,7 @@ class BeneathLayer:
 
         Its first names, as far as they are plain ones, lead through links.
         """
-        folder, pattern = _split(glob)
-        resolved = self.stored.rootfs.resolve(folder)
-        if folder and resolved.found is None:
-            return
-        start = len(resolved.path) + 1 if resolved.path else 0
-        matches = compile_globs([pattern])
-        last = b"\0"
-        for found in self.stored.rootfs.walk(resolved.path):
-            if not found.path.startswith(last) and matches(found.path[start:]):
-                yield found
-                last = found.path + b"/"
+        yield from (found for _, found in matching(glob, self.stored.rootfs))
 
     def _entry(self, found: Found, *, content: bool) -> Entry:
         inode = found.inode
@@ -164,12 +195,3 @@ def _row(found: Found, *, content: bool) -> list[JSON]:
     if content and inode.sha256 is not None:
         row.append(inode.sha256.hex)
     return row
-
-
-def _split(glob: str) -> tuple[bytes, str]:
-    """Return the directory that a glob's plain names lead to, and the rest of it."""
-    names = [name for name in glob.split("/") if name not in ("", ".")]
-    plain = 0
-    while plain < len(names) - 1 and not _MAGIC.search(names[plain]):
-        plain += 1
-    return "/".join(names[:plain]).encode(), "/".join(names[plain:])

@@ -127,7 +127,8 @@ def _offer(
 
 
 def _take_sources(graph: Graph, sources: AbstractStore, store: AbstractStore) -> None:
-    for digest in sorted({digest for layer in graph for digest in layer.derivation.sources}):
+    jobs = graph.with_beside(lambda _: False)
+    for digest in sorted({digest for job in jobs for digest in job.derivation.sources}):
         if sources.has_blob(digest) and not store.has_blob(digest):
             with sources.verified(digest) as blob, store.ingest() as copy:
                 while piece := blob.read(_PIECE):

@@ -53,7 +53,7 @@ def locked_bases(spec: Spec, _dependents: tuple[Path, ...] = ()) -> tuple[Locked
     """Return what the specs that `spec` builds upon are locked to, bottom first."""
     for layer in spec.layer[:1]:
         kind = builders()[layer.kind]
-        place = kind.base_spec(layer.options)
+        place = kind.base_spec(layer.options) if kind.as_is else None
         if place is None:
             continue
         path = Path(spec.where).parent / place

@@ -25,7 +25,7 @@ def expect_place(destination: Transport, spec: Spec) -> None:
     """
     if not isinstance(destination, DiskTransport):
         return
-    for one in _inputs(spec):
+    for one in _inputs(spec, set()):
         one.expect_apart(destination)
     # Second, as it advises to remove what is in the way.
     destination.expect_replaceable()
@@ -83,7 +83,7 @@ class _Source:
 
 @frozen
 class _Image:
-    """An image to build upon, in a layout or an archive."""
+    """Another image that is taken from, in a layout or an archive."""
 
     place: DiskTransport
 
@@ -94,10 +94,11 @@ class _Image:
             expect_apart(output.replaces(), self.place.path, "the image to build upon,")
 
 
-def _inputs(spec: Spec, dependents: tuple[Path, ...] = ()) -> Iterator[_File | _Source | _Image]:
-    """Yield what an image is built from; specs in a circle, once each."""
+def _inputs(spec: Spec, seen: set[Path]) -> Iterator[_File | _Source | _Image]:
+    """Yield what an image is built from; of specs, those that were not `seen` before."""
     path = Path(spec.where)
     folder = path.parent
+    seen.add(real(path))
     for what, file in own_files(spec).items():
         yield _File(what, file)
     for layer in spec.layer:
@@ -108,6 +109,5 @@ def _inputs(spec: Spec, dependents: tuple[Path, ...] = ()) -> Iterator[_File | _
         if place is not None:
             yield _Image(evolve(place, path=folder / place.path))  # type: ignore[misc]
         base = builder.base_spec(layer.options)
-        chain = (*dependents, real(path))
-        if base is not None and real(folder / base) not in chain:
-            yield from _inputs(load(folder / base), chain)
+        if base is not None and real(folder / base) not in seen:
+            yield from _inputs(load(folder / base), seen)

@@ -152,6 +152,7 @@ def draft(
     sources: AbstractStore | None = None,
     offline: bool = False,
     _dependents: tuple[Path, ...] = (),
+    _planned: dict[Path, Plan] | None = None,
 ) -> Draft:
     """Return what `plan` does, as far as it is known before many local files are read.
 
@@ -160,21 +161,26 @@ def draft(
     """
     chosen = _platforms(spec, platforms, config)
     inputs: list[Input] = []
+    planned = {} if _planned is None else _planned  # several layers may take from one spec
 
     def foundation(path: Path) -> Mapping[Platform, Foundation]:
         dependents = checked_dependents(spec, path, _dependents)
-        base = draft(
-            load(path),
-            store,
-            config,
-            progress,
-            platforms=chosen,
-            sources=sources,
-            offline=offline,
-            _dependents=dependents,
-        )
-        inputs.extend(base.inputs)
-        return foundations_of(base.finish(config))
+        base = planned.get(path.resolve())
+        if base is None:
+            drafted = draft(
+                load(path),
+                store,
+                config,
+                progress,
+                platforms=chosen,
+                sources=sources,
+                offline=offline,
+                _dependents=dependents,
+                _planned=planned,
+            )
+            base = planned[path.resolve()] = drafted.finish(config)
+        inputs.extend(one for one in base.inputs if not any(one is other for other in inputs))
+        return foundations_of(base)
 
     folder = Path(spec.where).parent
     own = tuple(own_files(spec).values())

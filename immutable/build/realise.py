@@ -7,21 +7,23 @@ made again only where something that it asks about has changed:
 1. Over these very layers it may have been answered before; then nothing is looked at.
 2. Else its builder's questions are answered, and what its footprint meets, if that is known.
 3. Else the layer's entries are made, which tell the footprint; they are placed, and packed.
+
+The layers of an image beside one are realised where the first of these does not do.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import CancelledError, Executor
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from attrs import define, evolve, field, frozen
 
 from immutable.build.below import Below
 from immutable.build.beneath import BeneathLayer
-from immutable.build.contents import LayerContents, Recording
+from immutable.build.contents import LayerContents, Recording, StoredRootfs
 from immutable.build.kinds import builder_of, encoder_of, key_of
 from immutable.build.pack import pack
 from immutable.builders.base import Builder, Inputs, Questions, Scope
@@ -37,6 +39,9 @@ from immutable.store import AbstractStore
 
 if TYPE_CHECKING:
     from immutable.build.remote_cache import AskedCaches
+
+# Makes a builder's inputs from what is beneath a layer, and beside it.
+_Given: TypeAlias = Callable[[BeneathLayer, BeneathLayer], Inputs]
 
 
 @frozen
@@ -82,11 +87,35 @@ class Realiser:
     frames: Executor
     fetch: Callable[[Sequence[Job]], None]
     caches: AskedCaches | None = None
+    stop: threading.Event = field(factory=threading.Event, init=False)
+    _adopted: dict[Digest, Record] = field(factory=dict, init=False)
     _locks: dict[Digest, threading.Lock] = field(factory=dict, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
+    def upwards(self, jobs: Sequence[Job]) -> tuple[Record, ...]:
+        """Return the records of an image's layers, each made when those beneath are there.
+
+        Raises CancelledError when told to `stop`.
+        """
+        records: list[Record] = []
+        for parts in together(jobs):
+            if self.stop.is_set():
+                raise CancelledError
+            if builder_of(parts[0]).as_is:
+                records += map(self.adopt, parts)
+                continue
+            beneath = records[: len(records) - parts[0].parts]
+            records += self.realise(parts, [one.realisation for one in beneath])
+        return tuple(records)
+
     def adopt(self, job: Job) -> Record:
         """Return the record of another image's layer, which is taken as it is."""
+        with self._locked(job.digest):
+            if job.digest not in self._adopted:
+                self._adopted[job.digest] = self._adopt(job)
+            return self._adopted[job.digest]
+
+    def _adopt(self, job: Job) -> Record:
         store = self.scope.store
         known = store.find_realisation(job.digest, NO_ANSWERS, key_of(None))
         if known is not None:
@@ -94,7 +123,7 @@ class Realiser:
         self.fetch([job])
         with self._inputs() as inputs:
             nothing = BeneathLayer(self.contents.rootfs([]), Questions())
-            made = builder_of(job).adopt(job, inputs(nothing))
+            made = builder_of(job).adopt(job, inputs(nothing, nothing))
         store.record_realisation(made)
         return Record(made, cached=False)
 
@@ -106,14 +135,26 @@ class Realiser:
         job = parts[0]
         encoder = encoder_of(job, self.compression)
         assert encoder is not None  # noqa: S101 - only layers taken as they are have none
-        below = Below(tuple(layers), job.homes)
+        below = Below(tuple(layers), job.homes, job.beside_chain)
         layer = _Layer(self, tuple(parts), builder_of(job), encoder, below, below.chain)
         known = layer.known()
         if known is not None:
             return known
+        # Before the lock: what is beside may have a layer of this very derivation.
+        beside = self._beside(job)
         # Another platform may want the same layer, which is to be made once.
         with self._locked(layer.whole), self._inputs() as inputs:
-            return layer.realised(inputs)
+            return layer.realised(inputs, beside)
+
+    def _beside(self, job: Job) -> StoredRootfs | None:
+        """Return what the layers beside `job` add up to; None if there are none."""
+        if not job.beside:
+            return None
+        find, as_is = self.scope.store.find_realisation, key_of(None)
+        taken = [one for one in job.beside if builder_of(one).as_is]
+        self.fetch([one for one in taken if find(one.digest, NO_ANSWERS, as_is) is None])
+        records = self.upwards(job.beside)
+        return self.contents.rootfs([one.realisation.blob for one in records])
 
     @contextmanager
     def _locked(self, derivation: Digest) -> Iterator[None]:
@@ -123,7 +164,7 @@ class Realiser:
             yield
 
     @contextmanager
-    def _inputs(self) -> Iterator[Callable[[BeneathLayer], Inputs]]:
+    def _inputs(self) -> Iterator[_Given]:
         """Give what makes a builder's inputs; scratch files live until the end of this."""
         scope = self.scope
         with ExitStack() as stack:
@@ -131,8 +172,9 @@ class Realiser:
             def scratch() -> BinaryIO:
                 return stack.enter_context(scope.store.scratch())
 
-            def inputs(beneath: BeneathLayer) -> Inputs:
-                return Inputs(scope.store, scratch, beneath, scope.progress, scope.config)
+            def inputs(beneath: BeneathLayer, beside: BeneathLayer) -> Inputs:
+                given = (beneath.spooling(scratch), scope.progress, scope.config)
+                return Inputs(scope.store, scratch, *given, beside.spooling(scratch))
 
             yield inputs
 
@@ -168,12 +210,16 @@ class _Layer:
             answers = remembered
         return self._complete(self._recorded(answers))
 
-    def realised(self, inputs: Callable[[BeneathLayer], Inputs]) -> tuple[Record, ...]:
-        """Return the records, made where there are none."""
+    def realised(self, inputs: _Given, other: StoredRootfs | None) -> tuple[Record, ...]:
+        """Return the records, made where there are none; `other` is the root beside."""
         with _naming(self.job):
             rootfs = self.below.rootfs(self.build.contents)
             beneath = BeneathLayer(rootfs, self.builder.questions(self.job))
             rows = beneath.rows()
+            beside = BeneathLayer(self.build.contents.rootfs([]), Questions())
+            if other is not None:
+                beside = BeneathLayer(other, self.builder.questions_beside(self.job))
+                rows.append(["beside", beside.rows()])
             footprint = self._footprint(_digest(rows))
             if footprint is not None:
                 answers, _ = self._answered(rows, footprint, beneath)
@@ -181,7 +227,7 @@ class _Layer:
                 if found is not None:
                     self._remember(answers)
                     return found
-            return self._made(rows, beneath, inputs(beneath))
+            return self._made(rows, beneath, inputs(beneath, beside))
 
     def _made(self, rows: list[JSON], beneath: BeneathLayer, inputs: Inputs) -> tuple[Record, ...]:
         """Make the layer's entries, and of these what is not recorded yet."""
@@ -286,8 +332,11 @@ class _Layer:
 def asked_by(job: Job, layers: Sequence[Realisation], contents: LayerContents) -> Digest | None:
     """Return what the question list of a layer upon `layers` is recorded under.
 
-    None where nothing is beneath: then there is nothing to ask.
+    None where nothing is beneath: then there is nothing to ask; and for a layer that takes files of
+    an image beside it, which is made first in any case.
     """
+    if job.beside:
+        return None
     below = Below(tuple(layers), job.homes)
     if below.chain is None:
         return None
@@ -303,6 +352,19 @@ def _key(whole: Digest, rows: Digest) -> Digest:
 
 def _digest(value: JSON) -> Digest:
     return Digest.of(canonical.encode(value))
+
+
+def together(jobs: Sequence[Job]) -> Iterator[Sequence[Job]]:
+    """Yield the jobs, bottom first, those that are made of one derivation's parts at once."""
+    parts: list[Job] = []
+    for job in jobs:
+        part = job.derivation.part
+        if parts and (part is None or part.number == 0):
+            yield parts
+            parts = []
+        parts.append(job)
+    if parts:
+        yield parts
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from attrs import define, evolve, field
 from immutable.build.contents import LayerContents
 from immutable.build.kinds import builder_of, scope_of
 from immutable.build.plan import Draft, Plan
-from immutable.build.realise import Realiser, Record, asked_by
+from immutable.build.realise import Realiser, Record, asked_by, together
 from immutable.builders.base import Scope
 from immutable.config import Config
 from immutable.errors import SourceError
@@ -50,7 +50,8 @@ def realise_all(
     scope = scope_of(planned, config, store, progress)
     fetching = _Fetching(scope, offline)
     if caches is None:
-        fetching.fetch([job for job in graph if not store.has_realisation(job.digest)])
+        made = store.has_realisation
+        fetching.fetch([job for job in graph.with_beside(made) if not made(job.digest)])
     with pool(config.jobs) as layers, pool(config.jobs) as frames:
         realiser = Realiser(
             scope,
@@ -99,52 +100,14 @@ def _in_parallel(graph: Graph, realiser: Realiser, layers: ThreadPoolExecutor) -
     at their next chunk and leave nothing.
     """
     taken = [job for job in graph if builder_of(job).as_is]
-    adopted = _done([layers.submit(realiser.adopt, job) for job in taken])
-    given = dict(zip((job.digest for job in taken), adopted, strict=True))
-    stop = threading.Event()
+    _done([layers.submit(realiser.adopt, job) for job in taken])
     try:
-        work = [
-            layers.submit(partial(_upwards, jobs, given, realiser, stop))
-            for _, jobs in graph.platforms
-        ]
-        made = _done(work)
+        made = _done([layers.submit(realiser.upwards, jobs) for _, jobs in graph.platforms])
     finally:
-        stop.set()
+        realiser.stop.set()
         if realiser.caches is not None:
             realiser.caches.halt()
     return {platform: one for (platform, _), one in zip(graph.platforms, made, strict=True)}
-
-
-def _upwards(
-    jobs: Sequence[Job],
-    given: Mapping[Digest, Record],
-    realiser: Realiser,
-    stop: threading.Event,
-) -> tuple[Record, ...]:
-    """Return the records of a platform's layers, each made when those beneath are there."""
-    records: list[Record] = []
-    for parts in _together(jobs):
-        if stop.is_set():
-            break
-        if (known := given.get(parts[0].digest)) is not None:
-            records.append(known)
-            continue
-        beneath = records[: len(records) - parts[0].parts]
-        records += realiser.realise(parts, [one.realisation for one in beneath])
-    return tuple(records)
-
-
-def _together(jobs: Sequence[Job]) -> Iterator[Sequence[Job]]:
-    """Yield the jobs, bottom first, those that are made of one derivation's parts at once."""
-    parts: list[Job] = []
-    for job in jobs:
-        part = job.derivation.part
-        if parts and (part is None or part.number == 0):
-            yield parts
-            parts = []
-        parts.append(job)
-    if parts:
-        yield parts
 
 
 def _done(work: Sequence[Future[_Result]]) -> list[_Result]:
@@ -191,7 +154,7 @@ def asked_in(graph: Graph, records: Records, store: AbstractStore) -> frozenset[
     for platform, jobs in graph.platforms:
         layers = [one.realisation for one in records[platform]]
         lower = 0
-        for parts in _together(jobs):
+        for parts in together(jobs):
             if not builder_of(parts[0]).as_is:
                 one = asked_by(parts[0], layers[: lower - parts[0].parts], contents)
                 asked.update(() if one is None else (one,))

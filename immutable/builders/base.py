@@ -120,8 +120,10 @@ class Questions:
 
     Paths are raw bytes without a leading ``/``; links are followed, inside the root. Of `paths` it
     asks what is there, of `files` their bytes too, of `trees` all that is in them; of `globs` what
-    matches, and of `owners`, as specs write them, the numeric ids. What the layer's own entries
-    meet need not be asked: the core does that.
+    matches, and of `owners`, as specs write them, the numeric ids. `copies` are paths and globs, as
+    specs write them, of what is to be copied with all that is in it; what globs `without` match is
+    left out of that, and no part of the answers. What the layer's own entries meet need not be
+    asked: the core does that.
     """
 
     paths: tuple[bytes, ...] = ()
@@ -129,6 +131,8 @@ class Questions:
     trees: tuple[bytes, ...] = ()
     globs: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
 
 class Beneath(Protocol):
@@ -164,13 +168,21 @@ class Beneath(Protocol):
         Raises EntryError for a name that neither the spec nor a lower layer knows.
         """
 
+    def copies(self) -> Mapping[str, Sequence[Sequence[Entry]]]:
+        """Return, for each of the `copies`, what it leads to: itself first, then what is in it.
+
+        That is one thing for a path, one or more for a glob. Their paths are as it is written,
+        whatever links lead there; a link at its end is what it leads to. Names of one file are
+        hard links to the first of them. Where there is nothing, answering is an EntryError.
+        """
+
 
 @frozen
 class Inputs:
     """What a builder does a job with.
 
     `scratch` gives a temporary binary file that lives until the layer is done; `beneath` answers
-    what its builder asks.
+    what its builder asks, `beside` what it asks of the image that the job is beside.
     """
 
     store: AbstractStore
@@ -178,6 +190,7 @@ class Inputs:
     beneath: Beneath
     progress: Progress
     config: Config
+    beside: Beneath | None = None
 
 
 class Builder(ABC):
@@ -280,6 +293,13 @@ class Builder(ABC):
         """
         owner = job.options.get("owner")
         return Questions(owners=(owner,) if isinstance(owner, str) else ())
+
+    def questions_beside(self, job: Job) -> Questions:  # noqa: ARG002
+        """Return what `entries` asks of the root file system of the image beside the layer.
+
+        Asked only where the job has layers `beside` it.
+        """
+        return Questions()
 
     def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return the layer's entries, one iterable for each of its sources in order.

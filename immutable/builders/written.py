@@ -226,3 +226,24 @@ class FromImage(WrittenLayer):
     kind: ClassVar[str] = "image"
 
     from_: str
+
+
+@frozen(kw_only=True)
+class Copy(WrittenLayer):
+    """A ``copy`` layer: files out of another image, as a Dockerfile's ``COPY --from``.
+
+    - `from_`: the image, as for `FromImage`
+    - `paths`: absolute paths in it, or globs
+    - `target`: where they go; else to the same paths. What is in a directory goes into it; a file
+      becomes it, or goes into it where it ends in ``/``
+    - `exclude`: globs over the other image
+    - `owner`: else everything keeps its own
+    """
+
+    kind: ClassVar[str] = "copy"
+
+    from_: str
+    paths: Strings
+    target: str | None = None
+    exclude: Strings | None = None
+    owner: str | None = None

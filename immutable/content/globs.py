@@ -24,6 +24,7 @@ from typing_extensions import override
 _ANY_NAMES: Final = rb"(?:[^/]++/)*?"
 _CHARACTER: Final = rb"(?>[\xc0-\xff][\x80-\xbf]++|[^/])"
 _END: Final = rb"(?=/|\Z)"
+_MAGIC: Final = re.compile(r"[*?\[\\]")
 
 
 def compile_globs(patterns: Iterable[str], *, whole: bool = False) -> Callable[[bytes], bool]:
@@ -58,6 +59,11 @@ class _Matcher:
 
 def _matches_nothing(_path: bytes) -> bool:
     return False
+
+
+def is_plain(pattern: str) -> bool:
+    """Tell whether `pattern` is a path: it has nothing in it that stands for anything else."""
+    return not _MAGIC.search(pattern)
 
 
 def check(pattern: str) -> None:

@@ -6,7 +6,7 @@ this machine, are no part of it: those are in its job.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from attrs import evolve, field, frozen
@@ -70,6 +70,14 @@ class Home:
     uid: int
     gid: int | None
     group: str = ""
+
+
+def plain_homes(homes: Iterable[Home]) -> list[canonical.JSON]:
+    """Return what tells homes from any others, as values of canonical JSON."""
+    return [
+        [one.path.decode("latin-1"), one.mode, one.uid, one.group if one.gid is None else one.gid]
+        for one in homes
+    ]
 
 
 @frozen(eq=False)
@@ -162,8 +170,9 @@ class Job:
     `name` is for people; `pins` and `index` say how to fetch the sources; `snapshot` is of this
     machine's files; `compression` names the layer's encoder where it is not for the image to
     choose. So many layers right beneath are `parts` of the same layer of the spec: what is asked
-    is asked about what is beneath these, and about the `homes` of the spec's users. Jobs are equal
-    when their derivations are.
+    is asked about what is beneath these, and about the `homes` of the spec's users. `beside` are
+    the layers of another image that it takes files from, bottom first, which are no layers of this
+    one. Jobs are equal when their derivations are.
     """
 
     derivation: Derivation
@@ -174,6 +183,19 @@ class Job:
     compression: str = field(default="", eq=False)
     parts: int = field(default=0, eq=False)
     homes: tuple[Home, ...] = field(default=(), eq=False, repr=False)
+    beside: tuple[Job, ...] = field(default=(), eq=False, repr=False)
+    beside_chain: Digest | None = field(init=False, eq=False, repr=False)
+
+    @beside_chain.default
+    def _told_apart(self) -> Digest | None:
+        """Return what tells the image beside from any other, before any of its layers is there.
+
+        A layer's files are a function of its derivation and of what is beneath and beside it.
+        """
+        layers: list[canonical.JSON] = [
+            [str(job.digest), plain_homes(job.homes), str(job.beside_chain)] for job in self.beside
+        ]
+        return Digest.of(canonical.encode(layers)) if layers else None
 
     @property
     def is_unread(self) -> bool:
@@ -235,3 +257,19 @@ class Graph:
                 if job.digest not in seen:
                     seen.add(job.digest)
                     yield job
+
+    def with_beside(self, made: Callable[[Digest], bool]) -> Iterator[Job]:
+        """Yield each derivation, those of images beside too: each of a layer after it.
+
+        What is beside a layer is left out where its derivation was `made` before.
+        """
+        todo = [job for _, layers in reversed(self.platforms) for job in reversed(layers)]
+        seen: set[tuple[Digest, Digest | None]] = set()
+        while todo:
+            job = todo.pop()
+            if (job.digest, job.beside_chain) in seen:
+                continue
+            seen.add((job.digest, job.beside_chain))
+            yield job
+            if job.beside and not made(job.digest):
+                todo += reversed(job.beside)

@@ -15,6 +15,7 @@ from immutable.builders.files import InlineEntry as ParsedEntry
 from immutable.builders.registry import options
 from immutable.builders.written import (
     Archive,
+    Copy,
     Debian,
     Files,
     FromImage,
@@ -33,7 +34,7 @@ from tests.support.pages import blocks, page, section
 from tests.support.shipped import DIGESTS, SPECS
 
 SIGNAL: Final = "expected a signal like SIGTERM or its number from 1 to 64"
-OWN: Final = {cls.kind: cls for cls in (Archive, Debian, Files, FromImage, Npm, Wheels)}
+OWN: Final = {cls.kind: cls for cls in (Archive, Copy, Debian, Files, FromImage, Npm, Wheels)}
 
 
 def in_toml(spec: dict[str, Any]) -> Spec | list[str]:

@@ -29,5 +29,8 @@ class Beneath:
     def matching(self, glob: str) -> Sequence[Entry]:
         raise NotImplementedError(glob)
 
+    def copies(self) -> Mapping[str, Sequence[Sequence[Entry]]]:
+        raise NotImplementedError
+
     def owner(self, owner: str) -> tuple[int, int]:
         raise NotImplementedError(owner)

@@ -340,6 +340,15 @@ def _layer(name: st.SearchStrategy[str]) -> st.SearchStrategy[written.WrittenLay
             **{key: st.none() | value for key, value in shared.items()},
         ),
         st.builds(written.FromImage, name, st.sampled_from(["base.toml", "a.test/web:1"])),
+        st.builds(
+            written.Copy,
+            name,
+            from_=st.sampled_from(["base.toml", "a.test/web:1"]),
+            paths=st.lists(_paths, min_size=1, max_size=2),
+            target=st.none() | st.sampled_from(["/", "/a/"]),
+            exclude=st.none() | _globs,
+            owner=st.none() | _owners,
+        ),
     )
 
 
@@ -393,7 +402,8 @@ def _wild(cls: Any) -> st.SearchStrategy[Any]:
 
 
 wild_layers: st.SearchStrategy[written.WrittenLayer] = st.one_of(
-    *map(_wild, (written.Files, written.Archive, written.Debian, written.Npm, written.FromImage))
+    *map(_wild, (written.Files, written.Archive, written.Debian, written.Npm, written.FromImage)),
+    _wild(written.Copy),
 )
 wild_configs: st.SearchStrategy[ContainerConfig] = _wild(ContainerConfig)
 

@@ -2,109 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
-from attrs import field, frozen
 from typing_extensions import override
 
-from immutable.builders.base import (
-    BaseImage,
-    Builder,
-    Facts,
-    Foundation,
-    Inputs,
-    LockScope,
-    Read,
-    Scope,
-)
-from immutable.builders.image.pinned import Pinned, PinnedLayer, PlatformBase, documents, read
-from immutable.builders.image.places import InRegistry, OnDisk, OtherSpec, Place, parse
-from immutable.errors import BlobMissing, ImageError, RegistryError, SpecError, TransportError
+from immutable.builders.base import Facts, Inputs, Scope
+from immutable.builders.image.pinned import Pinned, PinnedLayer
+from immutable.builders.image.taking import KIND, VERSION, ImageOptions, TakingBuilder
+from immutable.errors import SpecError
 from immutable.net.wanted import Wanted
-from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor
-from immutable.oci.platforms import Platform
-from immutable.spec.derivation import AS_IS, NO_ANSWERS, Derivation, Job, Realisation, Snapshot
-from immutable.spec.document import Layer
-from immutable.spec.lock import LockedLayer, Pin
-from immutable.spec.toml import parsed_by
+from immutable.spec.derivation import AS_IS, NO_ANSWERS, Job, Realisation
 
-if TYPE_CHECKING:
-    from immutable.transports import DiskTransport, Source
+__all__ = ["ImageBuilder", "ImageOptions"]
 
 
-@frozen
-class ImageOptions:
-    """An ``image`` layer: `from` is another spec's path, or says where an image is."""
-
-    from_: OtherSpec | OnDisk | InRegistry = field(metadata=parsed_by(parse, str))
-
-
-class ImageBuilder(Builder):
+class ImageBuilder(TakingBuilder):
     """Takes over the layers of a spec's image, or of one in a registry, a layout or an archive."""
 
-    kind: ClassVar[str] = "image"
-    version: ClassVar[int] = 1
+    kind: ClassVar[str] = KIND
+    version: ClassVar[int] = VERSION
     options: ClassVar[type[Any]] = ImageOptions
     as_is: ClassVar[bool] = True
-
-    @override
-    def request(self, options: ImageOptions, read: Read) -> Mapping[str, Any] | None:
-        """Return the reference, without a host; a spec has a lock of its own."""
-        return None if isinstance(options.from_, OtherSpec) else {"from": options.from_.asked}
-
-    @override
-    def base_spec(self, options: ImageOptions) -> str | None:
-        """Return the path of the spec to build upon; None for anything else."""
-        return options.from_.path if isinstance(options.from_, OtherSpec) else None
-
-    @override
-    def on_disk(self, options: ImageOptions) -> DiskTransport | None:
-        """Return the layout or archive that `from` writes."""
-        place = options.from_
-        return place.transport if isinstance(place, OnDisk) else None
-
-    @override
-    def lock(self, layer: Layer, given: LockScope) -> LockedLayer:
-        """Pin the digest of what the reference means now.
-
-        Where the lock only lacks a platform, the digest that is pinned stays if it has that.
-        Raises TransportError where there is no such image, or none for one of the platforms,
-        and ImageError for one that none can build upon.
-        """
-        place: Place = layer.options.from_
-        request = {"from": place.asked}
-        previous = given.previous
-        if previous is not None and not given.upgrade and dict(previous.request) == request:
-            with suppress(BlobMissing, ImageError, TransportError):
-                return _locked(layer, place, given, _root(previous))
-        return _locked(layer, place, given, None)
-
-    @override
-    def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:
-        """Read the pinned manifests and configs, or plan the other spec."""
-        place = layer.options.from_
-        foundations: Mapping[Platform, Foundation]
-        if isinstance(place, OtherSpec):
-            foundations = scope.foundation(scope.folder / place.path)
-        else:
-            assert locked is not None  # noqa: S101 - a plan has a lock that is not stale
-            pinned = Pinned(place, _root(locked), scope)
-            foundations = {
-                platform: _foundation(base, pinned, layer.name)
-                for platform, base in pinned.platforms(scope.platforms).items()
-            }
-        digests = [layer.digest for found in foundations.values() for layer in found.layers]
-        return Snapshot(Digest.of(" ".join(map(str, digests)).encode()), foundations)
-
-    @override
-    def foundation(self, snapshot: Snapshot, platform: Platform) -> Foundation:
-        """Return what the layer brings for `platform`."""
-        foundation: Foundation = snapshot.data[platform]
-        return foundation
 
     @override
     def derive(self, facts: Facts) -> tuple[Job, ...]:
@@ -132,66 +53,6 @@ class ImageBuilder(Builder):
         return Realisation(job.digest, NO_ANSWERS, AS_IS, layer.diff_id, layer.blob)
 
 
-def _root(locked: LockedLayer) -> Descriptor:
-    """Return the pinned descriptor; its media type is not known before its bytes are."""
-    pin = locked.pin[0]
-    return Descriptor("", pin.sha256, pin.size)
-
-
-def _locked(layer: Layer, place: Place, given: LockScope, root: Descriptor | None) -> LockedLayer:
-    """Return the answer that pins `root`, or what `place` means now."""
-    with documents(place, given.scope, root) as source:
-        platforms = tuple(p for p in given.platforms if _offers(source, p, given))
-        pin = Pin(
-            name=place.pin_name,
-            version="",
-            architecture="",
-            path="",
-            size=source.root.size,
-            sha256=source.root.digest,
-            why=("asked for",),
-        )
-    return LockedLayer(layer.name, layer.kind, {"from": place.asked}, platforms, (), (pin,))
-
-
-def _offers(source: Source, platform: Platform, given: LockScope) -> bool:
-    """Tell whether there is an image for `platform`; raise if one is needed and there is none."""
-    try:
-        read(source, platform)
-    except RegistryError:
-        raise
-    except (ImageError, TransportError):
-        # Others are what the lock was once made for, on another machine.
-        if platform in given.scope.platforms:
-            raise
-        return False
-    return True
-
-
-def _foundation(base: PlatformBase, pinned: Pinned, name: str) -> Foundation:
-    found = BaseImage(pinned.place.base_name, base.manifest, base.config)
-    jobs = tuple(_job(layer, pinned, name) for layer in base.layers)
-    return Foundation(jobs, lambda _: found)
-
-
-def _job(layer: PinnedLayer, pinned: Pinned, name: str) -> Job:
-    return Job(
-        Derivation(
-            kind=ImageBuilder.kind,
-            version=ImageBuilder.version,
-            mtime=0,
-            options={
-                "media-type": oci.family(layer.blob.media_type),
-                "size": layer.blob.size,
-                "diff-id": str(layer.diff_id),
-            },
-            sources=(layer.blob.digest,),
-        ),
-        name=name,
-        snapshot=Snapshot(layer.blob.digest, pinned),
-    )
-
-
 def _layer(job: Job) -> PinnedLayer:
     options = job.options
     blob = Descriptor(options["media-type"], job.derivation.sources[0], options["size"])
@@ -199,6 +60,6 @@ def _layer(job: Job) -> PinnedLayer:
 
 
 def _pinned(job: Job) -> Pinned:
-    assert job.snapshot is not None  # noqa: S101 - set by _job
+    assert job.snapshot is not None  # noqa: S101 - set by _job of `taking`
     pinned: Pinned = job.snapshot.data
     return pinned
