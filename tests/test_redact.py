@@ -259,8 +259,8 @@ def test_no_part_of_the_house_cuts_a_text_that_it_shows_before_it_is_redacted() 
     ]
     # A number's digits; then what is redacted on the lines before.
     assert [
-        "content/entries.py",
-        "content/entries.py",
+        "content/entry.py",
+        "content/entry.py",
         "oci/canonical.py",
         "sources/pypi/requirements.py",
     ] == [one.partition(":")[0] for one in cuts]

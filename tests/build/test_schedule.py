@@ -369,8 +369,11 @@ def test_a_file_that_changes_while_its_layer_is_made_ahead_is_refused(
         with pytest.raises(SourceError, match=r"server\.js: changed while it was being read"):
             build(spec, store, progress=meddling("app", lambda: path.write_text("other")))
 
-        assert (0, 0) == (store.info().realisations, store.info().chunks)
         assert {} == store.load_stats(os.fsencode(tmp_path / "app"))
+        # Only what is beneath is recorded.
+        fill(tmp_path / "app", {"server.js": "listen(8080)\n"})
+        built = build(spec, store).layers
+        assert [True, True, False, False] == [one.cached for one in built]
         assert [] == list((tmp_path / "store" / "tmp").iterdir())
 
 

@@ -10,13 +10,15 @@ import pytest
 import immutable
 from immutable import lock
 from immutable.build import contents as stored
+from immutable.build.outputs import expect_place
 from immutable.build.results import Image
 from immutable.build.verify import verify
 from immutable.content.entries import Entry, EntryKind
-from immutable.errors import EntryError, LockMissing, SourceError, SpecError
+from immutable.errors import EntryError, LockMissing, SourceError, SpecError, TransportError
 from immutable.store import AbstractStore, MemoryStore, Store
 from immutable.store.layout import Layout
 from immutable.testing import assert_reproducible
+from immutable.transports import parse
 from tests.support.archives import END, directory, hardlink, member, pax, symlink
 from tests.support.git import repository, run
 from tests.support.specs import (
@@ -479,3 +481,15 @@ def test_verify_builds_it_again_without_the_other_image_s_place(tmp_path: Path) 
 
     _, differences = verify(spec, store, config=CONFIG)
     assert () == differences
+
+
+def test_an_image_does_not_go_where_it_is_copied_from(tmp_path: Path) -> None:
+    builder(tmp_path)
+    write(tmp_path, layer("copy", from_="oci:base:1.0", paths=["/a"]), "second.toml")
+    spec = write(tmp_path, layer("copy", from_="second.toml", paths=["/a"]))
+
+    for place in ("oci:base:1.0", "oci-archive:second.toml"):
+        scheme, _, path = place.partition(":")
+        with pytest.raises(TransportError, match="expected"):
+            expect_place(parse(f"{scheme}:{tmp_path}/{path}"), immutable.load(spec))
+    expect_place(parse(f"oci:{tmp_path}/base:2.0"), immutable.load(spec))

@@ -146,23 +146,6 @@ def test_an_owner_has_the_target_but_not_what_stands_around_it() -> None:
     assert 0 == owners["/usr/local/bin"] == owners["/usr/local/lib"]
 
 
-def test_folders_that_a_layer_below_described_stay_as_they_are() -> None:
-    from immutable.spec.derivation import Derivation, Job
-
-    inline = {
-        "path": "/app",
-        "text": None,
-        "base64": None,
-        "directory": True,
-        "link": None,
-        "mode": 0o750,
-        "owner": [5, 6],
-    }
-    files = Derivation("files", 1, 0, {"target": "/", "owner": [0, 0], "entries": [inline]})
-    job = derive(wheel(), target="/app/lib", lower=(Job(files),))
-    assert (("app", 0o750, 5, 6),) == job.options["parents"]
-
-
 def test_a_wheel_s_own_leftovers_are_left_out() -> None:
     made = wheel(
         files={"demo/__init__.py": b"", "demo/__pycache__/__init__.cpython-311.pyc": b"evil"},
