@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from immutable.builders.files import InlineEntry
+from immutable.builders.inline import InlineEntry
 from immutable.builders.registry import options
 from immutable.lifecycle.retention.policy import Rule
 from immutable.spec import document

@@ -236,7 +236,8 @@ class _Layer:
         with scope.progress.task(f"building {job.name}") as advance:
             mtime = job.derivation.mtime
             arrangement = arrange(self.builder.entries(job, inputs), mtime=mtime)
-            footprint = Footprint() if self.chain is None else Footprint.of(arrangement)
+            removed = self.builder.removes(job, inputs.beneath)
+            footprint = Footprint() if self.chain is None else Footprint.of(arrangement, removed)
             answers, on = self._answered(rows, footprint, beneath)
             there = self._recorded(answers)
             if not all(there):

@@ -309,6 +309,13 @@ class Builder(ABC):
         """
         raise NotImplementedError(f"{self.kind}: a kind makes entries, or takes layers as they are")
 
+    def removes(self, job: Job, beneath: Beneath) -> Sequence[bytes]:  # noqa: ARG002
+        """Return the paths of the root file system beneath that are gone before entries are placed.
+
+        They go through no link, as those that `beneath` tells.
+        """
+        return ()
+
     # Another image's layers, for kinds that are `as_is`
 
     def base_spec(self, options: Any) -> str | None:  # noqa: ARG002

@@ -2,84 +2,37 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Final
 
-from attrs import field, frozen
+from attrs import frozen
 from typing_extensions import override
 
-from immutable.builders.base import Builder, Facts, Inputs, Questions, Scope, ids_of, owner_of
-from immutable.config import Config
-from immutable.content.entries import (
-    MAX_PATH,
-    Entry,
-    EntryKind,
-    Sets,
-    directory,
-    file,
-    safe_path,
-    symlink,
+from immutable.builders import inline
+from immutable.builders.base import (
+    Beneath,
+    Builder,
+    Facts,
+    Inputs,
+    Questions,
+    Scope,
+    ids_of,
+    owner_of,
 )
-from immutable.errors import SourceError
+from immutable.builders.inline import InlineEntry
+from immutable.config import Config
+from immutable.content.entries import Entry, EntryKind, directory, safe_path, symlink
+from immutable.errors import EntryError, SourceError
 from immutable.oci.digest import Digest
 from immutable.sources.ignoring import IgnoreFile
 from immutable.sources.tree import Choice, Tree
 from immutable.spec.derivation import Job, Snapshot
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer
-from immutable.spec.toml import FaultError, parsed_by
+from immutable.spec.toml import FaultError
 from immutable.spec.types import Glob, Mode, Owner, Target
-from immutable.spec.types import target as parse_target
-
-
-def _base64(text: str) -> str:
-    try:
-        base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise FaultError(f"expected base64 text: {error}") from None
-    return text
-
-
-def _link(text: str) -> str:
-    if not 0 < len(text.encode()) <= MAX_PATH:
-        raise FaultError(f"expected a link's target of 1 to {MAX_PATH} bytes")
-    return text
-
-
-def _below_root(text: str) -> str:
-    path = parse_target(text)
-    if path == "/":
-        raise FaultError("expected a path below the root, found the root itself")
-    return path
-
-
-@frozen
-class InlineEntry:
-    """One of a layer's ``entries``: exactly one of text, base64, directory and link.
-
-    Without `owner` it has the layer's; without `mode` a file has 0644 and a directory what is
-    usual, 0755 as a rule.
-    """
-
-    path: str = field(metadata=parsed_by(_below_root))
-    text: str | None = None
-    base64: str | None = field(default=None, metadata=parsed_by(_base64))
-    directory: bool = False
-    link: str | None = field(default=None, metadata=parsed_by(_link))
-    mode: Mode | None = None
-    owner: Owner | None = None
-
-    def __attrs_post_init__(self) -> None:
-        given = (self.text, self.base64, self.directory or None, self.link)
-        if sum(one is not None for one in given) != 1:
-            raise FaultError("expected one of text, base64, directory and link")
-        if self.link is not None and self.mode is not None:
-            raise FaultError("mode: a link has none")
-
 
 _IGNORE_FILE: Final = ".dockerignore"
 _ROOT: Final = Target("/")
@@ -97,6 +50,7 @@ class FilesOptions:
     spec's folder too, says in Docker's way what of a folder to leave out. Without `mode`, files are
     0755 where their owner may execute them and 0644 elsewhere. Directories that lower layers have
     stay as they are; only the target itself gets an `owner` and a `directory_mode` that are given.
+    What `remove` matches in lower layers is gone before that.
     """
 
     source: str = ""
@@ -108,6 +62,7 @@ class FilesOptions:
     mode: Mode | None = None
     directory_mode: Mode | None = None
     entries: tuple[InlineEntry, ...] = ()
+    remove: tuple[Glob, ...] = ()
 
     def __attrs_post_init__(self) -> None:
         if self.ignore_file and not self.source:
@@ -175,8 +130,8 @@ class FilesBuilder(Builder):
     def derive(self, facts: Facts) -> tuple[Job, ...]:
         """Return the one derivation, the same for all platforms."""
         options: FilesOptions = facts.layer.options
-        inline = [
-            _plain(entry, options, facts, f"entries[{number}].owner")
+        entries = [
+            inline.plain(entry, options.owner, facts, f"entries[{number}]")
             for number, entry in enumerate(options.entries)
         ]
         return (
@@ -189,7 +144,8 @@ class FilesBuilder(Builder):
                     "sets-owner": options.owner is not None,
                     "mode": options.mode,
                     "directory-mode": options.directory_mode,
-                    "entries": inline,
+                    "entries": entries,
+                    **({"remove": options.remove} if options.remove else {}),
                 },
                 snapshot=facts.snapshot,
             ),
@@ -197,15 +153,36 @@ class FilesBuilder(Builder):
 
     @override
     def questions(self, job: Job) -> Questions:
-        owners = (job.options["owner"], *(one["owner"] for one in job.options["entries"]))
-        return Questions(owners=tuple(owner for owner in owners if isinstance(owner, str)))
+        entries = job.options["entries"]
+        owners = (job.options["owner"], *(one["owner"] for one in entries))
+        return Questions(
+            files=tuple(inline.path_of(one) for one in entries if inline.asks(one)),
+            globs=tuple(job.options.get("remove", ())),
+            owners=tuple(owner for owner in owners if isinstance(owner, str)),
+        )
+
+    @override
+    def removes(self, job: Job, beneath: Beneath) -> Sequence[bytes]:
+        """Return what the globs match; raise EntryError for one that matches nothing."""
+        paths: list[bytes] = []
+        for number, glob in enumerate(job.options.get("remove", ())):
+            matched = beneath.matching(glob)
+            if not matched:
+                raise EntryError(f'remove[{number}]: nothing beneath matches "{glob}"')
+            paths += (entry.path for entry in matched)
+        return paths
 
     @override
     def entries(self, job: Job, inputs: Inputs) -> Iterable[Iterable[Entry]]:
         """Return the tree's entries, then those of the spec."""
         if job.snapshot is not None:
             yield _placed(job.snapshot.data, job.options, ids_of(job.options["owner"], inputs))
-        yield [_entry(one, ids_of(one["owner"], inputs)) for one in job.options["entries"]]
+        entries = job.options["entries"]
+        removed = self.removes(job, inputs.beneath) if any(map(inline.asks, entries)) else ()
+        yield [
+            inline.made(one, inputs, f"entries[{number}]", frozenset(removed))
+            for number, one in enumerate(entries)
+        ]
 
 
 def _ignore_file(options: FilesOptions, folder: Path) -> IgnoreFile | None:
@@ -226,7 +203,7 @@ def _placed(tree: Tree, options: Mapping[str, Any], owner: tuple[int, int]) -> I
     mode, directory_mode = options["mode"], options["directory-mode"]
     top = _path(options["target"])
     if tree.is_folder and top:
-        sets = _sets(directory_mode, owner=options["sets-owner"])
+        sets = inline.sets_of(directory_mode, owner=options["sets-owner"])
         yield directory(top, directory_mode, uid, gid, sets)
     inside = top + b"/" if top else b""
     for path, kind, given_mode, content, target in tree.items():
@@ -237,39 +214,6 @@ def _placed(tree: Tree, options: Mapping[str, Any], owner: tuple[int, int]) -> I
             yield symlink(place, target, uid, gid)
         else:
             yield Entry(place, kind, _or(mode, given_mode), uid, gid, content=content)
-
-
-def _sets(mode: int | None, *, owner: bool) -> Sets:
-    """Return what is said of a directory: a mode that is given, and whether an `owner` is."""
-    return (Sets.NOTHING if mode is None else Sets.MODE) | (Sets.OWNER if owner else Sets.NOTHING)
-
-
-def _plain(entry: InlineEntry, options: FilesOptions, facts: Facts, place: str) -> dict[str, Any]:
-    return {
-        "path": entry.path,
-        "text": entry.text,
-        "base64": entry.base64,
-        "directory": entry.directory,
-        "link": entry.link,
-        "mode": entry.mode,
-        "owner": owner_of(facts, entry.owner or options.owner, place),
-        "sets-owner": bool(entry.owner or options.owner),
-    }
-
-
-def _entry(plain: Mapping[str, Any], owner: tuple[int, int]) -> Entry:
-    path = _path(plain["path"])
-    uid, gid = owner
-    if plain["directory"]:
-        sets = _sets(plain["mode"], owner=plain["sets-owner"])
-        return directory(path, plain["mode"], uid, gid, sets)
-    if plain["link"] is not None:
-        return symlink(path, plain["link"].encode(), uid, gid)
-    if plain["text"] is not None:
-        data = plain["text"].encode()
-    else:
-        data = base64.b64decode(plain["base64"])
-    return file(path, data, _or(plain["mode"], 0o644), uid, gid)
 
 
 def _path(text: str) -> bytes:

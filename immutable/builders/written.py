@@ -66,7 +66,9 @@ class OtherLayer(LayerTable):
 
 @frozen(kw_only=True)
 class InlineEntry(Table):
-    """One of the `entries` of `Files`: exactly one of text, base64, directory and link.
+    """One of the `entries` of `Files`: at most one of text, base64, directory and link.
+
+    With none of these it changes what a lower layer has at its path.
 
     - `path`: absolute, below the root
     - `text`, `base64`: what is in a file
@@ -74,6 +76,8 @@ class InlineEntry(Table):
     - `link`: where a symbolic link leads
     - `mode`: octal, like ``"0750"``
     - `owner`: else that of the layer
+    - `xattrs`: extended attributes, by names like ``"user.mime_type"``
+    - `capabilities`: of a file, like ``"cap_net_raw+ep"``; empty for none
     """
 
     path: str = field(kw_only=False)
@@ -83,6 +87,8 @@ class InlineEntry(Table):
     link: str | None = None
     mode: str | None = None
     owner: str | None = None
+    xattrs: Mapping[str, str] | None = None
+    capabilities: str | None = None
 
 
 @frozen(kw_only=True)
@@ -96,6 +102,7 @@ class Files(WrittenLayer):
     - `owner`: ``name``, ``name:group``, ``uid`` or ``uid:gid``; else root
     - `mode`, `directory_mode`: octal, like ``"0750"``, for all files and all directories
     - `entries`: what is written here
+    - `remove`: globs of what lower layers have and the image shall not
     """
 
     kind: ClassVar[str] = "files"
@@ -109,6 +116,7 @@ class Files(WrittenLayer):
     mode: str | None = None
     directory_mode: str | None = None
     entries: Sequence[InlineEntry] | None = None
+    remove: Strings | None = None
 
 
 @frozen(kw_only=True)

@@ -1,16 +1,16 @@
 """Placing a layer's entries on the root file system beneath.
 
 A layer is written as if its files were copied into a system that runs: through links, past
-directories that stay as they are. What that needs to know of what is beneath is asked beforehand,
-and placing looks at nothing but the answers: so they tell whether a layer comes out the same over
-another root file system.
+directories that stay as they are. What it removes is gone before that. What placing needs to know
+of what is beneath is asked beforehand, and it looks at nothing but the answers: so they tell
+whether a layer comes out the same over another root file system.
 """
 
 from __future__ import annotations
 
 import zlib
 from bisect import bisect_left
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Self
 
 from attrs import evolve, field, frozen
@@ -22,11 +22,15 @@ from immutable.content.entries import (
     Entry,
     EntryKind,
     Sets,
+    ancestors,
     arrange,
     described,
+    opaque,
     parent,
     show,
+    whiteout,
 )
+from immutable.content.recorder import Recorder
 from immutable.content.rootfs import Found, Rootfs
 from immutable.errors import EntryError
 from immutable.oci.canonical import JSON
@@ -41,22 +45,27 @@ MOST_PATHS: Final = 512 << 20  # bytes of a footprint's paths
 class Footprint:
     """The paths that a layer's entries go to, before it is known where these lead.
 
-    `directories` hold each other and the `others`; both are sorted.
+    `directories` hold each other, the `others` and what is `removed` beneath; all are sorted. What
+    is removed goes through no link, and none of it is in other such.
     """
 
     directories: tuple[bytes, ...] = ()
     others: tuple[bytes, ...] = ()
+    removed: tuple[bytes, ...] = ()
 
     @classmethod
-    def of(cls, arrangement: Arrangement) -> Self:
-        """Return the footprint of a layer's entries."""
+    def of(cls, arrangement: Arrangement, removed: Iterable[bytes] = ()) -> Self:
+        """Return the footprint of a layer's entries, and of what the layer removes."""
         others = (entry.path for source in arrangement.sources for entry in source)
-        return cls(tuple(entry.path for entry in arrangement.directories), tuple(sorted(others)))
+        gone = set(removed)
+        gone = {path for path in gone if not ancestors([path]) & gone}
+        directories = {entry.path for entry in arrangement.directories} | ancestors(gone)
+        return cls(tuple(sorted(directories)), tuple(sorted(others)), tuple(sorted(gone)))
 
     def encode(self) -> bytes:
         """Return it as bytes; those of a path hold no NUL."""
-        parts = (b"\0".join(self.directories), b"\0".join(self.others))
-        return zlib.compress(b"\0\0".join(parts), 1)
+        parts = (self.directories, self.others, self.removed)
+        return zlib.compress(b"\0\0".join(map(b"\0".join, parts)), 1)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -73,13 +82,14 @@ class Footprint:
             raise ValueError(f"no footprint: expected at most {MOST_PATHS} bytes of paths")
         if not inflating.eof or inflating.unused_data:
             raise ValueError("no footprint: expected one stream of zlib's, and its end")
-        directories, parted, others = joined.partition(b"\0\0")
-        if not parted:
-            raise ValueError("no footprint: expected directories, and others")
-        found = cls(_split(directories), _split(others))
+        parts = joined.split(b"\0\0")
+        if len(parts) != 3:
+            raise ValueError("no footprint: expected directories, others and what is removed")
+        found = cls(*map(_split, parts))
         folders = {b"", *found.directories}
         _expect_paths(found.directories, folders)
         _expect_paths(found.others, folders)
+        _expect_paths(found.removed, folders)
         return found
 
 
@@ -143,11 +153,12 @@ class Ground:
 
     `leads` has, of its directories that are links beneath, where these lead. `there` has what
     stands at the paths that a layer goes to, links followed; of what is not in it, nothing is
-    there, nor below.
+    there, nor below. `removed` has the kind of what is taken away, which is in neither of them.
     """
 
     leads: Mapping[bytes, bytes] = field(factory=dict)
     there: Mapping[bytes, Standing] = field(factory=dict)
+    removed: Mapping[bytes, EntryKind] = field(factory=dict)
 
     def rows(self) -> list[JSON]:
         """Return it as values of canonical JSON; none where nothing is there."""
@@ -155,7 +166,10 @@ class Ground:
         there: list[JSON] = [
             standing.row(path) for path, standing in sorted(self.there.items(), key=_path)
         ]
-        return leads + there
+        removed: list[JSON] = [
+            [text(path), "removed", kind.name.lower()] for path, kind in self.removed.items()
+        ]
+        return leads + there + removed
 
 
 def _path(item: tuple[bytes, Standing]) -> bytes:
@@ -174,6 +188,10 @@ def ground(
 
     `homes` are directories that will be there: one that nothing is at yet is met as if it were.
     """
+    found_removed = ((path, rootfs.find(path)) for path in footprint.removed)
+    removed = {path: found.inode.kind for path, found in found_removed if found is not None}
+    if removed:
+        rootfs = _without(removed, rootfs)
     leads: dict[bytes, bytes] = {}
     there: dict[bytes, Standing] = {}
     # Where each directory that is there leads; what is in others is not there either.
@@ -209,7 +227,15 @@ def ground(
         above = places.get(folder)
         if above is not None and (found := rootfs.find(_joined(above, name))) is not None:
             there[found.path] = Standing.of(found)
-    return Ground(leads, there)
+    return Ground(leads, there, removed)
+
+
+def _without(removed: Iterable[bytes], rootfs: Rootfs) -> Rootfs:
+    """Return what `rootfs` is once these paths are gone."""
+    recorder = Recorder("removed")
+    for path in removed:
+        recorder.add(whiteout(path))
+    return Rootfs([*rootfs.layers, recorder.contents()])
 
 
 def _is_free(path: bytes, rootfs: Rootfs) -> bool:
@@ -229,13 +255,14 @@ def _on_the_way(path: bytes, rootfs: Rootfs) -> Iterator[Found]:
 def place(arrangement: Arrangement, on: Ground, *, replace: bool, mtime: int) -> Arrangement:
     """Return the entries where they lead to, over what is beneath as `on` tells.
 
-    A directory that is there beneath stays as it is, but for what the entry sets. Raises
-    EntryError, naming the path, for what would hide something of another kind, unless it is to
-    `replace` that, and where two entries come to one path.
+    A directory that is there beneath stays as it is, but for what the entry sets. What is removed
+    gets whiteouts; in the place of it the layer may have anything, and of a directory there only
+    the layer's own is left. Raises EntryError, naming the path, for what would hide something of
+    another kind, unless it is to `replace` that, and where two entries come to one path.
     """
-    if not on.there and not on.leads:
+    if not on.there and not on.leads and not on.removed:
         return arrangement
-    if on.leads:
+    if on.leads or on.removed:
         arrangement = _moved(arrangement, on, mtime)
     directories = tuple(_passing(entry, on, replace=replace) for entry in arrangement.directories)
     for source in arrangement.sources:
@@ -245,7 +272,7 @@ def place(arrangement: Arrangement, on: Ground, *, replace: bool, mtime: int) ->
 
 
 def _moved(arrangement: Arrangement, on: Ground, mtime: int) -> Arrangement:
-    """Return the entries at the paths that links beneath lead to."""
+    """Return the entries at the paths that links beneath lead to, and marks for what is removed."""
     places = {b"": b""}
     directories = []
     for entry in arrangement.directories:
@@ -255,9 +282,25 @@ def _moved(arrangement: Arrangement, on: Ground, mtime: int) -> Arrangement:
         if place:  # the root is no entry
             directories.append(_passing(evolve(entry, path=place), on, replace=True))
     sources = [[_at(entry, places) for entry in source] for source in arrangement.sources]
-    marks = (_at(mark, places) for mark in arrangement.marks)
+    marks = [_at(mark, places) for mark in arrangement.marks]
+    folders = {entry.path for entry in directories}
+    folders |= ancestors(folders)
+    taken = {entry.path for source in sources for entry in source}
+    marks += _removing(on.removed, folders, taken)
     moved = arrange([*sources, [*directories, *marks]], mtime=mtime)
     return evolve(moved, sources=moved.sources[:-1])
+
+
+def _removing(
+    removed: Mapping[bytes, EntryKind], folders: Container[bytes], taken: Container[bytes]
+) -> Iterator[Entry]:
+    """Yield marks for what is removed, unless what the layer has in its place hides it."""
+    for path, kind in removed.items():
+        if path not in folders:
+            if path not in taken:
+                yield whiteout(path)
+        elif kind is _DIRECTORY:
+            yield opaque(path)
 
 
 def _at(entry: Entry, places: Mapping[bytes, bytes]) -> Entry:

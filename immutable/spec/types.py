@@ -13,7 +13,8 @@ from typing import Any, Final, NewType
 import cattrs
 
 from immutable.content import globs
-from immutable.content.entries import safe_path
+from immutable.content.capabilities import XATTR as CAPABILITY
+from immutable.content.entries import MAX_NAME, Entry, EntryKind, overlay_mark, safe_path
 from immutable.errors import EntryError
 from immutable.oci.tags import LATEST, NO_VERSION, is_tag
 from immutable.redact import cut, quoted
@@ -51,10 +52,12 @@ Pocket = NewType("Pocket", str)
 Component = NewType("Component", str)
 PackageRequest = NewType("PackageRequest", str)  # "name", "name=version", "name (>= version)"
 Texts = NewType("Texts", Pairs)  # strings in which {git.…} may stand
+Xattrs = NewType("Xattrs", Pairs)  # extended attributes and their values
 
 EPOCH: Final = Created("1970-01-01T00:00:00Z")
 NO_ENVIRONMENT: Final = Environment(())
 NO_TEXTS: Final = Texts(())
+NO_XATTRS: Final = Xattrs(())
 
 
 PLACEHOLDER: Final = re.compile(r"\{git\.([a-z-]+)\}")
@@ -129,6 +132,7 @@ def register(made: cattrs.Converter) -> None:
     made.register_structure_hook(Created, _created)
     made.register_structure_hook(Environment, lambda value, _: toml.strings(value, _env_name))
     made.register_structure_hook(Texts, lambda value, _: toml.strings(value, _placeholders))
+    made.register_structure_hook(Xattrs, lambda value, _: toml.strings(value, _xattr))
 
 
 def _matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
@@ -286,3 +290,18 @@ def _placeholders(_: str, text: str) -> None:
     for name in re.findall(r"\{git\.([^}]*)\}", text):
         if name not in PLACEHOLDERS:
             raise FaultError(f"{{git.{cut(name, 40)}}}: unknown{toml.nearest(name, PLACEHOLDERS)}")
+
+
+def _xattr(name: str, value: str) -> None:
+    raw = name.encode()
+    if not re.match(r"(?:user|security)\.[^=]", name) or "=" in name or len(raw) > MAX_NAME:
+        raise FaultError(
+            f"expected a name that begins with user. or security., of at most {MAX_NAME} bytes "
+            f"and without =, found {quoted(name)}"
+        )
+    if raw == CAPABILITY:
+        raise FaultError('say capabilities = "…" instead')
+    if mark := overlay_mark(Entry(b"", EntryKind.FILE, xattrs=((raw, b""),))):
+        raise FaultError(f"{mark}, which may mean deletion to an overlay file system")
+    if not value:
+        raise FaultError("expected some text: an empty value is lost where layers are unpacked")

@@ -11,7 +11,7 @@ import tomli_w
 from hypothesis import given, settings
 
 from immutable.builders import written as kinds
-from immutable.builders.files import InlineEntry as ParsedEntry
+from immutable.builders.inline import InlineEntry as ParsedEntry
 from immutable.builders.registry import options
 from immutable.builders.written import (
     Archive,

@@ -264,6 +264,9 @@ _modes = st.sampled_from(["0750", "640", "4755", "000"])
 _owners = st.sampled_from(["root", "web", "web:staff", "7", "7:8"])
 _texts = st.dictionaries(_words.filter(bool), _words, max_size=3)
 _globs = st.lists(st.sampled_from(["*.py", "a/**", "/x", "ä*"]), max_size=2)
+_xattrs = st.dictionaries(
+    _words.map("user.{}a".format).filter(lambda name: "=" not in name), _words.filter(bool)
+)
 _durations = st.sampled_from(["0s", "30s", "90s", "61m", "1h2m3s4ms", "5ms", "2562047h"])
 _flags = st.booleans()
 _layer_counts = st.integers(1, 100)
@@ -277,10 +280,14 @@ def _maybe(cls: Any, *given: st.SearchStrategy[Any], **some: st.SearchStrategy[A
 _inline_entries = st.builds(
     written.InlineEntry,
     _paths,
-    text=_words,
+    text=st.none() | _words,
     mode=st.none() | _modes,
     owner=st.none() | _owners,
-) | st.builds(written.InlineEntry, _paths, link=_words.filter(bool), owner=_owners)
+    xattrs=st.none() | _xattrs,
+    capabilities=st.none() | st.sampled_from(["cap_net_raw+ep", "all=", ""]),
+).filter(lambda one: len({key for key in one.row() if one.row()[key] != {}}) > 1) | st.builds(
+    written.InlineEntry, _paths, link=_words.filter(bool), owner=_owners
+)
 _entries = st.lists(_inline_entries, max_size=2)
 
 
@@ -298,6 +305,7 @@ def _layer(name: st.SearchStrategy[str]) -> st.SearchStrategy[written.WrittenLay
             mode=_modes,
             directory_mode=_modes,
             entries=_entries,
+            remove=_globs,
         ),
         st.builds(
             written.Archive,
