@@ -292,12 +292,12 @@ def _moved(arrangement: Arrangement, on: Ground, mtime: int) -> Arrangement:
 
 
 def _removing(
-    removed: Mapping[bytes, EntryKind], folders: Container[bytes], taken: Container[bytes]
+    removed: Mapping[bytes, EntryKind], folders: set[bytes], taken: set[bytes]
 ) -> Iterator[Entry]:
     """Yield marks for what is removed, unless what the layer has in its place hides it."""
     for path, kind in removed.items():
         if path not in folders:
-            if path not in taken:
+            if taken.isdisjoint((path, *ancestors([path]))):
                 yield whiteout(path)
         elif kind is _DIRECTORY:
             yield opaque(path)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 
 import pytest
 from attrs import evolve
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from immutable.content import tar
@@ -17,13 +18,15 @@ from immutable.content.entries import (
     EntryKind,
     Inline,
     Sets,
+    ancestors,
     arrange,
     directory,
     file,
     symlink,
+    whiteout,
 )
 from immutable.content.placing import Footprint, Ground, Standing, ground, place
-from immutable.content.recorder import of_tar
+from immutable.content.recorder import Recorder, of_tar
 from immutable.content.rootfs import Rootfs
 from immutable.errors import EntryError
 from tests.support.strategies import layer_tars
@@ -44,9 +47,11 @@ def rootfs(*layers: Sequence[Entry] | Arrangement) -> Rootfs:
     return Rootfs(made)
 
 
-def on(beneath: Rootfs, *entries: Entry, replace: bool = False) -> Arrangement:
+def on(
+    beneath: Rootfs, *entries: Entry, replace: bool = False, removed: Sequence[bytes] = ()
+) -> Arrangement:
     whole = contents_of(*entries)
-    found = ground(Footprint.of(whole), beneath)
+    found = ground(Footprint.of(whole, removed), beneath)
     return place(whole, found, replace=replace, mtime=0)
 
 
@@ -232,11 +237,58 @@ def test_a_home_that_a_layer_goes_nowhere_near_is_no_answer() -> None:
         assert Ground() == found
 
 
+# What is removed
+
+
+def test_what_is_removed_gets_whiteouts_in_directories_that_stay() -> None:
+    beneath = rootfs([directory(b"data", 0o700, 1, 2), file(b"data/x/y", b""), file(b"a", b"")])
+    placed = on(beneath, removed=[b"data/x/y", b"data/x", b"a", b"none"])
+    assert {"data": "700 1:2", "data/x": "whiteout", "a": "whiteout"} == shown(placed)
+
+
+def test_a_directory_in_the_place_of_a_removed_one_is_opaque_and_new() -> None:
+    beneath = rootfs([directory(b"data", 0o700, 1, 2), symlink(b"data/x", b"/")])
+    placed = on(beneath, file(b"data/x/y", b"1"), removed=[b"data"])
+    assert {"data", "data/x", "data/x/y"} == shown(placed).keys()
+    assert [(b"data", EntryKind.OPAQUE)] == [(one.path, one.kind) for one in placed.marks]
+    assert (0o755, 0, 0) == (placed.head[0].mode, placed.head[0].uid, placed.head[0].gid)
+
+
+@pytest.mark.parametrize(
+    ("there", "new"),
+    [
+        (file(b"a", b""), symlink(b"a", b"x")),
+        (directory(b"a"), file(b"a", b"")),
+        (symlink(b"a", b"x"), directory(b"a")),
+        (file(b"a", b""), file(b"a/b", b"")),
+    ],
+)
+def test_what_takes_the_place_of_another_kind_that_is_removed_needs_no_mark(
+    there: Entry, new: Entry
+) -> None:
+    placed = on(rootfs([there]), new, removed=[b"a"])
+    assert () == placed.marks
+    assert new.path in {entry.path for entry in placed}
+
+
+def test_what_hides_the_way_to_what_is_removed_is_refused_unless_it_is_to() -> None:
+    beneath = rootfs([file(b"a/b", b"")])
+    with pytest.raises(EntryError, match="/a: a file would hide a directory"):
+        on(beneath, file(b"a", b""), removed=[b"a/b"])
+    assert {"a": ""} == shown(on(beneath, file(b"a", b""), removed=[b"a/b"], replace=True))
+
+
+def test_a_link_leads_to_a_removed_directory_as_to_a_new_one() -> None:
+    placed = on(MERGED, file(b"lib/x", b""), removed=[b"usr"])
+    assert {"usr", "usr/lib", "usr/lib/x"} == shown(placed).keys()
+    assert [b"usr"] == [one.path for one in placed.marks]
+
+
 # What is asked
 
 
-def rows(beneath: Rootfs, *entries: Entry) -> list[object]:
-    return list(ground(Footprint.of(contents_of(*entries)), beneath).rows())
+def rows(beneath: Rootfs, *entries: Entry, removed: Sequence[bytes] = ()) -> list[object]:
+    return list(ground(Footprint.of(contents_of(*entries), removed), beneath).rows())
 
 
 def test_what_is_elsewhere_beneath_is_no_answer() -> None:
@@ -269,11 +321,22 @@ def test_answers_tell_links_and_directories_apart_wherever_they_are() -> None:
     assert len(answered) == len({str(one) for one in answered})
 
 
-@given(st.lists(st.binary(min_size=1, max_size=8).filter(lambda b: not set(b) & set(b"\0/"))))
-def test_a_footprint_is_read_as_it_was_written(names: list[bytes]) -> None:
+def test_of_what_is_removed_only_its_kind_and_its_way_are_answers() -> None:
+    one = rootfs([directory(b"a", 0o700), file(b"a/b/c", b"1")])
+    other = rootfs([directory(b"a", 0o700), file(b"a/b/d", b"2", 0o600), file(b"e", b"")])
+    expected = [["a", "directory", 0o700, 0, 0, []], ["a/b", "removed", "directory"]]
+    for beneath in (one, other):
+        assert expected == rows(beneath, file(b"a/b/c/x", b""), removed=[b"a/b"])
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=8).filter(lambda b: not set(b) & set(b"\0/"))),
+    st.lists(st.sampled_from([b"a", b"b/c", b"d"])),
+)
+def test_a_footprint_is_read_as_it_was_written(names: list[bytes], removed: list[bytes]) -> None:
     safe = [name for name in names if name not in (b".", b"..") and not name.startswith(b".wh.")]
     entries = [file(b"d/" + name, b"") for name in dict.fromkeys(safe)]
-    footprint = Footprint.of(contents_of(*entries))
+    footprint = Footprint.of(contents_of(*entries), removed)
     assert footprint == Footprint.decode(footprint.encode())
 
 
@@ -301,7 +364,7 @@ def test_every_file_is_found_under_its_own_name_and_all_else_is_as_it_was(
         placed = place(whole, ground(Footprint.of(whole), beneath), replace=False, mtime=0)
     except EntryError:
         return  # refused: what is beneath is in the way, or cannot be understood
-    data = b"".join(tar.chunks(placed, lambda *_: False, 1 << 20))
+    data = tar_of(placed)
     after = Rootfs([*layers, of_tar(io.BytesIO(data), name="layer")])
     for path in paths:
         folder = after.resolve(path.rpartition(b"/")[0]).path
@@ -314,3 +377,61 @@ def test_every_file_is_found_under_its_own_name_and_all_else_is_as_it_was(
     assert before.keys() | written | made == seen.keys()
     for path in before.keys() - written:
         assert before[path].inode == seen[path].inode
+
+
+def tar_of(arrangement: Arrangement) -> bytes:
+    return b"".join(tar.chunks(arrangement, lambda *_: False, 1 << 20))
+
+
+@st.composite
+def removals(draw: st.DrawFn) -> tuple[Rootfs, list[bytes]]:
+    """A root file system, and some of its paths."""
+    tars = draw(st.lists(layer_tars(), min_size=1, max_size=3))
+    layers = [of_tar(io.BytesIO(data), name="layer") for data in tars]
+    try:
+        beneath = Rootfs(layers)
+        there = [found.path for found in beneath]
+    except EntryError:
+        assume(False)
+    assume(there)
+    return beneath, draw(st.lists(st.sampled_from(there), min_size=1, max_size=3, unique=True))
+
+
+def without(beneath: Rootfs, removed: Sequence[bytes]) -> Rootfs:
+    """What is left, as one layer."""
+    recorder = Recorder("left")
+    for found in beneath:
+        if not {found.path, *ancestors([found.path])} & set(removed):
+            inode = found.inode
+            fields = (inode.mode, inode.uid, inode.gid, 0, None, inode.target, inode.device)
+            if found.layer is not None:
+                entry = Entry(found.path, inode.kind, *fields, inode.xattrs)
+                digest = b"" if inode.sha256 is None else bytes.fromhex(inode.sha256.hex)
+                recorder.add(entry, inode.size, digest)
+            else:  # it is in no layer by itself, but for what it had
+                recorder.add(whiteout(found.path + b"/had"))
+    return Rootfs([recorder.contents()])
+
+
+def seen(beneath: Rootfs) -> dict[bytes, object]:
+    return {one.path: evolve(one.inode, position=None) for one in beneath}
+
+
+@given(removals(), st.lists(PATHS, max_size=4, unique=True))
+def test_removing_is_deleting_before_anything_is_placed(
+    given: tuple[Rootfs, list[bytes]], paths: list[bytes]
+) -> None:
+    beneath, removed = given
+    entries = [file(path, b"new " + path, 0o640, 9, 9) for path in paths]
+    try:
+        left = without(beneath, removed)
+        expected = on(left, *entries)
+    except EntryError as error:
+        with pytest.raises(EntryError, match=re.escape(str(error))):
+            on(beneath, *entries, removed=removed)
+        return
+    placed = on(beneath, *entries, removed=removed)
+    top = of_tar(io.BytesIO(tar_of(placed)), name="layer")
+    other = of_tar(io.BytesIO(tar_of(expected)), name="layer")
+    after = seen(Rootfs([*left.layers, other]))
+    assert after == seen(Rootfs([*beneath.layers, top]))
