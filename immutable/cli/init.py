@@ -47,6 +47,13 @@ entries = [
 # suite = "bookworm"
 # packages = ["python3-minimal", "ca-certificates"]
 
+# What lower layers have and this image is not to have, and what is to be otherwise than there.
+# [[layer]]
+# name = "changes"
+# kind = "files"
+# remove = ["/usr/share/doc/**"]
+# entries = [{{ path = "/usr/bin/python3.11", capabilities = "cap_net_bind_service+ep" }}]
+
 # [[user]]
 # name = "app"
 # uid = 1000

@@ -29,8 +29,8 @@ def test_a_footprint_is_read_as_it_was_written(others: list[bytes], folders: lis
 @pytest.mark.parametrize(
     ("paths", "said"),
     [
-        (b"", "expected directories, and others"),
-        (b"a\0b", "expected directories, and others"),
+        (b"", "expected directories, others and what is removed"),
+        (b"a\0b", "expected directories, others and what is removed"),
         (b"\0\0/a", "/a is no path of a layer"),
         (b"a\0\0a/", "a/ is no path of a layer"),
         (b"\0\0.", ". is no path of a layer"),
@@ -48,7 +48,7 @@ def test_a_footprint_is_read_as_it_was_written(others: list[bytes], folders: lis
 )
 def test_paths_that_no_layer_has(paths: bytes, said: str) -> None:
     with pytest.raises(ValueError, match="no footprint: ") as caught:
-        Footprint.decode(zlib.compress(paths))
+        Footprint.decode(zlib.compress(paths + b"\0\0"))
     assert said in str(caught.value)
 
 
