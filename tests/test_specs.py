@@ -8,7 +8,6 @@ import json
 import secrets
 import shutil
 import socket
-import subprocess
 import tempfile
 import time
 import urllib.error
@@ -29,6 +28,7 @@ from immutable.oci.platforms import Platform
 from immutable.store import AbstractStore
 from immutable.testing import assert_reproducible
 from tests.support import needs
+from tests.support.containers import RUN, run
 from tests.support.overlay import Overlay, look, together
 from tests.support.shipped import DIGESTS, SPECS
 from tests.support.shown import shown
@@ -36,15 +36,6 @@ from tests.support.shown import shown
 NAMES = ("hello", "nginx", "node-web", "python", "python-web")
 PORTS = {"node-web": 3000}
 AMD64, ARM64 = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")
-
-# In a sandbox, root may not raise limits, and crun refuses hybrid cgroups; runc takes both.
-RUN = {
-    "docker": ("run", "--read-only"),
-    "podman": (
-        *("--runtime", "runc", "run", "--read-only"),
-        *("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"),
-    ),
-}
 
 pytestmark = [pytest.mark.network]
 
@@ -123,12 +114,6 @@ def free_port() -> int:
         return port
 
 
-def run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert 0 == done.returncode, f"{' '.join(command)}: {done.stderr}{done.stdout}"
-    return done.stdout.strip()
-
-
 def answer(url: str) -> str:
     """Return the body at `url`, asked for until the server is up; at most 20 seconds."""
     deadline = time.monotonic() + 20
@@ -146,7 +131,7 @@ def answer(url: str) -> str:
 @contextlib.contextmanager
 def running(engine: str, image: str, port: int, inside: int = 8080) -> Iterator[str]:
     publish = f"127.0.0.1:{port}:{inside}"
-    started = run(engine, *RUN[engine], "--detach", "--publish", publish, image)
+    started = run(engine, *RUN[engine], "--read-only", "--detach", "--publish", publish, image)
     try:
         yield started
     finally:
@@ -267,7 +252,9 @@ def test_python_has_working_tls_and_time_zones(loaded: tuple[str, dict[str, str]
         "print(json.dumps([len(context.get_ca_certs()), os.getuid(),"
         " str(zoneinfo.ZoneInfo('Europe/Berlin'))]))"
     )
-    said = run(engine, *RUN[engine], "--rm", names["python"], "python3", "-c", script)
+    said = run(
+        engine, *RUN[engine], "--read-only", "--rm", names["python"], "python3", "-c", script
+    )
     certificates, uid, zone = json.loads(said)
     assert certificates > 100
     assert (1000, "Europe/Berlin") == (uid, zone)

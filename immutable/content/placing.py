@@ -16,6 +16,7 @@ from typing import Final, Self
 from attrs import evolve, field, frozen
 
 from immutable.content.entries import (
+    CUSTOMARY_MODES,
     MAX_NAME,
     MAX_PATH,
     Arrangement,
@@ -36,6 +37,7 @@ from immutable.errors import EntryError
 from immutable.oci.canonical import JSON
 
 _DIRECTORY: Final = EntryKind.DIRECTORY
+_FEW: Final = 3  # links that a message names
 _AS: Final = {EntryKind.HARDLINK: EntryKind.FILE}
 _NO_NAMES: Final = frozenset({b"", b".", b".."})
 MOST_PATHS: Final = 512 << 20  # bytes of a footprint's paths
@@ -121,11 +123,11 @@ def _expect_paths(paths: Sequence[bytes], folders: Container[bytes]) -> None:
 class Standing:
     """What stands in a layer's way, or is passed through: only a directory has attributes here.
 
-    A directory without them is in no layer by itself.
+    One that a layer brings without an entry is root's, with the mode that is usual.
     """
 
     kind: EntryKind
-    attributes: tuple[int, int, int, tuple[tuple[bytes, bytes], ...]] | None = None
+    attributes: tuple[int, int, int, tuple[tuple[bytes, bytes], ...]] = (0, 0, 0, ())
     target: bytes = field(default=b"", eq=False)  # of a link, for messages
 
     @classmethod
@@ -134,14 +136,13 @@ class Standing:
         inode = found.inode
         if inode.kind is not _DIRECTORY:
             return cls(inode.kind, target=inode.target)
-        if found.layer is None:
-            return cls(_DIRECTORY)
-        return cls(_DIRECTORY, (inode.mode, inode.uid, inode.gid, inode.xattrs))
+        mode = inode.mode if found.layer is not None else CUSTOMARY_MODES.get(found.path, 0o755)
+        return cls(_DIRECTORY, (mode, inode.uid, inode.gid, inode.xattrs))
 
     def row(self, path: bytes) -> list[JSON]:
         """Return it as a value of canonical JSON."""
         row: list[JSON] = [text(path), self.kind.name.lower()]
-        if self.attributes is not None:
+        if self.kind is _DIRECTORY:
             mode, uid, gid, xattrs = self.attributes
             row += [mode, uid, gid, [[text(name), text(value)] for name, value in xattrs]]
         return row
@@ -184,7 +185,7 @@ def text(raw: bytes) -> str:
 def ground(
     footprint: Footprint, rootfs: Rootfs, homes: Mapping[bytes, Standing] | None = None
 ) -> Ground:
-    """Return what `footprint` meets in `rootfs`; raise EntryError for links in a circle.
+    """Return what `footprint` meets in `rootfs`.
 
     `homes` are directories that will be there: one that nothing is at yet is met as if it were.
     """
@@ -206,9 +207,8 @@ def ground(
         if found is None:
             continue
         if found.inode.kind is EntryKind.SYMLINK:
-            resolved = rootfs.resolve(place)
-            end = resolved.found
-            if (end is None or end.inode.is_directory) and _is_free(resolved.path, rootfs):
+            resolved = rootfs.lead(place)
+            if resolved is not None and _is_free(resolved.path, rootfs):
                 leads[path] = places[path] = resolved.path
                 on_the_way = _on_the_way(resolved.path, rootfs)
                 there.update((one.path, Standing.of(one)) for one in on_the_way)
@@ -219,8 +219,8 @@ def ground(
     for path, home in (homes or {}).items():
         at = bisect_left(footprint.directories, path)
         if footprint.directories[at : at + 1] == (path,):
-            resolved = rootfs.resolve(path)
-            if resolved.found is None:
+            resolved = rootfs.lead(path)
+            if resolved is not None and resolved.found is None:
                 there[resolved.path] = home
     for path in footprint.others:
         folder, _, name = path.rpartition(b"/")
@@ -287,7 +287,15 @@ def _moved(arrangement: Arrangement, on: Ground, mtime: int) -> Arrangement:
     folders |= ancestors(folders)
     taken = {entry.path for source in sources for entry in source}
     marks += _removing(on.removed, folders, taken)
-    moved = arrange([*sources, [*directories, *marks]], mtime=mtime)
+    try:
+        moved = arrange([*sources, [*directories, *marks]], mtime=mtime)
+    except EntryError as error:
+        # By their own paths all was well.
+        leads = [f"/{show(path)} leads to /{show(to)}" for path, to in on.leads.items()]
+        if not leads:
+            raise
+        more = ", and more" if len(leads) > _FEW else ""
+        raise EntryError(f"{error}; beneath, {', '.join(leads[:_FEW])}{more}") from None
     return evolve(moved, sources=moved.sources[:-1])
 
 
@@ -330,8 +338,6 @@ def _passing(entry: Entry, on: Ground, *, replace: bool) -> Entry:
         return entry
     if standing.kind is not _DIRECTORY:
         _check(entry, standing, replace=replace)
-        return entry
-    if standing.attributes is None:
         return entry
     mode, uid, gid, xattrs = standing.attributes
     if Sets.MODE in entry.sets:

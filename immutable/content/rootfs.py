@@ -111,6 +111,13 @@ class Rootfs:
         is not there is taken as it is written, and is not there either; so is what comes after
         a file. Raises EntryError for more than 40 links on the way.
         """
+        resolved = self.lead(path, follow=follow)
+        if resolved is None:
+            raise EntryError(f"{show(path)}: more than {MAX_LINKS} links on the way")
+        return resolved
+
+    def lead(self, path: bytes, *, follow: bool = True) -> Resolved | None:
+        """Return what `resolve` does; None for more than 40 links on the way."""
         plain = self.find(path)
         if plain is not None and not (follow and plain.inode.kind is EntryKind.SYMLINK):
             return Resolved(path, plain)  # it goes through no link, nor through "." and ".."
@@ -135,7 +142,7 @@ class Rootfs:
                 continue
             links += 1
             if links > MAX_LINKS:
-                raise EntryError(f"{show(path)}: more than {MAX_LINKS} links on the way")
+                return None
             target = found.inode.target
             del at[0 if target.startswith(b"/") else -1 :]
             todo += _names(target)
