@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from immutable.build.contents import LayerContents, StoredRootfs
-from immutable.content.account_files import GROUP, MOST_READ, find_group
-from immutable.content.entries import EntryKind
-from immutable.content.placing import Standing
 from immutable.oci import canonical
 from immutable.oci.canonical import JSON
 from immutable.oci.digest import Digest
 from immutable.spec.derivation import Home, Realisation, plain_homes
+
+if TYPE_CHECKING:
+    from immutable.build.contents import LayerContents, StoredRootfs
 
 
 @frozen
@@ -45,20 +44,3 @@ class Below:
     def rootfs(self, contents: LayerContents) -> StoredRootfs:
         """Return the root file system that the layers add up to; the homes are not in it."""
         return contents.rootfs([one.blob for one in self.layers])
-
-    def to_come(self, stored: StoredRootfs) -> Mapping[bytes, Standing]:
-        """Return the homes as directories that will be there, by path.
-
-        Those of a group that `stored`, the layers' root file system, does not have are left out:
-        the last layer will refuse such a group unless a layer between brings it.
-        """
-        table = b""
-        if any(one.gid is None for one in self.homes):
-            table = stored.read(GROUP, limit=MOST_READ) or b""
-        found = {}
-        for one in self.homes:
-            gid = find_group(table, one.group) if one.gid is None else one.gid
-            if gid is not None:
-                standing = Standing(EntryKind.DIRECTORY, (one.mode, one.uid, gid, ()))
-                found[one.path] = standing
-        return found

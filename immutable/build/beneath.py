@@ -18,10 +18,9 @@ from immutable.content.account_files import GROUP, PASSWD, find_group, find_user
 from immutable.content.archives.scratch import Slice
 from immutable.content.entries import Entry, EntryKind
 from immutable.content.globs import compile_globs
-from immutable.content.placing import text
 from immutable.content.rootfs import Found
 from immutable.errors import EntryError
-from immutable.oci.canonical import JSON
+from immutable.oci.canonical import JSON, text
 from immutable.oci.digest import Digest
 from immutable.redact import quoted
 

@@ -8,34 +8,24 @@ same looks at nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
 from immutable.build.below import Below
-from immutable.build.contents import LayerContents, StoredRootfs
 from immutable.build.plan import Plan
 from immutable.build.schedule import Records
-from immutable.content.account_files import (
-    GROUP,
-    MOST_READ,
-    PASSWD,
-    find_group,
-    find_memberships,
-    find_user,
-    find_user_of,
-)
-from immutable.content.entries import EntryKind, described, show
-from immutable.content.rootfs import MAX_LINKS, Found, Rootfs
 from immutable.errors import EntryError, SpecError
 from immutable.oci import canonical
 from immutable.oci.canonical import JSON
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
 from immutable.progress import Progress
-from immutable.redact import quoted
 from immutable.spec.derivation import Realisation
 from immutable.store import AbstractStore
+
+if TYPE_CHECKING:
+    from immutable.build.contents import StoredRootfs
 
 _VERSION: Final = 1  # rises when the same layers would get another verdict
 _FINE: Final = Digest.of(b"fine")
@@ -51,7 +41,6 @@ def check_config(planned: Plan, records: Records, store: AbstractStore, progress
     config = planned.spec.config
     if config.user is None and config.workdir is None:
         return
-    contents = LayerContents(store, store)
     faults: dict[str, list[Platform]] = {}
     absent: list[str] = []
     for platform, _ in planned.graph.platforms:
@@ -59,7 +48,7 @@ def check_config(planned: Plan, records: Records, store: AbstractStore, progress
         user = config.user or _base_user(planned, platform, layers)
         check = _Check(user, config.workdir, names=config.user is not None)
         try:
-            if check.verdict(layers, contents, store) == _ABSENT:
+            if check.verdict(layers, store) == _ABSENT:
                 absent.append(user)
         except _RefusedError as refused:
             for fault in refused.faults:
@@ -67,10 +56,12 @@ def check_config(planned: Plan, records: Records, store: AbstractStore, progress
     if faults:
         raise SpecError(planned.spec.where, [*_told(faults, len(planned.graph.platforms))])
     if absent:
+        from immutable.build.runner import directory_entry
+
         progress.note(
             f"config.workdir: {config.workdir} is in no layer, so engines make it, and it is "
-            f"root's; for a user to write there, say {_entry(config.workdir or '', absent[0])} "
-            "in a files layer"
+            "root's; for a user to write there, say "
+            f"{directory_entry(config.workdir or '', absent[0])} in a files layer"
         )
 
 
@@ -99,23 +90,6 @@ class _RefusedError(Exception):
 
 
 @frozen
-class _Runner:
-    """Whom a container runs as."""
-
-    uid: int
-    gids: frozenset[int]
-
-    def enters(self, found: Found) -> bool:
-        """Tell whether a directory may be searched: path_resolution(7)."""
-        inode = found.inode
-        if self.uid == 0:
-            return True
-        if self.uid == inode.uid:
-            return bool(inode.mode & 0o100)
-        return bool(inode.mode & (0o010 if inode.gid in self.gids else 0o001))
-
-
-@frozen
 class _Check:
     """What is checked of one platform's image; the user's names only where the spec has them."""
 
@@ -123,9 +97,7 @@ class _Check:
     workdir: str | None
     names: bool
 
-    def verdict(
-        self, layers: Sequence[Realisation], contents: LayerContents, store: AbstractStore
-    ) -> Digest:
+    def verdict(self, layers: Sequence[Realisation], store: AbstractStore) -> Digest:
         """Return the verdict, remembered or new; raise _RefusedError for a bad one."""
         below = Below(tuple(layers))
         if below.chain is None:
@@ -136,13 +108,17 @@ class _Check:
         top = layers[-1].derivation
         known = store.find_answers(top, key)
         if known is None:
-            known = self._look(below.rootfs(contents))
+            from immutable.build.contents import LayerContents
+
+            known = self._look(below.rootfs(LayerContents(store, store)))
             store.record_answers(top, key, known)
         return known
 
     def _look(self, stored: StoredRootfs | None) -> Digest:
+        from immutable.build import runner as running
+
         try:
-            runner = _runner(self.user, stored)
+            runner = running.runner_of(self.user, stored)
         except EntryError as error:
             if self.names:
                 raise _RefusedError(f"config.user: {error}") from None
@@ -150,97 +126,7 @@ class _Check:
         if self.workdir is None:
             return _FINE
         try:
-            there = _check_workdir(self.workdir, self.user, runner, stored)
+            there = running.check_workdir(self.workdir, self.user, runner, stored)
         except EntryError as error:
             raise _RefusedError(f"config.workdir: {error}") from None
         return _FINE if there or runner.uid == 0 else _ABSENT
-
-
-def _runner(user: str, stored: StoredRootfs | None) -> _Runner:
-    """Return whom engines run a container as; raise EntryError for names that they do not find."""
-    passwd, group = (
-        (stored.read(path, limit=MOST_READ) if stored is not None else None) or b""
-        for path in (PASSWD, GROUP)
-    )
-    name, colon, wanted = user.partition(":")
-    name = name or "0"
-    if name.isdecimal():
-        uid = int(name)
-        name, gid = find_user_of(passwd, uid) or ("", 0)
-    else:
-        found = find_user(passwd, name)
-        if found is None:
-            raise EntryError(
-                f"expected a user in the image's /etc/passwd, found {quoted(name)}; "
-                "declare a [[user]], or write the number"
-            )
-        uid, gid = found
-    if not colon:
-        return _Runner(uid, frozenset({gid}) | (find_memberships(group, name) if name else set()))
-    of_group = int(wanted) if wanted.isdecimal() else find_group(group, wanted)
-    if of_group is None:
-        raise EntryError(
-            f"expected a group in the image's /etc/group, found {quoted(wanted)}; "
-            "declare a [[group]], or write the number"
-        )
-    return _Runner(uid, frozenset({of_group}))
-
-
-def _check_workdir(workdir: str, user: str, runner: _Runner, stored: StoredRootfs | None) -> bool:
-    """Tell whether the working directory is there; raise EntryError where it cannot be entered."""
-    if stored is None:
-        return False
-    passed, found = _way(workdir.encode(), stored.rootfs)
-    if found is not None and not found.inode.is_directory:
-        raise EntryError(
-            f"expected a directory, a layer has {described(found.inode.kind, found.inode.target)} "
-            f"at /{show(found.path)}; write another path"
-        )
-    for one in (*passed, *([] if found is None else [found])):
-        if not runner.enters(one):
-            inode = one.inode
-            raise EntryError(
-                f"expected a directory that {user or 'root'} can enter, found /{show(one.path)} "
-                f"with mode {inode.mode:04o} of {inode.uid}:{inode.gid}; say "
-                f"{_entry('/' + show(one.path), user)} in a files layer, or with a mode that lets "
-                "others in"
-            )
-    return found is not None
-
-
-def _way(path: bytes, rootfs: Rootfs) -> tuple[list[Found], Found | None]:
-    """Return the directories that are passed on the way to `path`, and what stands at its end.
-
-    That is None for what is not there, and the first file that stands in the way.
-    """
-    todo = path.split(b"/")[::-1]
-    passed: list[Found] = []
-    at = b""
-    links = 0
-    while todo:
-        folder = rootfs.find(at)
-        if folder is None or not folder.inode.is_directory:
-            return passed, folder
-        passed.append(folder)
-        name = todo.pop()
-        if name in (b"", b"."):
-            continue
-        if name == b"..":
-            at = at.rpartition(b"/")[0]
-            continue
-        place = at + b"/" + name if at else name
-        found = rootfs.find(place)
-        if found is None or found.inode.kind is not EntryKind.SYMLINK:
-            at = place
-            continue
-        links += 1
-        if links > MAX_LINKS:
-            raise EntryError(f"more than {MAX_LINKS} links on the way to {show(path)}")
-        target = found.inode.target
-        todo += target.split(b"/")[::-1]
-        at = b"" if target.startswith(b"/") else at
-    return passed, rootfs.find(at)
-
-
-def _entry(path: str, user: str) -> str:
-    return f'{{ path = "{path}", directory = true, owner = "{user or "root"}" }}'

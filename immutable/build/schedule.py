@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from attrs import define, evolve, field
 
-from immutable.build.contents import LayerContents
 from immutable.build.kinds import builder_of, scope_of
 from immutable.build.plan import Draft, Plan
-from immutable.build.realise import Realiser, Record, asked_by, together
+from immutable.build.realise import Realiser, Record, together
 from immutable.builders.base import Scope
 from immutable.config import Config
 from immutable.errors import SourceError
@@ -56,7 +55,6 @@ def realise_all(
         realiser = Realiser(
             scope,
             planned.spec.image.compression,
-            LayerContents(store, store),
             frames,
             fetching.fetch,
             caches,
@@ -149,6 +147,9 @@ def _recorded(store: AbstractStore, job: Job, record: Record) -> Record:
 
 def asked_in(graph: Graph, records: Records, store: AbstractStore) -> frozenset[Digest]:
     """Return what the question lists of a realised graph's layers are recorded under."""
+    from immutable.build.contents import LayerContents
+    from immutable.build.making import asked_by
+
     contents = LayerContents(store, store)
     asked = set[Digest]()
     for platform, jobs in graph.platforms:

@@ -24,8 +24,8 @@ from immutable.content.entries import (
     show,
     symlink,
 )
-from immutable.content.placing import text
 from immutable.errors import EntryError
+from immutable.oci.canonical import text
 from immutable.spec.toml import FaultError, parsed_by
 from immutable.spec.types import NO_XATTRS, Mode, Owner, Xattrs
 from immutable.spec.types import target as parse_target

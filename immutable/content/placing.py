@@ -34,7 +34,7 @@ from immutable.content.entries import (
 from immutable.content.recorder import Recorder
 from immutable.content.rootfs import Found, Rootfs
 from immutable.errors import EntryError
-from immutable.oci.canonical import JSON
+from immutable.oci.canonical import JSON, text
 
 _DIRECTORY: Final = EntryKind.DIRECTORY
 _FEW: Final = 3  # links that a message names
@@ -175,11 +175,6 @@ class Ground:
 
 def _path(item: tuple[bytes, Standing]) -> bytes:
     return item[0]
-
-
-def text(raw: bytes) -> str:
-    """Return a name's bytes as text for JSON, one character a byte."""
-    return raw.decode("latin-1")  # every byte has a character of its own, whatever it is
 
 
 def ground(

@@ -33,6 +33,11 @@ def encode(value: JSON) -> bytes:
     ).encode("utf-8")
 
 
+def text(raw: bytes) -> str:
+    """Return bytes that may be no text as a string for JSON: every byte has its own character."""
+    return raw.decode("latin-1")
+
+
 def decode(data: bytes) -> Any:
     """Return the value of the JSON document `data`, read strictly.
 

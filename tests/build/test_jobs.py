@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from immutable import lock
-from immutable.build.contents import LayerContents
 from immutable.build.kinds import builder_of, scope_of
 from immutable.build.loading import load
 from immutable.build.plan import Plan, plan
@@ -52,7 +51,7 @@ def realised(jobs: list[Job], made: Plan, pool: Executor) -> list[Realisation]:
             for job in wanted:
                 fetcher.fetch_all(builder_of(job).wanted(job, scope), store, SILENT)
 
-    realiser = Realiser(scope, "gzip", LayerContents(store, store), pool, fetch)
+    realiser = Realiser(scope, "gzip", pool, fetch)
     found: list[Realisation] = []
     for job in jobs:
         taken = builder_of(job).as_is
