@@ -21,7 +21,7 @@ from immutable.oci.platforms import Platform
 from immutable.spec import toml
 from immutable.spec.document import Layer, Spec, SpecTables, parse
 from immutable.spec.toml import FaultError, Pairs, found
-from immutable.spec.types import Created, Duration, Environment, Mode, Texts, Xattrs
+from immutable.spec.types import Created, Duration, Environment, Mode, Texts
 
 _ARRAYS: Final = ("layer", "user", "group")
 _HEADER: Final = re.compile(r"^\[", re.MULTILINE)  # strings and items of arrays never begin a line
@@ -81,7 +81,6 @@ def _converter() -> cattrs.Converter:
         (Created, _created),
         (Environment, dict),
         (Texts, dict),
-        (Xattrs, dict),
         (Pairs, dict),
     )
     for kind, hook in hooks:
