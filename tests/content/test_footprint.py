@@ -19,10 +19,13 @@ PATHS = st.lists(st.lists(NAMES, min_size=1, max_size=4).map(b"/".join))
 
 
 @settings(deadline=None)
-@given(others=PATHS, folders=PATHS)
-def test_a_footprint_is_read_as_it_was_written(others: list[bytes], folders: list[bytes]) -> None:
-    directories = {*folders, *ancestors([*folders, *others])}
-    footprint = Footprint(tuple(sorted(directories)), tuple(sorted({*others} - directories)))
+@given(others=PATHS, folders=PATHS, removed=PATHS)
+def test_a_footprint_is_read_as_it_was_written(
+    others: list[bytes], folders: list[bytes], removed: list[bytes]
+) -> None:
+    directories = {*folders, *ancestors([*folders, *others, *removed])}
+    parts = (directories, {*others} - directories, {*removed})
+    footprint = Footprint(*(tuple(sorted(part)) for part in parts))
     assert footprint == Footprint.decode(footprint.encode())
 
 
@@ -50,6 +53,12 @@ def test_paths_that_no_layer_has(paths: bytes, said: str) -> None:
     with pytest.raises(ValueError, match="no footprint: ") as caught:
         Footprint.decode(zlib.compress(paths + b"\0\0"))
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("removed", [b"a/b", b"..", b"a\0a"])
+def test_paths_that_no_layer_removes(removed: bytes) -> None:
+    with pytest.raises(ValueError, match="no footprint: "):
+        Footprint.decode(zlib.compress(b"\0\0\0\0" + removed))
 
 
 def test_a_path_may_not_be_longer_than_any_can_be() -> None:
