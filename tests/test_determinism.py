@@ -194,7 +194,7 @@ def test_another_user_a_year_ago(open_to_all: Path) -> None:
     assert GOLDEN == built
 
 
-DEBIAN = "48fdd66091ddbed0ab673c103c630dd877119cdf7c697d516ce9f3c1f15e4d2b"
+DEBIAN = "9a0d6c19eb10acf7d046dc29b077d85e5729201e73ea3f74384bd68611df615a"
 
 
 def test_a_debian_layer_locked_from_a_mirror(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def everything(folder: Path, image: str = "") -> Path:
 
 
 GOLDEN = {
-    "gzip": "3e19d45704bb28958089b591cf25697dbc821467cd7d3d7558e05f5ef6f91e97",
+    "gzip": "4c57e45ecd5cc94971b01c8ace48288923bd3b324b0500063b09f31db561c7f3",
     "zstd": "d3ef9e386b6856250b62ba58e4bcca5063c45553b4e56b43a1b7a668b1a8716b",
     "none": "56e318ddd2d042e6fddb9a5bac772371114a08c2be3f783174a94d480f5dc815",
 }

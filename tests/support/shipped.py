@@ -9,9 +9,9 @@ SPECS = Path(__file__).parents[2] / "specs"
 # The digests that these specs and locks have on every machine. When one changes, so does every
 # user's image made of such parts: say so in the changelog.
 DIGESTS = {
-    "hello": "sha256:71e72caa6b8ad9d2b6abf00bf5edd3f3167d3f27500d946c884535fa79b03730",
-    "nginx": "sha256:36fe5a440cf7db1620bf9cb82a153bdc886fcda346e1c43b673c597027343ef5",
-    "node-web": "sha256:9886a5a77d66eb3a4816efbc26a21fd8ad98550ddcb7825eec3a7022254997b6",
-    "python-web": "sha256:3388cd9bd43f4dcdf65496248ecedcb92214fe97cb480dc9264904b842b0d415",
-    "python": "sha256:0dde22fe322e1be657494053bf09416caec849e80f51e73b612fd51a43ae85ba",
+    "hello": "sha256:ae77fe31e93a9bb8821000f58f1ad09173808d6c2c8e3d46fe8fdfb061b6da67",
+    "nginx": "sha256:61420c4fa8820ec0aa8bd14406e8b4d771ee3f6ea1560542fa6955236c238039",
+    "node-web": "sha256:5a99d3ce581f94bb8b7c04b9fdc01a2f28058bd3863fa4ad4de42a1b51db595f",
+    "python-web": "sha256:2ada5bdad2d2f7a83d26f85ee50d6646f494661c29398845b24e303d07370818",
+    "python": "sha256:afd9034dbb6a2abb0dc082f3ee69ced696ec7c3dca81e92afb514d35b9d3b0ce",
 }
