@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
@@ -17,6 +17,7 @@ from immutable.build.realise import Realiser, Record, together
 from immutable.builders.base import Scope
 from immutable.config import Config
 from immutable.errors import SourceError
+from immutable.net.attempts import Run
 from immutable.net.fetch import Fetcher, Wanted
 from immutable.oci.digest import Digest
 from immutable.oci.platforms import Platform
@@ -59,7 +60,10 @@ def realise_all(
             fetching.fetch,
             caches,
         )
-        return _in_parallel(graph, realiser, layers)
+        try:
+            return _in_parallel(graph, realiser, layers)
+        finally:
+            fetching.halt()
 
 
 @define
@@ -69,6 +73,13 @@ class _Fetching:
     scope: Scope
     offline: bool
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
+    _run: Run = field(factory=Run, init=False)  # the one that is under way, or was
+    _halted: bool = field(default=False, init=False)
+
+    def halt(self) -> None:
+        """Give up what is being fetched, and fetch no more."""
+        self._halted = True
+        self._run.halt()
 
     def fetch(self, jobs: Sequence[Job]) -> None:
         """Fetch what is missing of the jobs' sources; raise SourceError if that is not to be."""
@@ -85,8 +96,12 @@ class _Fetching:
                     f"offline, and these are not in the store: {', '.join(names[:10])}"
                 )
             with self._lock, Fetcher(scope.config) as fetcher:
+                self._run = Run()
+                if self._halted:
+                    raise CancelledError
+                threads = scope.config.jobs
                 fetcher.fetch_all(
-                    list(wanted.values()), scope.store, scope.progress, jobs=scope.config.jobs
+                    [*wanted.values()], scope.store, scope.progress, threads, self._run
                 )
         scope.store.record_sources({one for job in jobs for one in job.derivation.sources})
 

@@ -180,12 +180,14 @@ class Fetcher:
         store: AbstractStore,
         progress: Progress,
         jobs: int | None = None,
+        run: Run | None = None,
     ) -> None:
         """Bring everything wanted into `store`, several at a time; skip what it has.
 
         Raises FetchError for the first that cannot be had, naming it and each URL with its
         reason. When that or an interrupt ends the work early, what was complete stays in the
-        store and nothing is left of the rest.
+        store and nothing is left of the rest. So it is when another thread gives up `run`, with
+        HaltedError.
         """
         once = {one.digest: one for one in wanted}.values()
         missing = [one for one in once if not store.has_blob(one.digest)]
@@ -203,7 +205,7 @@ class Fetcher:
             def work(one: Wanted, run: Run) -> None:
                 self._fetch_one(one, store, advance, run)
 
-            in_threads(work, missing, threads, Run(self._sleep))
+            in_threads(work, missing, threads, run or Run(self._sleep))
 
     def _fetch_one(
         self, wanted: Wanted, store: AbstractStore, advance: Callable[[int], None], run: Run

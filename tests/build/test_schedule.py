@@ -6,15 +6,21 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 import pytest
 
+from immutable.build import schedule
+from immutable.build.kinds import scope_of
+from immutable.build.loading import load
+from immutable.build.plan import plan
 from immutable.build.results import Image
 from immutable.builders import files
 from immutable.errors import ImmutableError, SourceError
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
+from immutable.progress import SILENT
 from immutable.sources import disk_file
 from immutable.store import MemoryStore, Store
 from tests.support import kinds
@@ -23,6 +29,7 @@ from tests.support.progress import Notes
 from tests.support.specs import (
     AMD64,
     ARM64,
+    CONFIG,
     State,
     build,
     contents,
@@ -30,6 +37,7 @@ from tests.support.specs import (
     layer,
     write,
 )
+from tests.support.web import Answer, WebServer
 
 TWO = 'platforms = ["linux/amd64", "linux/arm64"]'
 
@@ -391,3 +399,33 @@ def test_sources_are_taken_from_another_store_verified(tmp_path: Path) -> None:
     other._blobs[digest] = data[:-1] + b"?"
     with pytest.raises(ImmutableError, match=f"expected {digest}"):
         build(spec, MemoryStore(), sources=other, offline=True)
+
+
+# Fetching
+
+
+def test_fetching_is_given_up_from_another_thread(tmp_path: Path) -> None:
+    begun_here, over = threading.Event(), threading.Event()
+    data = bytes(2 << 20)
+
+    def gate() -> None:
+        begun_here.set()
+        over.wait(30)
+
+    server = WebServer(tmp_path)
+    server.answers["/a.tar"] = [Answer(body=data, gate=gate)]
+    with server.serve() as url:
+        text = layer("archive", url=f"{url}/a.tar", sha256=Digest.of(data).hex)
+        store = MemoryStore()
+        made = plan(load(write(tmp_path, text)), store, CONFIG, SILENT)
+        fetching = schedule._Fetching(scope_of(made, CONFIG, store, SILENT), offline=False)
+        thread = threading.Thread(target=fetching.fetch, args=([*made.graph],))
+        thread.start()
+        assert begun_here.wait(30)
+        fetching.halt()
+        thread.join(10)
+        assert not thread.is_alive()
+        over.set()
+    assert not store.has_blob(Digest.of(data))
+    with pytest.raises(CancelledError):
+        fetching.fetch([*made.graph])
