@@ -38,6 +38,16 @@ class WrittenLayer(LayerTable):
         return {"kind": self.kind, **LayerTable.row(self)}
 
 
+@frozen
+class PlacedLayer(WrittenLayer):
+    """A layer that is placed on the lower ones.
+
+    With `replace` it may hide what these have of another kind: a link, a directory, a file.
+    """
+
+    replace: bool | None = field(default=None, kw_only=True)
+
+
 @frozen(init=False)
 class OtherLayer(LayerTable):
     """A layer of any kind, by its name: for kinds of other packages that have no class here.
@@ -92,7 +102,7 @@ class InlineEntry(Table):
 
 
 @frozen(kw_only=True)
-class Files(WrittenLayer):
+class Files(PlacedLayer):
     """A ``files`` layer: a local tree, and entries that are written in the spec.
 
     - `source`: a folder, whose content goes below `target`, or a file, which becomes `target`
@@ -120,7 +130,7 @@ class Files(WrittenLayer):
 
 
 @frozen(kw_only=True)
-class Archive(WrittenLayer):
+class Archive(PlacedLayer):
     """An ``archive`` layer: what a tar or zip holds.
 
     - `path` or `url`: where it is
@@ -146,7 +156,7 @@ class Archive(WrittenLayer):
 
 
 @frozen(kw_only=True)
-class Debian(WrittenLayer):
+class Debian(PlacedLayer):
     """A ``debian`` layer: packages of a suite, and what they depend on.
 
     - `suite`: ``"bookworm"``
@@ -174,7 +184,7 @@ class Debian(WrittenLayer):
 
 
 @frozen(kw_only=True)
-class Wheels(WrittenLayer):
+class Wheels(PlacedLayer):
     """A ``wheels`` layer: a Python environment.
 
     - `lockfile`: a ``pylock.toml``, or a requirements file with hashes
@@ -203,7 +213,7 @@ class Wheels(WrittenLayer):
 
 
 @frozen(kw_only=True)
-class Npm(WrittenLayer):
+class Npm(PlacedLayer):
     """An ``npm`` layer: the ``node_modules`` of an application.
 
     - `lockfile`: a ``package-lock.json``
@@ -237,7 +247,7 @@ class FromImage(WrittenLayer):
 
 
 @frozen(kw_only=True)
-class Copy(WrittenLayer):
+class Copy(PlacedLayer):
     """A ``copy`` layer: files out of another image, as a Dockerfile's ``COPY --from``.
 
     - `from_`: the image, as for `FromImage`

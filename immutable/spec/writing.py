@@ -119,7 +119,8 @@ def _layer(layer: Layer, made: cattrs.Converter) -> Mapping[str, Any]:
         options = made.unstructure(layer.options)
     except FaultError as fault:
         raise FaultError(f'layer "{layer.name}": {fault}; {_unsaid(layer)}') from None
-    return {"name": layer.name, "kind": layer.kind, **options}
+    replace = {"replace": True} if layer.replace else {}
+    return {"name": layer.name, "kind": layer.kind, **replace, **options}
 
 
 def _duration(value: int) -> str:

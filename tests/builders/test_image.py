@@ -637,3 +637,10 @@ def test_verify_needs_no_archive_twice(tmp_path: Path, layout: Layout) -> None:
         layout.path.rename(tmp_path / "elsewhere")
 
         assert () == verify(spec, store, config=CONFIG)[1]
+
+
+def test_an_image_to_build_upon_replaces_nothing(tmp_path: Path) -> None:
+    write(tmp_path, layer("files", entries=[{"path": "/a", "text": ""}]), "base.toml")
+    spec = write(tmp_path, layer("image", from_="base.toml", replace=True))
+    with pytest.raises(SpecError, match='layer "app": replace: its layers are taken as they are'):
+        build(spec, MemoryStore())

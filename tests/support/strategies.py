@@ -292,7 +292,7 @@ _entries = st.lists(_inline_entries, max_size=2)
 
 
 def _layer(name: st.SearchStrategy[str]) -> st.SearchStrategy[written.WrittenLayer]:
-    shared = {"owner": _owners, "layers": _layer_counts}
+    shared = {"owner": _owners, "layers": _layer_counts, "replace": _flags}
     return st.one_of(
         _maybe(
             written.Files,
@@ -306,6 +306,7 @@ def _layer(name: st.SearchStrategy[str]) -> st.SearchStrategy[written.WrittenLay
             directory_mode=_modes,
             entries=_entries,
             remove=_globs,
+            replace=_flags,
         ),
         st.builds(
             written.Archive,

@@ -35,6 +35,9 @@ class ImageBuilder(TakingBuilder):
                 facts.spec.where,
                 [f'layer "{facts.layer.name}": an image to build upon has to be the first layer'],
             )
+        if facts.layer.replace:
+            fault = f'layer "{facts.layer.name}": replace: its layers are taken as they are'
+            raise SpecError(facts.spec.where, [fault])
         return self.foundation(facts.snapshot, facts.platform).layers
 
     @override
