@@ -70,12 +70,16 @@ def overlay() -> Iterator[Overlay]:
 @pytest.mark.parametrize("base", BASES)
 def test_the_kernel_sees_the_same(bench: Bench, overlay: Overlay, base: str) -> None:
     image = everything(bench, base)
-    tars = []
+
+    assert overlay.shows(tars(image, bench)) == shown(bench.rootfs(image))
+
+
+def tars(image: Image, bench: Bench) -> list[bytes]:
+    found = []
     for built in image.layers:
         with bench.store.verified(built.blob.digest, built.blob.size) as raw:
-            tars.append(open_stream(raw, name=built.name).read())
-
-    assert overlay.shows(tars) == shown(bench.rootfs(image))
+            found.append(open_stream(raw, name=built.name).read())
+    return found
 
 
 ALPINE_PASSWD = """root:x:0:0:root:/root:/bin/ash
@@ -325,6 +329,19 @@ def test_nothing_of_another_kind_is_hidden_but_where_the_layer_says_so(
         "layer if it is to"
     ) == str(caught.value)
     assert instead == changed(image, bench, 1)[what.partition(":")[0].lstrip("/")]
+
+
+@needs.root()
+@needs.overlay()
+@pytest.mark.parametrize(("base", "make"), [case[:2] for case in HIDING])
+def test_the_kernel_sees_what_is_there_instead(
+    bench: Bench, overlay: Overlay, base: str, make: Layer
+) -> None:
+    (bench.folder / "bin.tar").write_bytes(BIN_LINK)
+    lower = bench.base({**BASES, "odd": ODD}[base])
+    image = bench.build(lower, make({"replace": True}))
+
+    assert overlay.shows(tars(image, bench)) == shown(bench.rootfs(image))
 
 
 @pytest.mark.parametrize("replace", [True, False])
