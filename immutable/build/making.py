@@ -102,7 +102,8 @@ class Layer:
             answers, on = self._answered(rows, footprint, beneath)
             there = self._recorded(answers)
             if not all(there):
-                placed = place(arrangement, on, replace=job.derivation.replace, mtime=mtime)
+                replace, instead = job.derivation.replace, self.builder.instead
+                placed = place(arrangement, on, mtime=mtime, replace=replace, instead=instead)
                 there = [
                     old or self._packed(part, placed, answers, advance)
                     for part, old in zip(self.parts, there, strict=True)

@@ -29,6 +29,7 @@ class AccountsBuilder(Builder):
     kind: ClassVar[str] = "users"
     version: ClassVar[int] = 1
     options: ClassVar[type[Any]] = type(None)
+    instead: ClassVar[str] = "give the user another home"
 
     @override
     def derive(self, facts: Facts) -> tuple[Job, ...]:

@@ -211,6 +211,8 @@ class Builder(ABC):
     """
     loose: ClassVar[bool] = False
     """Whether a divided layer needs one more part, for files of no single package."""
+    instead: ClassVar[str] = "say replace = true in this layer if it is to"
+    """What people are told to do where the layer would hide something of another kind."""
     as_is: ClassVar[bool] = False
     """Whether its layers are another image's, taken as they are; see `foundation` and `adopt`."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_left
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Final, Self
 
 from attrs import evolve, field, frozen
@@ -247,22 +248,30 @@ def _on_the_way(path: bytes, rootfs: Rootfs) -> Iterator[Found]:
         at = parent(at)
 
 
-def place(arrangement: Arrangement, on: Ground, *, replace: bool, mtime: int) -> Arrangement:
+def place(
+    arrangement: Arrangement,
+    on: Ground,
+    *,
+    mtime: int,
+    replace: bool = False,
+    instead: str = "leave it out",
+) -> Arrangement:
     """Return the entries where they lead to, over what is beneath as `on` tells.
 
     A directory that is there beneath stays as it is, but for what the entry sets. What is removed
     gets whiteouts; in the place of it the layer may have anything, and of a directory there only
     the layer's own is left. Raises EntryError, naming the path, for what would hide something of
-    another kind, unless it is to `replace` that, and where two entries come to one path.
+    another kind, unless it is to `replace` that, and where two entries come to one path; `instead`
+    is what people are told to do.
     """
     if not on.there and not on.leads and not on.removed:
         return arrangement
     if on.leads or on.removed:
         arrangement = _moved(arrangement, on, mtime)
-    directories = tuple(_passing(entry, on, replace=replace) for entry in arrangement.directories)
-    for source in arrangement.sources:
-        for entry in source:
-            _check(entry, on.there.get(entry.path), replace=replace)
+    if not replace:
+        for entry in chain(arrangement.directories, *arrangement.sources):
+            _check(entry, on.there.get(entry.path), instead)
+    directories = tuple(_passing(entry, on) for entry in arrangement.directories)
     return evolve(arrangement, directories=directories)
 
 
@@ -275,7 +284,7 @@ def _moved(arrangement: Arrangement, on: Ground, mtime: int) -> Arrangement:
         place = on.leads[path] if path in on.leads else _placed(path, places)
         places[path] = place
         if place:  # the root is no entry
-            directories.append(_passing(evolve(entry, path=place), on, replace=True))
+            directories.append(_passing(evolve(entry, path=place), on))
     sources = [[_at(entry, places) for entry in source] for source in arrangement.sources]
     marks = [_at(mark, places) for mark in arrangement.marks]
     folders = {entry.path for entry in directories}
@@ -326,13 +335,10 @@ def _joined(folder: bytes, name: bytes) -> bytes:
     return folder + b"/" + name if folder else name
 
 
-def _passing(entry: Entry, on: Ground, *, replace: bool) -> Entry:
-    """Return a directory as it comes out where something may stand at its place."""
+def _passing(entry: Entry, on: Ground) -> Entry:
+    """Return a directory as it comes out where one may be at its place."""
     standing = on.there.get(entry.path)
-    if standing is None:
-        return entry
-    if standing.kind is not _DIRECTORY:
-        _check(entry, standing, replace=replace)
+    if standing is None or standing.kind is not _DIRECTORY:
         return entry
     mode, uid, gid, xattrs = standing.attributes
     if Sets.MODE in entry.sets:
@@ -344,13 +350,10 @@ def _passing(entry: Entry, on: Ground, *, replace: bool) -> Entry:
     return evolve(entry, mode=mode, uid=uid, gid=gid, xattrs=xattrs)
 
 
-def _check(entry: Entry, standing: Standing | None, *, replace: bool) -> None:
+def _check(entry: Entry, standing: Standing | None, instead: str) -> None:
     """Raise EntryError where an entry would hide something of another kind."""
-    if standing is None or replace:
-        return
-    if standing.kind is not _AS.get(entry.kind, entry.kind):
+    if standing is not None and standing.kind is not _AS.get(entry.kind, entry.kind):
         raise EntryError(
             f"/{show(entry.path)}: {described(entry.kind)} would hide "
-            f"{described(standing.kind, standing.target)} of a lower layer; say replace = true in "
-            "this layer if it is to"
+            f"{described(standing.kind, standing.target)} of a lower layer; {instead}"
         )

@@ -173,7 +173,7 @@ def test_what_would_hide_another_kind_is_refused_unless_it_is_to(
     beneath = rootfs([there, file(b"b", b"")])
     with pytest.raises(EntryError) as caught:
         on(beneath, new)
-    expected = f"/a: {message} of a lower layer; say replace = true in this layer if it is to"
+    expected = f"/a: {message} of a lower layer; leave it out"
     assert expected == str(caught.value)
     assert new.path.decode() in shown(on(beneath, new, replace=True))
 
