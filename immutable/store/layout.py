@@ -79,16 +79,16 @@ class Layout:
 
     def expect_layout_or_empty(self) -> None:
         """Raise ImageError for a directory that is neither, so that nothing is put into it."""
-        if (self.path / "oci-layout").exists():
-            self.check_marker()
-            return
+        # In one look: another process may be making it.
         with files.explained(self.path):
             others = [
                 item.name
                 for item in self.path.iterdir()
                 if not item.name.startswith(files.DRAFT)  # of one that was cut short
             ]
-        if others:
+        if "oci-layout" in others:
+            self.check_marker()
+        elif others:
             raise ImageError(
                 f"{self.path}: expected an OCI image layout or an empty directory, "
                 f"found {min(others)}"

@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,25 @@ def test_creating_it_again_changes_nothing(layout: Layout) -> None:
     before = tree(layout.path)
     assert Layout.create(layout.path).index() == layout.index()
     assert before == tree(layout.path)
+
+
+def test_one_that_another_process_makes_meanwhile_is_no_stranger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout, there = Layout(tmp_path), Path.exists
+
+    def and_then_it_is_made(path: Path) -> bool:
+        found = there(path)
+        layout.write_marker()
+        return found
+
+    def first_it_is_made(path: Path) -> Iterator[Path]:
+        layout.write_marker()
+        return (path / name for name in os.listdir(path))  # noqa: PTH208
+
+    monkeypatch.setattr(Path, "exists", and_then_it_is_made)
+    monkeypatch.setattr(Path, "iterdir", first_it_is_made)
+    layout.expect_layout_or_empty()
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077, 0o277])
