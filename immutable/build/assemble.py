@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 from attrs import evolve, frozen
 
 from immutable.builders.base import BaseImage
+from immutable.content import tar
+from immutable.content.compression import CHUNK, cut
+from immutable.content.entries import Arrangement
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, Execution, History, ImageConfig, Index, Manifest
@@ -30,6 +34,12 @@ class PlatformImage:
     def documents(self) -> tuple[bytes, bytes]:
         """Return the bytes of the config and of the manifest."""
         return self.config.encode(), self.manifest.encode()
+
+
+@cache
+def no_entries() -> Digest:
+    """Return the diffID of a layer that has none."""
+    return Digest.of(b"".join(tar.chunks(Arrangement((), ()), cut, CHUNK)))
 
 
 def assemble(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from attrs import evolve
-
 from immutable.builders.base import Builder, Facts, Read
 from immutable.oci.platforms import Platform
 from immutable.spec.derivation import Graph, Job, Part, Snapshot
@@ -27,11 +25,7 @@ def divide(whole: Job, *, loose: bool) -> tuple[Job, ...]:
     numbers = sorted(set(given))
     of = tuple(map(numbers.index, given))
     count = len(numbers) + loose
-    return tuple(_part(whole, Part(number, count, of)) for number in range(count))
-
-
-def _part(whole: Job, part: Part) -> Job:
-    return evolve(whole, derivation=evolve(whole.derivation, part=part), parts=part.number)
+    return tuple(whole.parted(Part(number, count, of)) for number in range(count))
 
 
 def requests(

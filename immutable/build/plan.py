@@ -69,6 +69,20 @@ class Plan:
     foundations: Mapping[Platform, Foundation]
     inputs: tuple[Input, ...] = ()
 
+    def filled(self, platform: Platform, realisations: Sequence[Realisation]) -> Sequence[int]:
+        """Return the numbers of the layers that the image of `platform` has, bottom first.
+
+        Those are all but parts that came out empty: what is in an archive is not known before it is
+        unpacked, and so neither is which of its parts have anything. One layer is there at least.
+        """
+        pairs = zip(self.graph.layers(platform), realisations, strict=True)
+        found = [
+            number
+            for number, (job, made) in enumerate(pairs)
+            if job.derivation.part is None or made.diff_id != image.no_entries()
+        ]
+        return found or range(len(realisations))[-1:]
+
     def assemble(self, platform: Platform, realisations: Sequence[Realisation]) -> PlatformImage:
         """Return the image of `platform` from the realisations of its layers, bottom first."""
         base: BaseImage | None = None
@@ -76,7 +90,8 @@ class Plan:
         if foundation is not None:
             base = foundation.finish(realisations[: len(foundation.layers)])
         derivations = (job.derivation for job in self.graph.layers(platform))
-        layers = tuple(zip(derivations, realisations, strict=True))
+        given = list(zip(derivations, realisations, strict=True))
+        layers = [given[number] for number in self.filled(platform, realisations)]
         return image.assemble(self.spec, platform, self.created, layers, base)
 
 

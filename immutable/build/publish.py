@@ -19,12 +19,12 @@ def publish(planned: Plan, records: Records, store: AbstractStore) -> Image:
     platforms = []
     for platform, layers in planned.graph.platforms:
         found = records[platform]
-        image = planned.assemble(platform, [record.realisation for record in found])
+        made = [record.realisation for record in found]
+        image = planned.assemble(platform, made)
         for document in image.documents():
             store.put_blob(document)
-        platforms.append(
-            BuiltPlatform(image, tuple(map(_built_layer, layers, found)))
-        )  # fmt: skip
+        built = (_built_layer(layers[n], found[n]) for n in planned.filled(platform, made))
+        platforms.append(BuiltPlatform(image, tuple(built)))
     root = platforms[0].image.descriptor
     if len(platforms) > 1:
         index = images.index(planned.spec, [built.image for built in platforms])
@@ -43,7 +43,6 @@ def _put_index(index: Index, store: AbstractStore) -> Descriptor:
 
 def _built_layer(layer: Job, record: Record) -> BuiltLayer:
     made = record.realisation
-    part = "" if layer.derivation.part is None else str(layer.derivation.part)
     return BuiltLayer(
-        layer.name, layer.kind, layer.digest, made.diff_id, made.blob, record.cached, part
+        layer.name, layer.kind, layer.digest, made.diff_id, made.blob, record.cached, layer.part
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,11 +45,12 @@ from immutable.net.fetch import Wanted
 from immutable.oci.digest import Digest
 from immutable.progress import Progress
 from immutable.redact import quoted
-from immutable.spec.derivation import Job, Snapshot
+from immutable.spec.derivation import Job, Part, Snapshot
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer, Pin
+from immutable.spec.splitting import part_of
 from immutable.spec.toml import FaultError, parsed_by
-from immutable.spec.types import Glob, Owner, Target
+from immutable.spec.types import Glob, LayerCount, Owner, Target
 
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
 _SETUID: Final = 0o6000
@@ -82,7 +84,8 @@ class ArchiveOptions:
     then `include` and `exclude` choose. Owners are root, or `owner`, never the archive's.
     Directories that lower layers have stay as they are; only the target itself gets an `owner` that
     is given. `setuid` allows setuid and setgid bits and file capabilities, `special` devices and
-    FIFOs.
+    FIFOs. With `layers` the files are spread over at most so many: all that is in a directory of
+    `target` is in one of them, but for hard links to files in others.
     """
 
     path: str | None = None
@@ -95,6 +98,7 @@ class ArchiveOptions:
     owner: Owner | None = None
     setuid: bool = False
     special: bool = False
+    layers: LayerCount | None = None
 
     def __attrs_post_init__(self) -> None:
         if (self.path is None) == (self.url is None):
@@ -156,26 +160,29 @@ class ArchiveBuilder(Builder):
 
     @override
     def derive(self, facts: Facts) -> tuple[Job, ...]:
-        """Return the one derivation, the same for all platforms."""
+        """Return the one derivation, or its parts, made at once; the same for all platforms."""
         options: ArchiveOptions = facts.layer.options
         assert facts.snapshot is not None  # noqa: S101 - scan always returns one
-        return (
-            self.job(
-                facts,
-                {
-                    "strip": options.strip,
-                    "include": list(options.include),
-                    "exclude": list(options.exclude),
-                    "target": options.target,
-                    "owner": owner_of(facts, options.owner),
-                    "sets-owner": options.owner is not None,
-                    "setuid": options.setuid,
-                    "special": options.special,
-                },
-                sources=(facts.snapshot.digest,),
-                snapshot=facts.snapshot,
-            ),
+        whole = self.job(
+            facts,
+            {
+                "strip": options.strip,
+                "include": list(options.include),
+                "exclude": list(options.exclude),
+                "target": options.target,
+                "owner": owner_of(facts, options.owner),
+                "sets-owner": options.owner is not None,
+                "setuid": options.setuid,
+                "special": options.special,
+            },
+            sources=(facts.snapshot.digest,),
+            snapshot=facts.snapshot,
         )
+        count = options.layers or 1
+        if count == 1:
+            return (whole,)
+        of = tuple(range(count))
+        return tuple(whole.parted(Part(number, count, of)) for number in of)
 
     @override
     def wanted(self, job: Job, scope: Scope) -> Sequence[Wanted]:
@@ -205,7 +212,12 @@ class ArchiveBuilder(Builder):
             unpacked = _unpacked(file, name, inputs.scratch(), advance)
         chosen = _chosen(unpacked, name, job.options)
         _check(chosen.values(), name, job.options)
-        yield _placed(chosen, job.options, ids_of(job.options["owner"], inputs))
+        placed = _placed(chosen, job.options, ids_of(job.options["owner"], inputs))
+        part = job.derivation.part
+        if part is None:
+            yield placed
+        else:
+            yield from _spread(list(placed), _top(job.options["target"]), part.count)
 
 
 def _name(options: ArchiveOptions) -> str:
@@ -368,6 +380,34 @@ def _placed(
     for path in sorted(ancestors(paths) - paths - {top}):
         if path.startswith(top + b"/"):
             yield directory(path, None, uid, gid)
+
+
+def _spread(entries: Sequence[Entry], top: bytes, count: int) -> Sequence[Sequence[Entry]]:
+    """Return the entries of each of `count` parts; all names of one file are in one part."""
+    firsts = _first_names(entries)
+    parts: list[list[Entry]] = [[] for _ in range(count)]
+    number = functools.cache(functools.partial(part_of, most=count))
+    inside = top + b"/" if top else b""
+    for entry in entries:
+        path = firsts.get(entry.path, entry.path).removeprefix(inside)
+        parts[number(path.partition(b"/")[0])].append(entry)
+    return parts
+
+
+def _first_names(entries: Iterable[Entry]) -> Mapping[bytes, bytes]:
+    """Return the first name of each file that has several, by all of its names."""
+    lower: dict[bytes, bytes] = {}  # another name of the same file, in the end the first
+
+    def first(path: bytes) -> bytes:
+        while (found := lower.setdefault(path, path)) != path:
+            lower[path] = path = lower[found]
+        return path
+
+    for entry in entries:
+        if entry.kind is EntryKind.HARDLINK:
+            one, other = first(entry.path), first(entry.target)
+            lower[max(one, other)] = min(one, other)
+    return {path: first(path) for path in lower}
 
 
 def _relinked(chosen: Mapping[bytes, Entry]) -> Iterator[Entry]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 from typing_extensions import override
 
 from immutable.builders import inline
@@ -31,8 +31,9 @@ from immutable.sources.tree import Choice, Tree
 from immutable.spec.derivation import Job, Snapshot
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer
+from immutable.spec.splitting import part_below
 from immutable.spec.toml import FaultError
-from immutable.spec.types import Glob, Mode, Owner, Target
+from immutable.spec.types import Glob, LayerCount, Mode, Owner, Target
 
 _IGNORE_FILE: Final = ".dockerignore"
 _ROOT: Final = Target("/")
@@ -50,7 +51,8 @@ class FilesOptions:
     spec's folder too, says in Docker's way what of a folder to leave out. Without `mode`, files are
     0755 where their owner may execute them and 0644 elsewhere. Directories that lower layers have
     stay as they are; only the target itself gets an `owner` and a `directory_mode` that are given.
-    What `remove` matches in lower layers is gone before that.
+    What `remove` matches in lower layers is gone before that. With `layers` the files are spread
+    over at most so many: all that is in a directory of `target` is in one of them.
     """
 
     source: str = ""
@@ -63,6 +65,7 @@ class FilesOptions:
     directory_mode: Mode | None = None
     entries: tuple[InlineEntry, ...] = ()
     remove: tuple[Glob, ...] = ()
+    layers: LayerCount | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.ignore_file and not self.source:
@@ -119,7 +122,9 @@ class FilesBuilder(Builder):
             )
 
         snapshot = Snapshot(Digest.of(b"unread " + layer.name.encode()), tree, unread=True)
-        return self.digest_files(snapshot, scope.config) if tree.unseen < _AHEAD else snapshot
+        # What is spread is likely to be there, but for a part of it.
+        read = tree.unseen < _AHEAD or _is_spread(options)
+        return self.digest_files(snapshot, scope.config) if read else snapshot
 
     @override
     def digest_files(self, snapshot: Snapshot, config: Config) -> Snapshot:
@@ -128,27 +133,48 @@ class FilesBuilder(Builder):
 
     @override
     def derive(self, facts: Facts) -> tuple[Job, ...]:
-        """Return the one derivation, the same for all platforms."""
+        """Return the one derivation, or one for each part; the same for all platforms.
+
+        With parts, what is removed is a layer beneath them, so that all find it gone.
+        """
         options: FilesOptions = facts.layer.options
         entries = [
             inline.plain(entry, options.owner, facts, f"entries[{number}]")
             for number, entry in enumerate(options.entries)
         ]
-        return (
-            self.job(
-                facts,
-                {
-                    "tree": str(facts.snapshot.digest) if facts.snapshot else None,
-                    "target": options.target,
-                    "owner": owner_of(facts, options.owner),
-                    "sets-owner": options.owner is not None,
-                    "mode": options.mode,
-                    "directory-mode": options.directory_mode,
-                    "entries": entries,
-                    **({"remove": options.remove} if options.remove else {}),
-                },
-                snapshot=facts.snapshot,
-            ),
+        parts = _spread(options, facts.snapshot, entries) if _is_spread(options) else ()
+        if not parts:
+            return (self._told(facts, options, facts.snapshot, entries),)
+        jobs = [
+            evolve(self._told(facts, evolve(options, remove=()), *part), parts=number)
+            for number, part in enumerate(parts)
+        ]
+        if options.remove:
+            jobs.insert(0, self._told(facts, FilesOptions(remove=options.remove), None, []))
+        if len(jobs) == 1:
+            return tuple(jobs)
+        return tuple(evolve(job, part=f"{n}/{len(jobs)}") for n, job in enumerate(jobs, 1))
+
+    def _told(
+        self,
+        facts: Facts,
+        options: FilesOptions,
+        snapshot: Snapshot | None,
+        entries: Sequence[Mapping[str, Any]],
+    ) -> Job:
+        return self.job(
+            facts,
+            {
+                "tree": str(snapshot.digest) if snapshot else None,
+                "target": options.target,
+                "owner": owner_of(facts, options.owner),
+                "sets-owner": options.owner is not None,
+                "mode": options.mode,
+                "directory-mode": options.directory_mode,
+                "entries": entries,
+                **({"remove": options.remove} if options.remove else {}),
+            },
+            snapshot=snapshot,
         )
 
     @override
@@ -180,9 +206,51 @@ class FilesBuilder(Builder):
         entries = job.options["entries"]
         removed = self.removes(job, inputs.beneath) if any(map(inline.asks, entries)) else ()
         yield [
-            inline.made(one, inputs, f"entries[{number}]", frozenset(removed))
+            inline.made(one, inputs, _place(number, one, job), frozenset(removed))
             for number, one in enumerate(entries)
         ]
+
+
+def _place(number: int, entry: Mapping[str, Any], job: Job) -> str:
+    """Return how messages name an entry: a part does not know which of the spec's it is."""
+    return f"entries, {entry['path']}" if job.part else f"entries[{number}]"
+
+
+def _is_spread(options: FilesOptions) -> bool:
+    return options.layers not in (None, 1)
+
+
+def _spread(
+    options: FilesOptions, snapshot: Snapshot | None, entries: Sequence[Mapping[str, Any]]
+) -> Sequence[tuple[Snapshot | None, Sequence[Mapping[str, Any]]]]:
+    """Return the parts, bottom first, each its tree and its entries; none without any files.
+
+    In all of them are the target and the directories on the way to it, as the spec has them.
+    """
+    most: int = options.layers or 1
+    target = _path(options.target)
+    tree: Tree | None = snapshot.data if snapshot else None
+    top = target if tree is not None and tree.is_folder else b""
+    trees: list[Snapshot | None] = [None] * most
+    if tree is not None and tree.is_folder:
+        trees = [Snapshot(one.digest, one) for one in tree.parts(most)]
+        used = {n for n, one in enumerate(tree.parts(most)) if any(one.items())}
+    elif tree is not None:
+        used = {part_below(b"", target, most)}
+        trees[min(used)] = snapshot
+    else:
+        used = set()
+    places: list[int | None] = []
+    for entry in entries:
+        path = inline.path_of(entry)
+        above = (top + b"/").startswith(path + b"/") and inline.is_directory(entry)
+        places.append(None if above else part_below(top, path, most))
+    used.update(place for place in places if place is not None)
+    placed = list(zip(entries, places, strict=True))
+    return [
+        (trees[number], [entry for entry, place in placed if place in (None, number)])
+        for number in sorted(used)
+    ]
 
 
 def _ignore_file(options: FilesOptions, folder: Path) -> IgnoreFile | None:

@@ -126,6 +126,11 @@ def asks(plain: Mapping[str, Any]) -> bool:
     return _changes(plain) or ("xattrs" in plain and plain["directory"])
 
 
+def is_directory(plain: Mapping[str, Any]) -> bool:
+    """Whether an entry may come to a directory."""
+    return plain["directory"] or _changes(plain)
+
+
 def path_of(plain: Mapping[str, Any]) -> bytes:
     """Return an entry's path, before it is known where it leads."""
     return safe_path(plain["path"].encode(), reroot=True)

@@ -113,6 +113,7 @@ class Files(PlacedLayer):
     - `mode`, `directory_mode`: octal, like ``"0750"``, for all files and all directories
     - `entries`: what is written here
     - `remove`: globs of what lower layers have and the image shall not
+    - `layers`: over how many layers at most the files are spread
     """
 
     kind: ClassVar[str] = "files"
@@ -127,6 +128,7 @@ class Files(PlacedLayer):
     directory_mode: str | None = None
     entries: Sequence[InlineEntry] | None = None
     remove: Strings | None = None
+    layers: int | None = None
 
 
 @frozen(kw_only=True)
@@ -139,6 +141,7 @@ class Archive(PlacedLayer):
     - `include`, `exclude`: globs over the stripped paths
     - `target`, `owner`: as for `Files`
     - `setuid`, `special`: allow setuid bits; devices and FIFOs
+    - `layers`: over how many layers at most the files are spread
     """
 
     kind: ClassVar[str] = "archive"
@@ -153,6 +156,7 @@ class Archive(PlacedLayer):
     owner: str | None = None
     setuid: bool | None = None
     special: bool | None = None
+    layers: int | None = None
 
 
 @frozen(kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import stat
@@ -21,6 +22,7 @@ from immutable.oci.digest import Digest
 from immutable.sources.disk_file import DiskFile, Signature, failed, measure, signature_of
 from immutable.sources.ignoring import IgnoreFile
 from immutable.sources.walk import Found, walk
+from immutable.spec.splitting import part_of
 
 _BATCH: Final = 256  # files read by one task; one a task costs more than the reading
 # A file changed this recently may change again without its times moving on: file systems
@@ -129,6 +131,7 @@ class Tree:
     _stats: StatCache = field(repr=False)
     _known: Stats = field(repr=False)
     _digest: Digest | None = None
+    _parts: Sequence[Self] = field(default=(), init=False, repr=False)
 
     @classmethod
     def listed(
@@ -217,7 +220,7 @@ class Tree:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.is_folder, self._items, self._top, self._choice, self._digest = state
-        self._stats, self._known = _NO_CACHE, {}
+        self._stats, self._known, self._parts = _NO_CACHE, {}, ()
 
     def _remember(self) -> None:
         """Leave to the stat cache what can be told by its times."""
@@ -235,6 +238,23 @@ class Tree:
     def items(self) -> Iterator[Item]:
         """Yield (path, kind, mode, content, link target), parents first."""
         yield from self._items
+
+    def parts(self, most: int) -> Sequence[Self]:
+        """Return the folder as `most` trees, which share no file; it has to be `read` before.
+
+        What is in it goes by its first name: see `immutable.spec.splitting`. Trees can be empty.
+        """
+        if len(self._parts) != most:
+            items: list[list[Item]] = [[] for _ in range(most)]
+            number = functools.cache(functools.partial(part_of, most=most))
+            for item in self._items:
+                items[number(item[0].partition(b"/")[0])].append(item)
+            self._parts = [self._of(some) for some in items]
+        return self._parts
+
+    def _of(self, items: Sequence[Item]) -> Self:
+        rest = (self.is_folder, items, self._top, self._choice, _NO_CACHE, Stats())
+        return type(self)(*rest, _digest(items))
 
     def covers(self, path: bytes) -> bool:
         """Tell whether a file at the absolute `path`, if there were one, would be in the tree."""

@@ -36,9 +36,10 @@ class Snapshot:
 
 @frozen
 class Part:
-    """One of the layers that a layer's packages are spread over, counted from 0 of `count`.
+    """One of the layers that one layer is spread over and made with, counted from 0 of `count`.
 
-    `of` says for each source which of them has it. The last also has what no package has.
+    `of` says for each iterable of its builder's entries, which is a package's as a rule, which of
+    them has it. The last also has what is in none of these.
     """
 
     number: int
@@ -170,9 +171,10 @@ class Job:
     `name` is for people; `pins` and `index` say how to fetch the sources; `snapshot` is of this
     machine's files; `compression` names the layer's encoder where it is not for the image to
     choose. So many layers right beneath are `parts` of the same layer of the spec: what is asked
-    is asked about what is beneath these, and about the `homes` of the spec's users. `beside` are
-    the layers of another image that it takes files from, bottom first, which are no layers of this
-    one. Jobs are equal when their derivations are.
+    is asked about what is beneath these, and about the `homes` of the spec's users. `part` tells
+    people which of a layer's parts it is, like ``2/12``. `beside` are the layers of another image
+    that it takes files from, bottom first, which are no layers of this one. Jobs are equal when
+    their derivations are.
     """
 
     derivation: Derivation
@@ -182,6 +184,7 @@ class Job:
     snapshot: Snapshot | None = field(default=None, eq=False, repr=False)
     compression: str = field(default="", eq=False)
     parts: int = field(default=0, eq=False)
+    part: str = field(default="", eq=False)
     homes: tuple[Home, ...] = field(default=(), eq=False, repr=False)
     beside: tuple[Job, ...] = field(default=(), eq=False, repr=False)
     beside_chain: Digest | None = field(init=False, eq=False, repr=False)
@@ -196,6 +199,11 @@ class Job:
             [str(job.digest), plain_homes(job.homes), str(job.beside_chain)] for job in self.beside
         ]
         return Digest.of(canonical.encode(layers)) if layers else None
+
+    def parted(self, part: Part) -> Self:
+        """Return the job of a part of what this one makes."""
+        derivation = evolve(self.derivation, part=part)
+        return evolve(self, derivation=derivation, parts=part.number, part=str(part))
 
     @property
     def is_unread(self) -> bool:

@@ -1,12 +1,15 @@
-"""Which of a layer's parts each package goes to: what changes together, and the large, apart.
+"""Which of a layer's parts each package or file goes to.
 
 A layer of packages can become several, so that an update of one package touches one small layer
-and images share the others. The lock records the assignment, and it stays: what a layer holds
-changes with the package, not with the sizes of others.
+and images share the others: what changes together, and the large, apart. The lock records the
+assignment, and it stays: what a layer holds changes with the package, not with the sizes of others.
+
+A layer of files has no lock. There the names in its topmost directory decide, each by itself.
 """
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -58,6 +61,30 @@ def assign(
     alone = _alone(rest, most)
     found = {one.name: part for part, one in enumerate(rest[:alone])}
     return found | _spread(rest[alone:], range(alone, most))
+
+
+def part_of(name: bytes, most: int) -> int:
+    """Return the part, from 0 to below `most`, of all that is in the top directory `name`.
+
+    It depends on nothing else. With one part more, one name in `most` + 1 goes to that one, and
+    the others stay: the jump consistent hash of Lamping and Veach, 2014, in whole numbers.
+    """
+    key = int.from_bytes(hashlib.sha256(name).digest()[:8], "big")
+    found = after = 0
+    while after < most:
+        found = after
+        key = (key * 2862933555777941757 + 1) % (1 << 64)
+        after = ((found + 1) << 31) // ((key >> 33) + 1)
+    return found
+
+
+def part_below(top: bytes, path: bytes, most: int) -> int:
+    """Return the part of what is at `path`: by the first name in `top`, else by its first of all.
+
+    So all that is in a directory is in one part, but for `top` and what that lies in.
+    """
+    inside = top + b"/" if top else b""
+    return part_of(path.removeprefix(inside).partition(b"/")[0], most)
 
 
 def _packages(locked: LockedLayer, origin: Origin) -> tuple[SizedPackage, ...]:
