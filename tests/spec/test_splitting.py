@@ -1,9 +1,9 @@
-"""Packages spread over layers: which goes where, and that nothing else changes by it."""
+"""Packages and files spread over layers: which goes where, and that nothing else changes by it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from immutable.errors import LockError, LockStale, SpecError
 from immutable.oci.digest import Digest
 from immutable.spec.derivation import Derivation, Job, Part
 from immutable.spec.lock import Lock, LockedLayer, Pin, dumps, parse
-from immutable.spec.splitting import SizedPackage, assign, divided
+from immutable.spec.splitting import SizedPackage, assign, divided, part_below, part_of
 from immutable.store import AbstractStore, Store
 from immutable.store.memory import MemoryStore
 from immutable.testing import assert_reproducible
@@ -188,6 +188,32 @@ def test_a_part_has_its_files_and_their_parents() -> None:
 
 def paths(arrangement: Arrangement) -> list[bytes]:
     return [entry.path for entry in arrangement]
+
+
+# Names
+
+
+def test_a_name_has_its_part_by_itself() -> None:
+    found = [part_of(name, 12) for name in (b"", b"a", b"lib", b"main.js", b"\xff")]
+    assert [5, 1, 3, 8, 6] == found
+    assert {0} == {part_of(str(number).encode(), 1) for number in range(100)}
+
+
+def test_what_is_below_a_directory_goes_by_its_first_name() -> None:
+    lib = part_of(b"lib", 12)
+    assert lib == part_below(b"srv/app", b"srv/app/lib/a/b", 12) == part_below(b"", b"lib/x", 12)
+    assert part_of(b"srv", 12) == part_below(b"srv/app", b"srv/apple/lib", 12)
+
+
+@given(st.binary(), st.integers(1, 99))
+def test_with_one_part_more_a_name_stays_or_goes_there(name: bytes, most: int) -> None:
+    assert part_of(name, most + 1) in (part_of(name, most), most)
+
+
+def test_names_are_spread_evenly() -> None:
+    counts = Counter(part_of(f"package-{number}".encode(), 10) for number in range(10_000))
+    assert set(range(10)) == set(counts)
+    assert all(900 < count < 1100 for count in counts.values())
 
 
 # In the image

@@ -307,6 +307,7 @@ def _layer(name: st.SearchStrategy[str]) -> st.SearchStrategy[written.WrittenLay
             entries=_entries,
             remove=_globs,
             replace=_flags,
+            layers=_layer_counts,
         ),
         st.builds(
             written.Archive,
@@ -315,6 +316,7 @@ def _layer(name: st.SearchStrategy[str]) -> st.SearchStrategy[written.WrittenLay
             sha256=digests.map(lambda digest: digest.hex),
             strip=st.integers(0, 9),
             setuid=_flags,
+            layers=st.none() | _layer_counts,
         ),
         _maybe(written.Archive, name, url=st.just("https://a.test/t.tar"), special=_flags).filter(
             lambda one: one.url
