@@ -20,9 +20,10 @@ _FINE: Final = Digest.of(b"fine")
 
 
 def check_parts(graph: Graph, records: Records, store: AbstractStore) -> None:
-    """Raise EntryError where parts of one layer are about the same path; see `instantiate`.
+    """Raise EntryError where parts of one layer do not agree on what is at a path.
 
-    They share no file as they are written. Where links beneath lead may be another matter.
+    As they are written they share but directories. Links beneath may lead from several paths to
+    one. A verdict is remembered for the layers that it is about.
     """
     contents = LayerContents(store, store)
     for platform, jobs in graph.platforms:

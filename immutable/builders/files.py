@@ -230,21 +230,22 @@ def _spread(
     most: int = options.layers or 1
     target = _path(options.target)
     tree: Tree | None = snapshot.data if snapshot else None
-    top = target if tree is not None and tree.is_folder else b""
     trees: list[Snapshot | None] = [None] * most
+    used = set[int]()
+    top = b""
     if tree is not None and tree.is_folder:
+        top = target
         trees = [Snapshot(one.digest, one) for one in tree.parts(most)]
-        used = {n for n, one in enumerate(tree.parts(most)) if any(one.items())}
+        used.update(number for number, one in enumerate(tree.parts(most)) if any(one.items()))
     elif tree is not None:
-        used = {part_below(b"", target, most)}
-        trees[min(used)] = snapshot
-    else:
-        used = set()
-    places: list[int | None] = []
+        number = part_below(top, target, most)
+        trees[number] = snapshot
+        used.add(number)
+    places: list[int | None] = []  # None for all parts
     for entry in entries:
         path = inline.path_of(entry)
-        above = (top + b"/").startswith(path + b"/") and inline.is_directory(entry)
-        places.append(None if above else part_below(top, path, most))
+        holds = (top + b"/").startswith(path + b"/") and inline.is_directory(entry)
+        places.append(None if holds else part_below(top, path, most))
     used.update(place for place in places if place is not None)
     placed = list(zip(entries, places, strict=True))
     return [

@@ -389,3 +389,18 @@ def test_the_tags_are_the_released_ones() -> None:
     assert "layer-v2-87ccfec171c9a6d058397aada88be3d4ad20d4ae42d92a7d19b5fd98af13d127" == layer_tag(
         one, two, "gzip-1"
     )
+
+
+def test_each_part_of_spread_files_is_taken_by_itself(world: World) -> None:
+    own = world.folder / "own"
+    specs.fill(own, {f"{name}/x": name for name in "abcdefgh"})
+    base = specs.layer("files", "base", entries=[{"path": "/lib", "link": "usr/lib"}])
+    spread = specs.layer("files", "own", source="own", target="/lib/own", layers=3)
+    specs.write(world.folder, base + spread)
+    there = world.place.share()
+    here, notes = world.place.build(TRUSTED)
+    assert (ALL, []) == (fetched(here), notes)
+    assert there.digest == here.digest
+    specs.fill(own, {"a/x": "edited"})
+    again, _ = world.place.build(TRUSTED)
+    assert 1 == fetched(again).count(False)

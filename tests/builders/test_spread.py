@@ -465,6 +465,42 @@ def test_no_hard_link_leads_to_another_part(
     assert shown(store, whole) == shown(store, split)
 
 
+def names_of_files(store: AbstractStore, image: Image) -> set[frozenset[bytes]]:
+    """The names of each file: several are hard links."""
+    groups: dict[object, set[bytes]] = {}
+    for found in LayerContents(store).rootfs([one.blob for one in image.layers]).rootfs:
+        if found.inode.kind is EntryKind.FILE:
+            groups.setdefault((found.layer, found.inode.position), set()).add(found.path)
+    return set(map(frozenset, groups.values()))
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(
+        st.tuples(ANY, st.none() | st.integers(0, 9)), max_size=9, unique_by=lambda one: one[0]
+    ),
+    st.integers(2, 9),
+)
+def test_spread_or_not_an_archive_has_the_same_files_and_links(
+    members: list[tuple[str, int | None]], most: int
+) -> None:
+    data, before = [], list[bytes]()
+    for path, link in members:
+        name = path.encode()
+        if link is None or not before:
+            data.append(member(name, name))
+        else:
+            data.append(hardlink(name, before[link % len(before)]))
+        before.append(name)
+    with tempfile.TemporaryDirectory() as folder, MemoryStore() as store:
+        whole, split = (
+            build(pinned(Path(folder), b"".join([*data, END]), layers=count), store)
+            for count in (1, most)
+        )
+        assert shown(store, whole) == shown(store, split)
+        assert names_of_files(store, whole) == names_of_files(store, split)
+
+
 def test_parts_of_an_archive_with_nothing_in_them_are_in_no_image(
     tmp_path: Path, store: MemoryStore
 ) -> None:
