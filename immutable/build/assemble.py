@@ -8,9 +8,6 @@ from functools import cache
 from attrs import evolve, frozen
 
 from immutable.builders.base import BaseImage
-from immutable.content import tar
-from immutable.content.compression import CHUNK, cut
-from immutable.content.entries import Arrangement
 from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.oci.documents import Descriptor, Execution, History, ImageConfig, Index, Manifest
@@ -39,6 +36,10 @@ class PlatformImage:
 @cache
 def no_entries() -> Digest:
     """Return the diffID of a layer that has none."""
+    from immutable.content import tar
+    from immutable.content.compression import CHUNK, cut
+    from immutable.content.entries import Arrangement
+
     return Digest.of(b"".join(tar.chunks(Arrangement((), ()), cut, CHUNK)))
 
 

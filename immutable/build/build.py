@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 from immutable.build.config_check import check_config
 from immutable.build.kinds import builder_of
 from immutable.build.loading import spec_of
-from immutable.build.parts import check_parts
 from immutable.build.plan import Draft, Plan, draft
 from immutable.build.publish import publish
 from immutable.build.results import Image
@@ -71,7 +70,10 @@ def build(
         if sources is not None:
             _take_sources(drafted.graph(), sources, store)
         planned, records = _realised(drafted, store, config, progress, offline, cache_from)
-        check_parts(planned.graph, records, store)
+        if any(job.parts and job.derivation.part is None for job in planned.graph):
+            from immutable.build.parts import check_parts
+
+            check_parts(planned.graph, records, store)
         check_config(planned, records, store, progress)
         image = publish(planned, records, store)
         if cache_to is not None:
