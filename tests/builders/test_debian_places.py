@@ -106,6 +106,18 @@ def test_a_later_layer_makes_a_link_that_its_packages_go_through_and_that_is_not
     assert "usr/lib64" == upper.target("/lib64")
 
 
+def test_packages_that_go_through_a_link_bring_it_over_a_directory_that_is_in_its_place() -> None:
+    first = build(package("one", files={"/bin/one": b""}), suite="bullseye")
+    upper = build(package("two", files={"/bin/two": b""}), lower=first)
+    assert "usr/bin" == upper.target("/bin")
+
+
+def test_a_directory_below_that_no_package_goes_through_stays() -> None:
+    first = build(package("one", files={"/bin/one": b""}), suite="bullseye")
+    upper = build(package("two", files={"/usr/bin/two": b""}), lower=first)
+    assert EntryKind.DIRECTORY is upper.entry("/bin").kind
+
+
 def test_before_bookworm_bin_is_a_directory_of_its_own() -> None:
     layer = build(package("one", files={"/bin/x": b"x"}), suite="bullseye")
     assert "x" == layer.text("/bin/x")

@@ -28,7 +28,7 @@ from immutable.builders.debian.overlaps import resolve
 from immutable.builders.debian.package import PinnedPackage, UnpackedPackage, unpack_all
 from immutable.builders.debian.places import Places, is_merged
 from immutable.builders.debian.tree import Tree
-from immutable.content.entries import Entry, file
+from immutable.content.entries import Entry, EntryKind, file
 from immutable.content.globs import compile_globs
 from immutable.net.fetch import Wanted
 from immutable.oci.platforms import Platform
@@ -207,15 +207,23 @@ def _complete(
 ) -> None:
     """Add to `tree` what belongs to no single package, upon what is there `beneath`."""
     status = beneath.read(database.STATUS)
-    shipped = (one.path for package in packages for one in package.files)
+    shipped = [one.path for package in packages for one in package.files]
+    passed = places.passed(shipped)
     for link in places.needed(shipped, first=status is None):
-        if beneath.find(link.path) is None:
+        there = beneath.find(link.path)
+        # A directory of its own where packages are to be found by way of the link hides them:
+        # then it is for the core to refuse the link, or for the spec to have it.
+        if there is None or (there.path == link.path in passed and _hides(there)):
             tree.add(link)
     if status is None and beneath.find(_MACHINE_ID) is None:
         # systemd and D-Bus take an empty one for a first boot; machine-id(5).
         tree.add(file(_MACHINE_ID, b"", 0o444))
     system.add(packages, tree)
     _add_records(packages, tree, status, beneath)
+
+
+def _hides(there: Entry) -> bool:
+    return there.kind is not EntryKind.SYMLINK
 
 
 def _held(lower: Iterable[LockedLayer], platform: Platform) -> dict[str, Installed]:

@@ -92,15 +92,17 @@ class Places:
         it leads. The `first` layer of a system gets those that every system has; a later one has
         no say in them unless its packages go through them.
         """
-        through: set[bytes] = set()
-        targets: set[bytes] = set()
-        for path in shipped:
-            through.add(self._link_of(path))
-            targets.add(b"/".join(path.split(b"/", 2)[:2]))
+        paths = tuple(shipped)
+        through = self.passed(paths)
+        targets = {b"/".join(path.split(b"/", 2)[:2]) for path in paths}
         for path, text in self.links:
             wanted = first if path in _ALWAYS else text in targets
             if path in through or wanted:
                 yield symlink(path, text)
+
+    def passed(self, shipped: Iterable[bytes]) -> set[bytes]:
+        """Return the paths of the links that the paths `shipped` go through."""
+        return {self._link_of(path) for path in shipped} - {b""}
 
     def _link_of(self, path: bytes) -> bytes:
         """Return the link that `path` is or goes through; empty for none."""
