@@ -189,6 +189,8 @@ def _changed(plain: Mapping[str, Any], there: Entry | None, inputs: Inputs, plac
             f"{place}: expected a file or directory of a lower layer at {plain['path']}, found "
             f"{described(there.kind, there.target)}"
         )
+    if not there.path:
+        raise EntryError(f"{place}: {plain['path']} leads to the root, which no layer can change")
     if there.kind is EntryKind.DIRECTORY and _CAPABILITY in plain.get("xattrs", ()):
         raise EntryError(
             f"{place}.capabilities: only a file has them, /{show(there.path)} is a directory"

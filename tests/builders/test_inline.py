@@ -32,6 +32,7 @@ BASE: list[dict[str, Any]] = [
     {"path": "/data", "directory": True, "owner": "5:6", "mode": "0700"},
     {"path": "/data/x", "text": ""},
     {"path": "/void", "link": "nowhere"},
+    {"path": "/to-root", "link": "/"},
 ]
 WEB = '[[user]]\nname = "web"\nuid = 1001\n'
 
@@ -153,6 +154,11 @@ def test_what_is_no_file_and_no_directory_cannot_be_changed(tmp_path: Path) -> N
         build(write(tmp_path, lower + upper), MemoryStore())
     expected = "entries[0]: expected a file or directory of a lower layer at /fifo, found a FIFO"
     assert f'layer "upper": {expected}' == str(caught.value)
+
+
+def test_a_link_to_the_root_leads_to_nothing_that_can_be_changed(tmp_path: Path) -> None:
+    told = refused(tmp_path, {"path": "/to-root", "mode": "0700"})
+    assert "entries[0]: /to-root leads to the root, which no layer can change" in told
 
 
 def test_a_directory_has_no_capabilities(tmp_path: Path) -> None:
