@@ -12,7 +12,7 @@ import zlib
 from bisect import bisect_left
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 from attrs import evolve, field, frozen
 
@@ -40,6 +40,7 @@ from immutable.oci.canonical import JSON, text
 _DIRECTORY: Final = EntryKind.DIRECTORY
 _FEW: Final = 3  # links that a message names
 _AS: Final = {EntryKind.HARDLINK: EntryKind.FILE}
+_Attributes: TypeAlias = tuple[int, int, int, tuple[tuple[bytes, bytes], ...]]
 _NO_NAMES: Final = frozenset({b"", b".", b".."})
 MOST_PATHS: Final = 512 << 20  # bytes of a footprint's paths
 
@@ -128,7 +129,7 @@ class Standing:
     """
 
     kind: EntryKind
-    attributes: tuple[int, int, int, tuple[tuple[bytes, bytes], ...]] = (0, 0, 0, ())
+    attributes: _Attributes = (0, 0, 0, ())
     target: bytes = field(default=b"", eq=False)  # of a link, for messages
 
     @classmethod
@@ -284,7 +285,8 @@ def _moved(arrangement: Arrangement, on: Ground, mtime: int) -> Arrangement:
         place = on.leads[path] if path in on.leads else _placed(path, places)
         places[path] = place
         if place:  # the root is no entry
-            directories.append(_passing(evolve(entry, path=place), on))
+            directories.append(evolve(entry, path=place))
+    directories = _agreed(directories, on)
     sources = [[_at(entry, places) for entry in source] for source in arrangement.sources]
     marks = [_at(mark, places) for mark in arrangement.marks]
     folders = {entry.path for entry in directories}
@@ -301,6 +303,25 @@ def _moved(arrangement: Arrangement, on: Ground, mtime: int) -> Arrangement:
         more = ", and more" if len(leads) > _FEW else ""
         raise EntryError(f"{error}; beneath, {', '.join(leads[:_FEW])}{more}") from None
     return evolve(moved, sources=moved.sources[:-1])
+
+
+def _agreed(directories: Iterable[Entry], on: Ground) -> list[Entry]:
+    """Return directories, of which several may come to one place, as they come out there.
+
+    What any of them sets of one that is there beneath is so for all; what two set otherwise stays,
+    and they do not agree.
+    """
+    directories = list(directories)
+    there = {
+        path: standing.attributes
+        for path, standing in on.there.items()
+        if standing.kind is _DIRECTORY
+    }
+    for entry in directories:
+        if entry.path in there:
+            made = _over(entry, there[entry.path])
+            there[entry.path] = (made.mode, made.uid, made.gid, made.xattrs)
+    return [_over(one, there[one.path]) if one.path in there else one for one in directories]
 
 
 def _removing(
@@ -340,7 +361,12 @@ def _passing(entry: Entry, on: Ground) -> Entry:
     standing = on.there.get(entry.path)
     if standing is None or standing.kind is not _DIRECTORY:
         return entry
-    mode, uid, gid, xattrs = standing.attributes
+    return _over(entry, standing.attributes)
+
+
+def _over(entry: Entry, attributes: _Attributes) -> Entry:
+    """Return a directory that is there with these attributes, but for what it sets."""
+    mode, uid, gid, xattrs = attributes
     if Sets.MODE in entry.sets:
         mode = entry.mode
     if Sets.OWNER in entry.sets:

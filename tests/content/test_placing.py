@@ -146,6 +146,17 @@ def test_two_ways_to_one_path_are_one_if_they_agree() -> None:
         on(MERGED, file(b"lib/x", b"1"), file(b"usr/lib/x", b"2"))
 
 
+def test_of_two_ways_to_one_directory_each_may_set_what_the_other_does_not() -> None:
+    lib = directory(b"lib", 0o711, sets=Sets.MODE)
+    usr = directory(b"usr/lib", None, 5, 6, Sets.OWNER)
+    assert {"usr": PLAIN, "usr/lib": "711 5:6", "usr/lib/x": ""} == shown(
+        on(MERGED, lib, usr, file(b"lib/x", b""))
+    )
+    assert "711 1:2" == shown(on(MERGED, lib, file(b"usr/lib/x", b"")))["usr/lib"]
+    with pytest.raises(EntryError, match=r"usr/lib: claimed twice"):
+        on(MERGED, lib, directory(b"usr/lib", 0o700, sets=Sets.MODE))
+
+
 def test_hard_links_stay_links_where_they_come_to_lie() -> None:
     given = Entry(b"a/z", EntryKind.HARDLINK, content=Inline(b"1"), target=b"lib/x")
     placed = on(MERGED, file(b"lib/x", b"1"), given)
