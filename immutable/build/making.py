@@ -141,11 +141,13 @@ class Layer:
         return self.build.caches.questions(asked)
 
     def _recorded(self, answers: Digest) -> list[Record | None]:
-        """Return what the store has of each part."""
-        if self.job.is_unread:
-            return [None for _ in self.parts]
+        """Return what the store has of each part; of unread files, what this build made."""
         store, key = self.build.scope.store, self.encoder.key
-        found = (store.find_realisation(part.digest, answers, key) for part in self.parts)
+        found: Iterator[Realisation | None]
+        if self.job.is_unread:
+            found = (self.build.unread.get((part.digest, answers)) for part in self.parts)
+        else:
+            found = (store.find_realisation(part.digest, answers, key) for part in self.parts)
         return [None if one is None else Record(one, cached=True) for one in found]
 
     def _found(self, answers: Digest) -> list[Record | None]:
@@ -183,7 +185,9 @@ class Layer:
         )
         contents.add(blob, recording.contents(self.encoder))
         made = Realisation(job.digest, answers, self.encoder.key, diff_id, blob)
-        if not job.is_unread:
+        if job.is_unread:
+            self.build.unread[job.digest, answers] = made
+        else:
             scope.store.record_realisation(made)
         return Record(made, cached=False)
 

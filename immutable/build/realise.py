@@ -51,7 +51,7 @@ class Realiser:
     """Realises the layers of a build; for many threads.
 
     `compression` is the image's; `frames` frames chunks; `fetch` brings the sources of jobs into
-    the store.
+    the store. `unread` has, by derivation and answers, what was made of files that nobody had read.
     """
 
     scope: Scope
@@ -60,6 +60,7 @@ class Realiser:
     fetch: Callable[[Sequence[Job]], None]
     caches: AskedCaches | None = None
     stop: threading.Event = field(factory=threading.Event, init=False)
+    unread: dict[tuple[Digest, Digest], Realisation] = field(factory=dict, init=False)
     _adopted: dict[Digest, Record] = field(factory=dict, init=False)
     _locks: dict[Digest, threading.Lock] = field(factory=dict, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)

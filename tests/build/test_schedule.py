@@ -353,6 +353,20 @@ def test_a_layer_made_ahead_is_new_once_and_its_files_are_read_once(
     assert [b"a", b"b"] == sorted(opened)
 
 
+def test_a_layer_made_ahead_for_one_platform_is_there_for_the_others(
+    tmp_path: Path, ahead: None
+) -> None:
+    fill(tmp_path / "app", {"a": "1", "b": "2"})
+    spec = write(tmp_path, layer("files", source="app", target="/app"), image=TWO)
+    packed = []
+    for platforms in ((AMD64,), (AMD64, ARM64)):
+        notes = Notes()
+        build(spec, MemoryStore(), platforms=platforms, progress=notes)
+        packed.append(notes.tasks["building app"])
+
+    assert packed[0] == packed[1] > 0
+
+
 def test_a_layer_made_ahead_that_was_there_is_cached(tmp_path: Path, ahead: None) -> None:
     store = MemoryStore()
     for name in ("one", "two"):
