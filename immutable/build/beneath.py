@@ -80,10 +80,10 @@ class BeneathLayer:
         self._expect(path, self.questions.trees)
         return {found.path: self._entry(found, content=True) for found in self._tree(path)}
 
-    def matching(self, glob: str) -> Sequence[Entry]:
+    def matching(self, glob: str) -> Mapping[bytes, EntryKind]:
         """See `Beneath`."""
         self._expect(glob, self.questions.globs)
-        return [self._entry(found, content=False) for found in self._matching(glob)]
+        return {found.path: found.inode.kind for found in self._matching(glob)}
 
     def owner(self, owner: str) -> tuple[int, int]:
         """See `Beneath`."""

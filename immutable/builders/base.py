@@ -16,7 +16,7 @@ from attrs import frozen
 
 from immutable.builders.homes import homes_of
 from immutable.config import Config
-from immutable.content.entries import Entry
+from immutable.content.entries import Entry, EntryKind
 from immutable.errors import SpecError
 from immutable.net.fetch import Fetcher, Wanted
 from immutable.oci.digest import Digest
@@ -156,10 +156,10 @@ class Beneath(Protocol):
     def within(self, path: bytes) -> Mapping[bytes, Entry]:
         """Return all that is in one of the `trees`, by path in its order; files with content."""
 
-    def matching(self, glob: str) -> Sequence[Entry]:
-        """Return what one of the `globs` matches, in the order of paths; nothing of what is in it.
+    def matching(self, glob: str) -> Mapping[bytes, EntryKind]:
+        """Return what one of the `globs` matches, by path in its order; nothing of what is in it.
 
-        Files come without content.
+        It is told what it is, and no more: for that, ask for its path.
         """
 
     def owner(self, owner: str) -> tuple[int, int]:

@@ -195,7 +195,7 @@ class FilesBuilder(Builder):
             matched = beneath.matching(glob)
             if not matched:
                 raise EntryError(f'remove[{number}]: nothing beneath matches "{glob}"')
-            paths += (entry.path for entry in matched)
+            paths += matched
         return paths
 
     @override

@@ -70,7 +70,7 @@ def test_what_is_nowhere_is_not_found() -> None:
     layers = Layers().add(member(b"a", b"1"))
     asked = layers.asked(paths=(b"b",), files=(ETC,), trees=(b"c",), globs=("d/*",))
     assert (None, None, None) == (asked.find(b"b"), asked.find(ETC), asked.read(ETC))
-    assert ({}, []) == (asked.within(b"c"), asked.matching("d/*"))
+    assert ({}, {}) == (asked.within(b"c"), asked.matching("d/*"))
     assert [] == asked.rows()
     assert [] == Layers().asked(files=(ETC,)).rows()
 
@@ -123,7 +123,14 @@ def test_a_glob_gives_what_it_matches_and_nothing_of_what_is_in_that(
         *(member(b"usr/share/" + name) for name in (b"doc/a/x", b"doc/b", b"x")),
         symlink(b"share", b"usr/share"),
     )
-    assert expected == [one.path for one in layers.asked(globs=(glob,)).matching(glob)]
+    assert expected == [*layers.asked(globs=(glob,)).matching(glob)]
+
+
+def test_what_a_glob_matches_tells_nothing_that_is_not_in_the_answers() -> None:
+    one, other = (Layers().add(member(b"a", b"1", mode=mode)) for mode in (0o600, 0o755))
+    asked, again = (layers.asked(globs=("*",)) for layers in (one, other))
+    assert asked.rows() == again.rows()
+    assert asked.matching("*") == again.matching("*")
 
 
 # A layer is unpacked in its order, and what comes later takes the place of what was there. So a

@@ -26,7 +26,7 @@ class Beneath:
     def within(self, path: bytes) -> Mapping[bytes, Entry]:
         return {one: e for one, e in self.entries.items() if one.startswith(path + b"/")}
 
-    def matching(self, glob: str) -> Sequence[Entry]:
+    def matching(self, glob: str) -> Mapping[bytes, EntryKind]:
         raise NotImplementedError(glob)
 
     def copies(self) -> Mapping[str, Sequence[Sequence[Entry]]]:
