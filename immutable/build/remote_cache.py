@@ -267,11 +267,11 @@ def offer_all(
     `asked`. Raises ImmutableError: the entries that were put until then stay.
     """
     key = config.keys.secret()
-    unique = {(one.derivation, one.answers): one for one in realisations}
+    unique = {*realisations}
     if not unique:
         return 0
     run, new = Run(), list[Digest]()
-    total = sum(one.blob.size for one in unique.values())
+    total = sum(one.blob.size for one in unique)
     with (
         progress.task(f"sharing layers with {cache}", total) as advance,
         cache.writing(key, run) as writer,
@@ -284,7 +284,7 @@ def offer_all(
             elif writer.offer(one, store, told):
                 new.append(one.derivation)
 
-        offered: list[Realisation | Digest] = [*unique.values(), *asked]
+        offered: list[Realisation | Digest] = [*unique, *asked]
         in_threads(work, offered, min(WORKERS, len(offered)), run)
     return len(new)
 

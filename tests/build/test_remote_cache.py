@@ -64,6 +64,17 @@ def test_only_what_changed_is_built(place: Place) -> None:
     assert immutable.build(place.spec, MemoryStore(), config=CONFIG).digest == here.digest
 
 
+def test_a_layer_in_two_compressions_is_shared_in_both(place: Place) -> None:
+    one = specs.layer("files", "one", entries=[{"path": "/x", "text": "1"}])
+    gone = specs.layer("files", "gone", remove=["/x"])
+    specs.write(place.folder, one, "base.toml", image='compression = "zstd"')
+    base = specs.layer("image", "base", from_="base.toml")
+    specs.write(place.folder, base + gone + one)
+    image = place.share()
+    assert image.layers[0].derivation == image.layers[2].derivation
+    assert [True, True, True] == fetched(place.build(TRUSTED)[0])
+
+
 def test_what_is_there_is_not_shared_again(place: Place) -> None:
     notes = Notes()
     place.share()
