@@ -8,10 +8,10 @@ several files of one in the order of their positions.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from types import TracebackType
-from typing import BinaryIO, Final, Protocol, Self
+from typing import BinaryIO, Final, Protocol, Self, cast
 
 from attrs import define, evolve, field, frozen
 
@@ -56,11 +56,13 @@ class Records(Protocol):
 class LayerContents:
     """The contents of layers in `store`: those that were made before, those in `records`, or new.
 
-    Layers are told apart by their blobs, as places of frames are the blob's.
+    Layers are told apart by their blobs, as places of frames are the blob's. `check` is called
+    while one is read, which can take long: what it raises ends that.
     """
 
     store: AbstractStore
     records: Records | None = None
+    check: Callable[[], None] | None = None
     _known: dict[Digest, Contents] = field(factory=dict, init=False, repr=False)
 
     def of(self, blob: Descriptor) -> Contents:
@@ -69,7 +71,7 @@ class LayerContents:
         if found is None:
             found = self._recorded(blob)
         if found is None:
-            found = make(self.store, blob)
+            found = make(self.store, blob, self.check)
             self.add(blob, found)
         self._known[blob.digest] = found
         return found
@@ -117,15 +119,30 @@ class Recording:
         return self._recorder.contents(frames)
 
 
-def make(store: AbstractStore, blob: Descriptor) -> Contents:
-    """Return the contents of the layer `blob`, from its bytes.
+@frozen
+class _Watched:
+    """A stream that is read until `check` raises something."""
+
+    raw: BinaryIO
+    check: Callable[[], None]
+
+    def read(self, size: int = -1) -> bytes:
+        self.check()
+        return self.raw.read(size)
+
+
+def make(
+    store: AbstractStore, blob: Descriptor, check: Callable[[], None] | None = None
+) -> Contents:
+    """Return the contents of the layer `blob`, from its bytes; `check` is called meanwhile.
 
     Raises BlobMissing, DigestMismatch, and ArchiveError or EntryError for a layer that is damaged,
     unsafe, or that engines would understand differently.
     """
     frames = FrameRecorder()
     with store.verified(blob.digest, blob.size) as raw:
-        stream = open_stream(raw, name=_named(blob), limit=_MAX_LAYER, begins=frames.add)
+        read = raw if check is None else cast("BinaryIO", _Watched(raw, check))
+        stream = open_stream(read, name=_named(blob), limit=_MAX_LAYER, begins=frames.add)
         found = of_tar(stream, name=_named(blob))
         compression: str = getattr(stream, "compression")  # noqa: B009 - of our own reader
     return evolve(found, frames=frames.frames(compression))

@@ -73,8 +73,14 @@ class Realiser:
             if self._contents is None:
                 from immutable.build.contents import LayerContents
 
-                self._contents = LayerContents(self.scope.store, self.scope.store)
+                store = self.scope.store
+                self._contents = LayerContents(store, store, self._check)
             return self._contents
+
+    def _check(self) -> None:
+        """Raise CancelledError when told to `stop`."""
+        if self.stop.is_set():
+            raise CancelledError
 
     def upwards(self, jobs: Sequence[Job]) -> tuple[Record, ...]:
         """Return the records of an image's layers, each made when those beneath are there.
@@ -83,8 +89,7 @@ class Realiser:
         """
         records: list[Record] = []
         for parts in together(jobs):
-            if self.stop.is_set():
-                raise CancelledError
+            self._check()
             if builder_of(parts[0]).as_is:
                 records += map(self.adopt, parts)
                 continue

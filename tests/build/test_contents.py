@@ -210,6 +210,17 @@ def paths(contents: Contents) -> list[bytes]:
     return [path for path, _ in contents.walk()]
 
 
+def test_reading_a_layer_ends_where_it_is_told_to_and_leaves_nothing() -> None:
+    store = MemoryStore()
+    layer = put(store, member(b"a", noise(1, 8 << 20)), how="none")
+    left = [None, None]
+
+    with pytest.raises(IndexError, match="pop from empty list"):
+        LayerContents(store, store, left.pop).of(layer)
+
+    assert store.find_contents(layer.digest) is None
+
+
 def test_recorded_contents_are_not_made_again() -> None:
     store, kept = MemoryStore(), Kept()
     layer = put(store, member(b"a", b"1"))
