@@ -100,7 +100,7 @@ class BeneathLayer:
     def copies(self) -> Mapping[str, Sequence[Sequence[Entry]]]:
         """See `Beneath`."""
         copies = self._copies()
-        if self.stored is None or not copies:
+        if not copies:
             return {}
         assert self.scratch is not None  # noqa: S101 - or there are no builder's inputs yet
         found = (one.found for several in copies.values() for copy in several for one in copy)
@@ -118,8 +118,6 @@ class BeneathLayer:
         return evolve(entry, kind=EntryKind.HARDLINK, target=one.same_as, content=content)
 
     def _copies(self) -> Mapping[str, list[list[Copied]]]:
-        if self.stored is None:
-            return {}
         left_out = compile_globs(self.questions.without)
         return {
             path: copied(path, self.stored.rootfs, left_out)

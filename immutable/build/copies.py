@@ -88,7 +88,10 @@ def _copy(place: bytes, rootfs: Rootfs, left_out: Callable[[bytes], bool]) -> li
 def _missing(place: bytes, rootfs: Rootfs) -> EntryError:
     """Return the error that names the nearest path that is there."""
     if rootfs.resolve(place, follow=False).found is not None:
-        return EntryError(f"paths: /{show(place)}: is a link that leads to nothing there")
+        return EntryError(
+            f"paths: /{show(place)}: is a link that leads to nothing there; leave it out, of a "
+            "glob by exclude"
+        )
     folder, _, name = place.rpartition(b"/")
     while folder and not rootfs.names(rootfs.resolve(folder).path):
         folder, _, name = folder.rpartition(b"/")

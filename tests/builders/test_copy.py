@@ -190,7 +190,7 @@ def test_what_is_beneath_stays_as_it_is(tmp_path: Path, store: MemoryStore) -> N
         ("/ouut/bin/tool", "/ouut/bin/tool: not in .*; did you mean /out[?]"),
         ("/out/bin/tool/x", "; did you mean /out/bin/tool[?]"),
         ("/quite/else", "; / is there"),
-        ("/gone", "/gone: is a link that leads to nothing there"),
+        ("/gone", "/gone: is a link that leads to nothing there; leave it out, of a glob by"),
         ("/out/*.x", r"/out/\*.x: nothing matches in the image to copy from"),
         ("/else/*", "nothing matches"),
     ],
