@@ -402,6 +402,17 @@ def test_they_can_be_built_upon(tmp_path: Path, store: MemoryStore) -> None:
     assert ["1/4", "2/4", "3/4", "4/4", "1/3", "2/3", "3/3"] == [one.part for one in image.layers]
 
 
+def test_files_can_be_copied_out_of_them(tmp_path: Path, store: MemoryStore) -> None:
+    folder = fill(tmp_path / "app", TREE)
+    whole = contents(store, build(app(tmp_path, layers=1), store).layers[0])
+    app(tmp_path)
+    copying = layer("copy", "copied", from_="web.toml", paths=["/srv/app"])
+    image = build(write(tmp_path, copying, "copying.toml"), store)
+    assert whole == contents(store, image.layers[0])
+    fill(folder, {"c/one": "edited"})
+    assert 1 == made(build(app(tmp_path), store))
+
+
 # Archives
 
 
