@@ -185,6 +185,7 @@ def ground(
     """Return what `footprint` meets in `rootfs`.
 
     `homes` are directories that will be there: one that nothing is at yet is met as if it were.
+    Raises EntryError for a path that leads through a link which the layer itself replaces.
     """
     found_removed = ((path, rootfs.find(path)) for path in footprint.removed)
     removed = {path: found.inode.kind for path, found in found_removed if found is not None}
@@ -194,6 +195,7 @@ def ground(
     there: dict[bytes, Standing] = {}
     # Where each directory that is there leads; what is in others is not there either.
     places = {b"": b""}
+    links: dict[bytes, bytes] = {}  # of those that lead somewhere, where they are
     for path in footprint.directories:
         folder, _, name = path.rpartition(b"/")
         above = places.get(folder)
@@ -207,6 +209,7 @@ def ground(
             resolved = rootfs.lead(place)
             if resolved is not None and _is_free(resolved.path, rootfs):
                 leads[path] = places[path] = resolved.path
+                links[place] = resolved.path
                 on_the_way = _on_the_way(resolved.path, rootfs)
                 there.update((one.path, Standing.of(one)) for one in on_the_way)
                 continue
@@ -219,12 +222,28 @@ def ground(
             resolved = rootfs.lead(path)
             if resolved is not None and resolved.found is None:
                 there[resolved.path] = home
+    new: list[bytes] = []  # links beneath whose place the layer takes
     for path in footprint.others:
         folder, _, name = path.rpartition(b"/")
         above = places.get(folder)
         if above is not None and (found := rootfs.find(_joined(above, name))) is not None:
             there[found.path] = Standing.of(found)
+            if found.inode.kind is EntryKind.SYMLINK:
+                new.append(found.path)
+    if links and new:
+        _expect_same(links, _without(new, rootfs))
     return Ground(leads, there, removed)
+
+
+def _expect_same(links: Mapping[bytes, bytes], rootfs: Rootfs) -> None:
+    """Raise EntryError unless `links` lead to the same without those that a layer replaces."""
+    for path, to in links.items():
+        resolved = rootfs.lead(path)
+        if resolved is None or resolved.path != to:
+            raise EntryError(
+                f"/{show(path)}: leads to /{show(to)} through a link that this layer replaces; "
+                "write the path that it is to lead to"
+            )
 
 
 def _without(removed: Iterable[bytes], rootfs: Rootfs) -> Rootfs:

@@ -201,6 +201,17 @@ def test_what_is_there_of_the_same_kind_is_written_over(there: Entry, new: Entry
     assert (new,) == on(rootfs([there]), new).sources[0]
 
 
+def test_a_way_through_a_link_that_the_layer_replaces_is_refused() -> None:
+    beneath = rootfs([symlink(b"x", b"a/d"), symlink(b"a", b"b"), directory(b"b/d")])
+    assert {"b", "b/d", "b/d/f"} == shown(on(beneath, file(b"x/f", b""))).keys()
+    with pytest.raises(EntryError, match="/x: leads to /b/d through a link that this layer repl"):
+        on(beneath, symlink(b"a", b"c"), file(b"x/f", b""))
+    other = symlink(b"y", b"c")
+    assert "b/d/f" in shown(
+        on(rootfs([symlink(b"x", b"b/d"), symlink(b"y", b"b")]), other, file(b"x/f", b""))
+    )
+
+
 def test_replacing_still_goes_through_links_to_directories() -> None:
     assert "usr/lib/x" in shown(on(MERGED, file(b"lib/x", b""), replace=True))
 
