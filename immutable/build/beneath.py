@@ -7,6 +7,7 @@ nothing that is not in them. A row is there for what is there; of what is not, t
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import BinaryIO, Final, Self
 
 from attrs import evolve, frozen
@@ -55,7 +56,9 @@ class BeneathLayer:
             matched: list[JSON] = [[text(f.path), _kind(f)] for f in self._matching(glob)]
             if matched:
                 rows.append(["glob", glob, matched])
-        rows += (["owner", owner, [*self.owner(owner)]] for owner in sorted({*asked.owners}))
+        for owner in sorted({*asked.owners}):
+            with suppress(EntryError):  # whoever is not there is in no answer
+                rows.append(["owner", owner, [*self.owner(owner)]])
         for copy_of, copies in self._copies().items():
             given: list[JSON] = [
                 [[*_row(one.found, content=True), text(one.same_as)] for one in copy]
@@ -165,7 +168,7 @@ class BeneathLayer:
         found = find_user(self._read(PASSWD) or b"", name)
         if found is None:
             raise EntryError(
-                f"owner: expected a user of the spec or of a lower layer's /etc/passwd, found "
+                f"expected a user of the spec or of a lower layer's /etc/passwd, found "
                 f"{quoted(name)}; declare a [[user]], or write the number"
             )
         return found
@@ -174,7 +177,7 @@ class BeneathLayer:
         found = find_group(self._read(GROUP) or b"", name)
         if found is None:
             raise EntryError(
-                f"owner: expected a group of the spec or of a lower layer's /etc/group, found "
+                f"expected a group of the spec or of a lower layer's /etc/group, found "
                 f"{quoted(name)}; declare a [[group]], or write the number"
             )
         return found

@@ -17,7 +17,7 @@ from attrs import frozen
 from immutable.builders.homes import homes_of
 from immutable.config import Config
 from immutable.content.entries import Entry, EntryKind
-from immutable.errors import SpecError
+from immutable.errors import EntryError, SpecError
 from immutable.net.fetch import Fetcher, Wanted
 from immutable.oci.digest import Digest
 from immutable.oci.documents import ImageConfig
@@ -355,9 +355,12 @@ def owner_of(facts: Facts, owner: str | None, place: str = "owner") -> list[int]
         raise SpecError(facts.spec.where, [fault]) from None
 
 
-def ids_of(owner: Sequence[int] | str, inputs: Inputs) -> tuple[int, int]:
-    """Return (uid, gid) of what `owner_of` returned."""
+def ids_of(owner: Sequence[int] | str, inputs: Inputs, place: str = "owner") -> tuple[int, int]:
+    """Return (uid, gid) of what `owner_of` returned; raise EntryError at `place` for nobody."""
     if isinstance(owner, str):
-        return inputs.beneath.owner(owner)
+        try:
+            return inputs.beneath.owner(owner)
+        except EntryError as error:
+            raise EntryError(f"{place}: {error}") from None
     uid, gid = owner
     return uid, gid

@@ -151,7 +151,7 @@ def made(plain: Mapping[str, Any], inputs: Inputs, place: str, removed: Collecti
         there = None
     if _changes(plain):
         return _changed(plain, there, inputs, place)
-    uid, gid = ids_of(plain["owner"], inputs)
+    uid, gid = ids_of(plain["owner"], inputs, f"{place}.owner")
     mode = plain["mode"]
     if plain["directory"]:
         made = directory(path, mode, uid, gid, sets_of(mode, owner=plain["sets-owner"]))
@@ -196,7 +196,7 @@ def _changed(plain: Mapping[str, Any], there: Entry | None, inputs: Inputs, plac
             f"{place}.capabilities: only a file has them, /{show(there.path)} is a directory"
         )
     mode, owner = plain["mode"], plain["owner"]
-    uid, gid = (there.uid, there.gid) if owner is None else ids_of(owner, inputs)
+    uid, gid = (there.uid, there.gid) if owner is None else ids_of(owner, inputs, f"{place}.owner")
     sets = sets_of(mode, owner=plain["sets-owner"])
     changed = evolve(there, mode=there.mode if mode is None else mode, uid=uid, gid=gid, sets=sets)
     return _with_xattrs(changed, plain, there.xattrs)

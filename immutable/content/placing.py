@@ -303,8 +303,10 @@ def _moved(arrangement: Arrangement, on: Ground, mtime: int) -> Arrangement:
         path = entry.path
         place = on.leads[path] if path in on.leads else _placed(path, places)
         places[path] = place
-        if place:  # the root is no entry
+        if place:
             directories.append(evolve(entry, path=place))
+        elif entry.sets:
+            raise EntryError(f"/{show(path)}: leads to the root, which no layer can change")
     directories = _agreed(directories, on)
     sources = [[_at(entry, places) for entry in source] for source in arrangement.sources]
     marks = [_at(mark, places) for mark in arrangement.marks]

@@ -139,6 +139,13 @@ def test_a_link_to_the_root_leads_to_the_root() -> None:
     assert {"etc": "711 0:0", "etc/x": "1"} == shown(on(beneath, file(b"host/etc/x", b"1")))
 
 
+def test_the_root_cannot_be_changed_through_a_link() -> None:
+    beneath = rootfs([symlink(b"host", b"/")])
+    assert {"x"} == shown(on(beneath, directory(b"host"), file(b"host/x", b""))).keys()
+    with pytest.raises(EntryError, match="/host: leads to the root, which no layer can change"):
+        on(beneath, directory(b"host", 0o700, sets=Sets.MODE))
+
+
 def test_two_ways_to_one_path_are_one_if_they_agree() -> None:
     placed = on(MERGED, file(b"lib/x", b"1"), file(b"usr/lib/x", b"1"), file(b"usr/lib/y", b"2"))
     assert {"usr": PLAIN, "usr/lib": "750 1:2", "usr/lib/x": "1", "usr/lib/y": "2"} == shown(placed)
