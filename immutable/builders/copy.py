@@ -16,7 +16,7 @@ from immutable.content.globs import is_plain
 from immutable.redact import quoted
 from immutable.spec.derivation import Job
 from immutable.spec.toml import FaultError, parsed_by
-from immutable.spec.types import Glob, Owner
+from immutable.spec.types import CopiedPath, Glob, Owner
 from immutable.spec.types import target as parse_target
 
 
@@ -37,7 +37,7 @@ class CopyOptions:
     """
 
     from_: OtherSpec | OnDisk | InRegistry = field(metadata=parsed_by(parse, str))
-    paths: tuple[Glob, ...]
+    paths: tuple[CopiedPath, ...]
     target: str | None = field(default=None, metadata=parsed_by(_target))
     exclude: tuple[Glob, ...] = ()
     owner: Owner | None = None
@@ -45,9 +45,6 @@ class CopyOptions:
     def __attrs_post_init__(self) -> None:
         if not self.paths:
             raise FaultError("expected at least one path", key="paths")
-        for path in self.paths:
-            if not path.startswith("/"):
-                raise FaultError(f"expected absolute paths, found {quoted(path)}", key="paths")
         several = len(self.paths) > 1 or not is_plain(self.paths[0])
         if several and self.target is not None and not self.target.endswith("/"):
             raise FaultError(
@@ -104,7 +101,8 @@ class CopyBuilder(TakingBuilder):
             for copy in copies[path]:
                 place = _place(path, copy, target)
                 merged = _is_directory(copy) and place == _path(target or "/")
-                yield _placed(copy, place, ids, top=alone or not merged)
+                top = place != b"" and (alone or not merged)  # the root is no entry
+                yield _placed(copy, place, ids, top=top)
 
 
 def _is_directory(copy: Sequence[Entry]) -> bool:

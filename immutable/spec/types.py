@@ -34,6 +34,7 @@ AccountID = NewType("AccountID", int)
 Mode = NewType("Mode", int)  # permission bits, written as a string: "0750"
 Target = NewType("Target", str)  # an absolute path in the image
 Glob = NewType("Glob", str)
+CopiedPath = NewType("CopiedPath", str)
 Duration = NewType("Duration", int)  # nanoseconds, written "1m30s"
 Port = NewType("Port", str)  # port/protocol
 Environment = NewType("Environment", Pairs)
@@ -108,6 +109,7 @@ def register(made: cattrs.Converter) -> None:
         (Mode, _mode),
         (Target, target),
         (Glob, _glob),
+        (CopiedPath, _copied_path),
         (Duration, _duration),
         (Port, _port),
         (Compression, _one_of(COMPRESSIONS)),
@@ -192,6 +194,12 @@ def target(text: str) -> str:
 def _glob(text: str) -> str:
     globs.check(text)
     return text
+
+
+def _copied_path(text: str) -> str:
+    if not text.startswith("/"):
+        raise FaultError(f"expected an absolute path, found {quoted(text)}")
+    return text if text == "/" else _glob(text)
 
 
 def _duration(text: str) -> int:

@@ -83,6 +83,16 @@ def test_without_a_target_a_path_keeps_its_place_and_attributes(
     } == attributes(found)
 
 
+def test_a_whole_image_is_copied_with_its_links(tmp_path: Path, store: MemoryStore) -> None:
+    builder(tmp_path)
+    found = copied(tmp_path, store, "/")
+    assert b"usr/lib" == found["lib"].target
+    assert {"out/bin/tool", "usr/lib/b.so"} < found.keys()
+    inside = copied(tmp_path, store, "/", target="/sysroot")
+    assert {"sysroot", *(f"sysroot/{path}" for path in found)} == inside.keys()
+    assert "out" not in copied(tmp_path, store, "/", exclude=["/out"])
+
+
 def test_what_is_in_a_directory_goes_into_the_target(tmp_path: Path, store: MemoryStore) -> None:
     builder(tmp_path)
     expected = ["app", "app/bin", "app/bin/tool", "app/lib", "app/lib/a.so", "app/lib/a.so.1"]
@@ -207,7 +217,7 @@ def test_a_path_that_is_not_there_names_the_nearest(
     ("options", "message"),
     [
         ({"paths": []}, r"layer\[0\].paths: expected at least one path"),
-        ({"paths": ["out"]}, r"layer\[0\].paths: expected absolute paths, found 'out'"),
+        ({"paths": ["out"]}, r"layer\[0\].paths\[0\]: expected an absolute path, found 'out'"),
         ({"paths": ["/a", "/b"], "target": "/x"}, r'target: expected a directory, with "/" at'),
         ({"paths": ["/a*"], "target": "/x"}, r'target: expected a directory, with "/" at'),
         ({"paths": ["/a"], "target": "x"}, "target: expected an absolute path"),
