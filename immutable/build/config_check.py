@@ -19,6 +19,7 @@ from immutable.errors import EntryError, SpecError
 from immutable.oci import canonical
 from immutable.oci.canonical import JSON
 from immutable.oci.digest import Digest
+from immutable.oci.documents import Execution
 from immutable.oci.platforms import Platform
 from immutable.progress import Progress
 from immutable.spec.derivation import Realisation
@@ -33,26 +34,33 @@ _ABSENT: Final = Digest.of(b"fine, but the working directory is not there")
 
 
 def check_config(planned: Plan, records: Records, store: AbstractStore, progress: Progress) -> None:
-    """Check what the spec itself says of the user and the working directory; not what a base does.
+    """Check the user and the working directory: the spec's own, and what it leaves of its base's.
 
     Raises SpecError for a user or group that the image does not have by that name, and for a
-    working directory that is none, or that the user cannot enter.
+    working directory that is none, or that the user cannot enter. What was so in the base already
+    is for whoever made that to put right.
     """
     config = planned.spec.config
-    if config.user is None and config.workdir is None:
-        return
     faults: dict[str, list[Platform]] = {}
     absent: list[str] = []
     for platform, _ in planned.graph.platforms:
         layers = [record.realisation for record in records[platform]]
-        user = config.user or _base_user(planned, platform, layers)
-        check = _Check(user, config.workdir, names=config.user is not None)
+        base, lower = _base(planned, platform, layers)
+        if config.user is None and config.workdir is None and lower in (0, len(layers)):
+            continue
+        user = base.user if config.user is None else config.user
+        workdir = base.workdir if config.workdir is None else config.workdir
+        own = _Check(user, config.workdir, names=config.user is not None)
         try:
-            if check.verdict(layers, store) == _ABSENT:
+            found = _Check(user, workdir, names=True).verdict(layers, store)
+            if found != _FINE and config.workdir is not None:
                 absent.append(user)
         except _RefusedError as refused:
-            for fault in refused.faults:
-                faults.setdefault(fault, []).append(platform)
+            was_so = lower and _Check(base.user, base.workdir, names=True).is_refused(
+                layers[:lower], store
+            )
+            if not was_so or own.is_refused(layers, store):
+                faults.setdefault(refused.fault, []).append(platform)
     if faults:
         raise SpecError(planned.spec.where, [*_told(faults, len(planned.graph.platforms))])
     if absent:
@@ -65,12 +73,15 @@ def check_config(planned: Plan, records: Records, store: AbstractStore, progress
         )
 
 
-def _base_user(planned: Plan, platform: Platform, layers: Sequence[Realisation]) -> str:
-    """Return whom the base image runs as; nobody's name means root."""
+def _base(
+    planned: Plan, platform: Platform, layers: Sequence[Realisation]
+) -> tuple[Execution, int]:
+    """Return how the base's containers are run, and how many of the layers are the base's."""
     foundation = planned.foundations.get(platform)
     if foundation is None:
-        return ""
-    return foundation.finish(layers[: len(foundation.layers)]).config.execution.user
+        return Execution(), 0
+    lower = len(foundation.layers)
+    return foundation.finish(layers[:lower]).config.execution, lower
 
 
 def _told(faults: dict[str, list[Platform]], count: int) -> list[str]:
@@ -84,9 +95,9 @@ def _told(faults: dict[str, list[Platform]], count: int) -> list[str]:
 class _RefusedError(Exception):
     """What cannot be run, in words."""
 
-    def __init__(self, *faults: str) -> None:
-        super().__init__(*faults)
-        self.faults = faults
+    def __init__(self, fault: str) -> None:
+        super().__init__(fault)
+        self.fault = fault
 
 
 @frozen
@@ -96,6 +107,14 @@ class _Check:
     user: str
     workdir: str | None
     names: bool
+
+    def is_refused(self, layers: Sequence[Realisation], store: AbstractStore) -> bool:
+        """Whether it cannot be run."""
+        try:
+            self.verdict(layers, store)
+        except _RefusedError:
+            return True
+        return False
 
     def verdict(self, layers: Sequence[Realisation], store: AbstractStore) -> Digest:
         """Return the verdict, remembered or new; raise _RefusedError for a bad one."""
@@ -123,7 +142,7 @@ class _Check:
             if self.names:
                 raise _RefusedError(f"config.user: {error}") from None
             return _FINE  # it is for whoever made the base to put right
-        if self.workdir is None:
+        if not self.workdir:
             return _FINE
         try:
             there = running.check_workdir(self.workdir, self.user, runner, stored)

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+from immutable import lock
 from immutable.build.contents import LayerContents
 from immutable.errors import SpecError
 from immutable.store import MemoryStore, Store
+from immutable.store.layout import Layout
+from tests.support.archives import END, member
 from tests.support.progress import Notes
-from tests.support.specs import build, layer, write
+from tests.support.specs import CONFIG, build, layer, layout_image, write
 
 PASSWD = "root:x:0:0::/:/bin/sh\nweb:x:5:50::/srv:/bin/sh\nbad:x:5000000000:1::/:\nshort:x:7\n"
 GROUP = "root:x:0:\nstaff:x:50:\nssl:x:60:web\nodd:x:y:\n"
@@ -209,6 +212,38 @@ def test_the_base_s_own_user_is_not_checked_but_enters_the_working_directory(
     build(write(tmp_path, other), MemoryStore())
 
     assert "that 5 can enter, found /app" in fault(tmp_path, body + config(None, "/app"))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (layer("files", remove=["/etc/passwd"]), "config.user: expected a user in the image's"),
+        (
+            layer("files", entries=[folder("/srv", "0700")]),
+            "config.workdir: expected a directory that web can enter, found /srv with mode 0700",
+        ),
+        (
+            layer("files", replace=True, entries=[{"path": "/srv", "text": ""}]),
+            "config.workdir: expected a directory, a layer has a file at /srv",
+        ),
+        (config("7"), "config.workdir: expected a directory that 7 can enter"),
+    ],
+)
+def test_what_a_spec_breaks_of_its_base_is_refused(tmp_path: Path, more: str, said: str) -> None:
+    write(tmp_path, base(folder("/srv", "0700", "5:50")) + config("web", "/srv"), "base.toml")
+    body = layer("image", "base", from_="base.toml")
+    build(write(tmp_path, body), MemoryStore())
+    assert said in fault(tmp_path, body + more)
+
+
+def test_what_is_broken_in_a_base_is_for_whoever_made_it(tmp_path: Path) -> None:
+    layout = Layout.create(tmp_path / "layout")
+    run = {"user": "web", "workdir": "/srv"}
+    layout_image(layout, member(b"srv", b"no directory") + END, name="base", config=run)
+    more = layer("files", entries=[{"path": "/a", "text": ""}])
+    spec = write(tmp_path, layer("image", "base", from_="oci:layout:base") + more)
+    lock(spec, MemoryStore(), config=CONFIG)
+    build(spec, MemoryStore())
 
 
 def test_what_was_checked_is_not_looked_at_again(
