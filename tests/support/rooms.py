@@ -19,6 +19,7 @@ ROOMS: Final = (
     ("store",),
     ("net",),
     ("sources", "transports"),
+    ("sandbox",),
     ("builders",),
     ("attest",),
     ("build",),
