@@ -437,7 +437,7 @@ def changed_trees(draw: st.DrawFn) -> tuple[dict[bytes, Entry], dict[bytes, Entr
             _remove(after, entry.path)
         after[entry.path] = entry
     files = sorted(path for path, entry in after.items() if entry.kind is EntryKind.FILE)
-    if files and draw(_FLAGS):
+    if draw(_FLAGS) and files:
         target = draw(st.sampled_from(files))
         link = evolve(after[target], path=b"zz", kind=EntryKind.HARDLINK, target=target)
         _remove(after, b"zz")
