@@ -15,6 +15,8 @@
     ├── DigestMismatch        bytes that are not the ones that were pinned
     ├── ArchiveError          a tar, zip, ar or deb that is damaged or unsafe
     ├── EntryError            tree entries that cannot stand in one layer
+    ├── SandboxError          a command that cannot be run, or went past its limits
+    │   └── NoNamespaces      this machine or user has no namespaces to run it in
     ├── EncoderError          an encoder that would give other bytes than released
     ├── TagTaken              a tag that stands on another image, and does not move
     ├── AllVersionsExpired    a policy that would leave nothing of a name
@@ -147,6 +149,14 @@ class ArchiveError(ImmutableError):
 
 class EntryError(ImmutableError):
     """Entries that cannot stand in one layer: unsafe paths, collisions, paths through a link."""
+
+
+class SandboxError(ImmutableError):
+    """A command that cannot be run in a sandbox, or that went past its limits there."""
+
+
+class NoNamespaces(SandboxError):
+    """This machine or user has no namespaces to run commands in; the message says what to set."""
 
 
 class EncoderError(ImmutableError):
