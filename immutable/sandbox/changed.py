@@ -4,6 +4,9 @@ OCI image-spec layer.md, "Whiteouts" and "Opaque Whiteout". Names that hard link
 the first is, sorted by path; sockets are none of a layer.
 """
 
+# Little is imported, as a process starts with it; paths are looked up in folders that are open.
+# ruff: noqa: PTH115, PTH208
+
 from __future__ import annotations
 
 import os
@@ -125,9 +128,7 @@ class _Attributes:
         found = self._found
         for number in (found.st_uid, found.st_gid):
             if number > 65535:
-                raise EntryError(
-                    f"{show(self._path)}: expected owners up to 65535, found {number}"
-                )
+                raise EntryError(f"{show(self._path)}: expected owners up to 65535, found {number}")
         return Entry(
             self._path,
             kind,

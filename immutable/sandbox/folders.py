@@ -20,7 +20,7 @@ class Lock:
     """A locked file, which goes on being the one at its path while it is held."""
 
     def __init__(self, path: Path, *, exclusive: bool) -> None:
-        """Lock the file at `path`, made if there is none; raise BlockingIOError if others hold it."""
+        """Lock the file at `path`, made if there is none; BlockingIOError means that others do."""
         self.path = path
         how = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
         while True:

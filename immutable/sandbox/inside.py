@@ -1,5 +1,9 @@
 """A command run as a child of the first process of its namespaces, and its changes read."""
 
+# Little is imported, as a process starts with it; paths are looked up in folders that are open.
+# ruff: noqa: PTH100, PTH102
+# ruff: noqa: PTH123, PTH208
+
 from __future__ import annotations
 
 import contextlib
@@ -24,9 +28,9 @@ _DEFAULTS: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 def run(task: Mapping[str, Any]) -> dict[str, Any]:
     """Run the command of `task`; return its status once its difference is written."""
     os.chdir(task["folder"])
-    os.mkdir("scratch")  # noqa: PTH102
-    os.mkdir("changes")  # noqa: PTH102
-    changes = os.path.abspath("changes")  # noqa: PTH100
+    os.mkdir("scratch")
+    os.mkdir("changes")
+    changes = os.path.abspath("changes")
     difference = os.open("difference.tar", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     mounts.prepare("scratch")
     os.chdir("scratch")
@@ -46,7 +50,7 @@ def run(task: Mapping[str, Any]) -> dict[str, Any]:
 
 def _in_memory() -> bool:
     """Mount a tmpfs for the changes; tell whether it can hold the marks of an overlay."""
-    os.mkdir("memory")  # noqa: PTH102
+    os.mkdir("memory")
     syscalls.mount("tmpfs", "memory", "tmpfs", 0, "mode=755")
     try:
         os.setxattr("memory", "user.overlay.test", b"y")
@@ -75,7 +79,7 @@ def _start(task: Mapping[str, Any], *others: int) -> int:
         _become(task)
     except OSError as error:
         said = f"{task['argv'][0]}: {error.strerror}"
-        if error.filename and error.filename != task["argv"][0]:
+        if isinstance(error.filename, str) and error.filename != task["argv"][0]:
             said += f": {error.filename}"
         os.write(2, said.encode(errors="backslashreplace") + b"\n")
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)
@@ -162,7 +166,7 @@ def _wait(started: int, task: Mapping[str, Any]) -> tuple[int, str]:
 
 def _passed(task: Mapping[str, Any]) -> str:
     """Return the name of the limit that the processes passed together; empty if none."""
-    found = [name for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
+    found = [name for name in os.listdir("/proc") if name.isdecimal()]
     if len(found) - 1 > task["processes"]:
         return "processes"
     if task["memory"] is None:
@@ -172,7 +176,7 @@ def _passed(task: Mapping[str, Any]) -> str:
         if name == "1":
             continue
         with contextlib.suppress(OSError, ValueError, IndexError):
-            with open(f"/proc/{name}/statm", "rb") as file:  # noqa: PTH123
+            with open(f"/proc/{name}/statm", "rb") as file:
                 words = file.read().split()
             held += (int(words[1]) - int(words[2])) * _PAGE  # resident, less what is shared
     return "memory" if held > task["memory"] else ""

@@ -6,6 +6,10 @@ among the lower ones, with the attributes of the folders above them: what a comm
 not show them.
 """
 
+# Little is imported, as a process starts with it; paths are looked up in folders that are open.
+# ruff: noqa: PTH101, PTH102, PTH110
+# ruff: noqa: PTH112, PTH114, PTH115, PTH116, PTH211
+
 from __future__ import annotations
 
 import os
@@ -29,7 +33,8 @@ from immutable.sandbox.syscalls import (
 
 __all__ = ["OPTIONS", "Root", "overlay", "prepare"]
 
-# With user xattrs there are no redirects: a renamed folder is one that is new; `volatile` spares each fsync of dpkg.
+# With user xattrs there are no redirects: a renamed folder is one that is new. `volatile` spares
+# each fsync of dpkg.
 OPTIONS: Final = "userxattr,index=off,volatile"
 _READ_ONLY_OPTIONS: Final = "userxattr,index=off"
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
@@ -71,7 +76,7 @@ class Root:
     def __init__(self, task: Mapping[str, Any]) -> None:
         self._task = task
         for name in ("stubs", "view", "merged", "copies", "empty"):
-            os.mkdir(name, 0o755)  # noqa: PTH102
+            os.mkdir(name, 0o755)
         for number, path in enumerate(task["lowers"]):
             os.symlink(path, f"{number}")
         self._lowers = [str(number) for number in range(len(task["lowers"]))]
@@ -84,17 +89,17 @@ class Root:
         view = os.open("view", os.O_PATH | os.O_DIRECTORY)
         self._copy_attributes(view, "", "stubs")
         for bind in self._task["binds"]:
-            self._stub(view, bind["target"], folder=os.path.isdir(bind["source"]))  # noqa: PTH112
+            self._stub(view, bind["target"], folder=os.path.isdir(bind["source"]))
         for target in (*_MEMORY, *self._task["caches"]):
             self._stub(view, target, folder=True)
         os.close(view)
         syscalls.unmount("view", syscalls.MNT_DETACH)
         os.symlink(changes, "c")
         for name in ("upper", "work"):
-            os.mkdir(f"c/{name}", 0o755)  # noqa: PTH102
-        found = os.stat("stubs")  # noqa: PTH116
+            os.mkdir(f"c/{name}", 0o755)
+        found = os.stat("stubs")
         os.chown("c/upper", found.st_uid, found.st_gid)
-        os.chmod("c/upper", stat.S_IMODE(found.st_mode))  # noqa: PTH101
+        os.chmod("c/upper", stat.S_IMODE(found.st_mode))
         os.utime("c/upper", ns=(found.st_atime_ns, found.st_mtime_ns))
         overlay("merged", [*self._lowers, "stubs"], "c/upper", "c/work")
         upper = os.open("c/upper", os.O_RDONLY | os.O_DIRECTORY)
@@ -118,7 +123,9 @@ class Root:
         done, rest = "", [part for part in target.split("/") if part]
         while rest:
             try:
-                found = syscalls.open_beneath(view, "/".join(filter(None, (done, rest[0]))), os.O_PATH)
+                found = syscalls.open_beneath(
+                    view, "/".join(filter(None, (done, rest[0]))), os.O_PATH
+                )
             except FileNotFoundError:
                 break
             except OSError as error:
@@ -136,10 +143,10 @@ class Root:
         place = "/".join(filter(None, ("stubs", done)))
         for position, part in enumerate(rest):
             place += f"/{part}"
-            if os.path.isdir(place):  # noqa: PTH112
+            if os.path.isdir(place):
                 continue
             if folder or position < len(rest) - 1:
-                os.mkdir(place, 0o755)  # noqa: PTH102
+                os.mkdir(place, 0o755)
             else:
                 os.close(os.open(place, os.O_CREAT | os.O_WRONLY, 0o644))
         self._copy_folders(view, done)  # again, for the times
@@ -148,8 +155,8 @@ class Root:
         place = ""
         for part in filter(None, path.split("/")):
             place = f"{place}/{part}".lstrip("/")
-            if not os.path.isdir(f"stubs/{place}"):  # noqa: PTH112
-                os.mkdir(f"stubs/{place}")  # noqa: PTH102
+            if not os.path.isdir(f"stubs/{place}"):
+                os.mkdir(f"stubs/{place}")
         # From the inside out, as a folder made in another changes its time.
         while place:
             self._copy_attributes(view, place, f"stubs/{place}")
@@ -158,9 +165,9 @@ class Root:
 
     def _copy_attributes(self, view: int, path: str, place: str) -> None:
         source = f"/proc/self/fd/{view}/{path}"
-        found = os.stat(source)  # noqa: PTH116
+        found = os.stat(source)
         os.chown(place, found.st_uid, found.st_gid)
-        os.chmod(place, stat.S_IMODE(found.st_mode))  # noqa: PTH101
+        os.chmod(place, stat.S_IMODE(found.st_mode))
         for name in os.listxattr(source):
             if not name.startswith(("user.", "security.", "trusted.")):
                 os.setxattr(place, name, os.getxattr(source, name))
@@ -200,7 +207,7 @@ class Root:
         for name, target in _DEVICE_LINKS.items():
             os.symlink(target, f"{base}/{name}")
         for name in ("shm", "pts"):
-            os.mkdir(f"{base}/{name}", 0o755)  # noqa: PTH102
+            os.mkdir(f"{base}/{name}", 0o755)
         syscalls.mount("tmpfs", f"{base}/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
         options = "newinstance,ptmxmode=0666,mode=620,gid=5"
         syscalls.mount("devpts", f"{base}/pts", "devpts", MS_NOSUID | MS_NOEXEC, options)
@@ -210,7 +217,7 @@ class Root:
         flags = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
         self._mount_at("sys", "tmpfs", "tmpfs", flags, "mode=755")
         home = syscalls.open_beneath(self._root, "tmp", os.O_PATH)
-        os.mkdir(f"/proc/self/fd/{home}/home", 0o700)  # noqa: PTH102
+        os.mkdir(f"/proc/self/fd/{home}/home", 0o700)
         os.chown(f"/proc/self/fd/{home}/home", self._task["uid"], self._task["gid"])
         os.close(home)
 
@@ -223,14 +230,14 @@ class Root:
         if self._task["first_pid"]:
             _write(f"{base}/sys/kernel/ns_last_pid", str(self._task["first_pid"]))
         for name in _READ_ONLY_PROC:
-            if os.path.exists(f"{base}/{name}"):  # noqa: PTH110
+            if os.path.exists(f"{base}/{name}"):
                 self._mount_at(f"proc/{name}", f"{base}/{name}", "", MS_BIND | MS_REC)
                 flags = MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
                 self._mount_at(f"proc/{name}", "", "", flags)
         for name in _HIDDEN_PROC:
-            if os.path.isdir(f"{base}/{name}"):  # noqa: PTH112
+            if os.path.isdir(f"{base}/{name}"):
                 self._mount_at(f"proc/{name}", "tmpfs", "tmpfs", MS_RDONLY, "mode=755")
-            elif os.path.exists(f"{base}/{name}"):  # noqa: PTH110
+            elif os.path.exists(f"{base}/{name}"):
                 self._mount_at(f"proc/{name}", "/dev/null", "", MS_BIND)
         os.close(proc)
 
@@ -238,7 +245,7 @@ class Root:
         """Mount an empty tmpfs, with the mode and owner of the folder it hides, if there is one."""
         self._make_in_memory(target, folder=True)
         place = self._target(target)
-        found = os.stat(place)  # noqa: PTH116
+        found = os.stat(place)
         os.close(self._opened)
         options = f"mode={stat.S_IMODE(found.st_mode):o},uid={found.st_uid},gid={found.st_gid}"
         self._mount_at(target, "tmpfs", "tmpfs", MS_NOSUID | MS_NODEV, options)
@@ -246,7 +253,7 @@ class Root:
     def _bind(self, number: int, source: str, target: str) -> None:
         copy = f"copies/{number}"
         copied(source, copy)
-        self._make_in_memory(target, folder=os.path.isdir(source))  # noqa: PTH112
+        self._make_in_memory(target, folder=os.path.isdir(source))
         self._mount_at(target, copy, "", MS_BIND)
         self._mount_at(target, "", "", MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV)
 
@@ -261,7 +268,7 @@ class Root:
                 at = syscalls.open_beneath(self._root, done or ".", os.O_PATH)
                 try:
                     if folder or position < len(parts) - 1:
-                        os.mkdir(part, 0o755, dir_fd=at)  # noqa: PTH102
+                        os.mkdir(part, 0o755, dir_fd=at)
                     else:
                         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
                         os.close(os.open(part, flags, 0o644, dir_fd=at))
@@ -277,21 +284,21 @@ class Root:
 
 def copied(source: str, place: str) -> None:
     """Copy a file or folder of this machine, as root's: modes and times, in seconds, stay."""
-    if os.path.islink(source) or not os.path.isdir(source):  # noqa: PTH112, PTH114
+    if os.path.islink(source) or not os.path.isdir(source):
         shutil.copyfile(source, place)
         _settle(source, place)
         return
-    os.mkdir(place)  # noqa: PTH102
+    os.mkdir(place)
     folders = [(source, place)]
     for one, made in folders:
-        for entry in os.scandir(one):  # noqa: PTH208
+        for entry in os.scandir(one):
             target = f"{made}/{entry.name}"
             if entry.is_symlink():
-                os.symlink(os.readlink(entry.path), target)  # noqa: PTH115
+                os.symlink(os.readlink(entry.path), target)
                 when = int(entry.stat(follow_symlinks=False).st_mtime)
                 os.utime(target, (when, when), follow_symlinks=False)
             elif entry.is_dir():
-                os.mkdir(target)  # noqa: PTH102
+                os.mkdir(target)
                 folders.append((entry.path, target))
             elif entry.is_file():
                 shutil.copyfile(entry.path, target)
@@ -303,15 +310,15 @@ def copied(source: str, place: str) -> None:
 
 
 def _settle(source: str, place: str) -> None:
-    found = os.stat(source)  # noqa: PTH116
-    os.chmod(place, stat.S_IMODE(found.st_mode) & 0o777)  # noqa: PTH101
+    found = os.stat(source)
+    os.chmod(place, stat.S_IMODE(found.st_mode) & 0o777)
     os.utime(place, (int(found.st_mtime), int(found.st_mtime)))
 
 
 def _path_of(opened: int, root: int) -> str:
     """Return where in `root` an opened path is."""
-    top = os.readlink(f"/proc/self/fd/{root}")  # noqa: PTH115
-    return os.readlink(f"/proc/self/fd/{opened}").removeprefix(top).strip("/")  # noqa: PTH115
+    top = os.readlink(f"/proc/self/fd/{root}")
+    return os.readlink(f"/proc/self/fd/{opened}").removeprefix(top).strip("/")
 
 
 def _write(path: str, text: str) -> None:

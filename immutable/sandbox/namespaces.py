@@ -100,7 +100,7 @@ class Namespaces:
         kept: int,
     ) -> tuple[dict[str, Any], bytes]:
         lines = channel.makefile("rb")
-        first = _read(lines.readline(), process)
+        first = _read(lines.readline())
         _check(first)
         self.id_map.write(process.pid)
         channel.sendall(json.dumps(dict(task)).encode() + b"\n")
@@ -112,7 +112,7 @@ class Namespaces:
                 process.stdin.close()
         output, said = _drained(process, channel, max(kept, 1 << 12))
         lines.close()
-        answer = _read(said.partition(b"\n")[0], process, output)
+        answer = _read(said.partition(b"\n")[0], output)
         _check(answer)
         return answer, output[-kept:] if kept else b""
 
@@ -155,7 +155,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-def _read(line: bytes, process: subprocess.Popen[bytes], output: bytes = b"") -> dict[str, Any]:
+def _read(line: bytes, output: bytes = b"") -> dict[str, Any]:
     if not line:
         said = output.decode(errors="replace").strip()[-500:]
         raise SandboxError(f"sandbox: ended before its time{': ' if said else ''}{said}")

@@ -1,5 +1,9 @@
 """Folders removed that a command made: however deep they are, and whatever their modes."""
 
+# Little is imported, as a process starts with it; paths are looked up in folders that are open.
+# ruff: noqa: PTH106, PTH108
+# ruff: noqa: PTH208
+
 from __future__ import annotations
 
 import contextlib
@@ -19,14 +23,14 @@ def remove(path: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISDIR(found.st_mode):
-        os.unlink(path)  # noqa: PTH108
+        os.unlink(path)
         return
     top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         _empty(top)
     finally:
         os.close(top)
-    os.rmdir(path)  # noqa: PTH106
+    os.rmdir(path)
 
 
 def _empty(top: int) -> None:
@@ -34,13 +38,13 @@ def _empty(top: int) -> None:
     again = True
     while again:
         again = False
-        for name in os.listdir(top):  # noqa: PTH208
+        for name in os.listdir(top):
             if not stat.S_ISDIR(os.lstat(name, dir_fd=top).st_mode):
                 os.unlink(name, dir_fd=top)
                 continue
             folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
             try:
-                for inner in os.listdir(folder):  # noqa: PTH208
+                for inner in os.listdir(folder):
                     if not stat.S_ISDIR(os.lstat(inner, dir_fd=folder).st_mode):
                         os.unlink(inner, dir_fd=folder)
                         continue

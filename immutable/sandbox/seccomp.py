@@ -77,7 +77,10 @@ def program(machine: str) -> bytes | None:
     code += [_refuse(errno.EAFNOSUPPORT), _step(_RETURN, _ALLOW)]
     for number in (_CLONE3, *_IO_URING):
         code += [_step(_EQUAL, number, no=1), missing]
-    for number in (*_MOUNTS, *(n for name, n in numbers.items() if name not in ("clone", "socket"))):
+    for number in (
+        *_MOUNTS,
+        *(n for name, n in numbers.items() if name not in ("clone", "socket")),
+    ):
         code += [_step(_EQUAL, number, no=1), refused]
     return b"".join([*code, _step(_RETURN, _ALLOW)])
 

@@ -115,12 +115,12 @@ def set_hostname(name: str) -> None:
 
 
 def personality(flags: int) -> None:
-    """Set the execution domain of this process, personality(2)."""
+    """Set the execution domain of this process."""
     _check(_libc.personality(ctypes.c_ulong(flags)), f"personality {flags:#x}")
 
 
 def prctl(option: int, *words: int | bytes) -> int:
-    """Call prctl(2) with up to four words."""
+    """Ask the kernel something of this process; up to four words."""
     given = [one if isinstance(one, bytes) else ctypes.c_ulong(one) for one in words]
     given += [ctypes.c_ulong(0)] * (4 - len(given))
     return _check(_libc.prctl(ctypes.c_int(option), *given), f"prctl {option}")

@@ -4,6 +4,10 @@ The kernel makes the marks so, those for whom `userxattr` is, and a folder that 
 implies has the attributes that it has beneath.
 """
 
+# Little is imported, as a process starts with it; paths are looked up in folders that are open.
+# ruff: noqa: PTH101, PTH102, PTH109
+# ruff: noqa: PTH112, PTH114, PTH123, PTH208, PTH211
+
 from __future__ import annotations
 
 import os
@@ -27,13 +31,13 @@ def unpack(task: Mapping[str, Any]) -> dict[str, Any]:
     """Read a tar from stdin to the folder ``upper`` of the task's; return how long it was."""
     os.chdir(task["folder"])
     for name in ("scratch", "upper", "work"):
-        os.mkdir(name, 0o755)  # noqa: PTH102
-    folder = os.getcwd()  # noqa: PTH109
+        os.mkdir(name, 0o755)
+    folder = os.getcwd()
     mounts.prepare("scratch")
     os.chdir("scratch")
     os.symlink(folder, "own")
-    os.mkdir("empty", 0o755)  # noqa: PTH102
-    os.mkdir("merged")  # noqa: PTH102
+    os.mkdir("empty", 0o755)
+    os.mkdir("merged")
     for number, path in enumerate(task["lowers"]):
         os.symlink(path, f"{number}")
     lowers = ["empty", *(str(number) for number in range(len(task["lowers"])))]
@@ -66,11 +70,12 @@ class _Unpacked:
                 self._make(entry, member)
         for path in sorted(self._times, reverse=True):
             os.utime(path, (self._times[path], self._times[path]), follow_symlinks=False)
+        os.utime(".", (0, 0))  # of the root a layer says nothing
         return size
 
     def _hide_all(self, folder: bytes) -> None:
-        if os.path.isdir(folder or b"."):  # noqa: PTH112
-            for name in os.listdir(folder or b"."):  # noqa: PTH208
+        if os.path.isdir(folder or b"."):
+            for name in os.listdir(folder or b"."):
                 self._hide(b"/".join(filter(None, (folder, name))))
 
     def _hide(self, path: bytes) -> None:
@@ -89,9 +94,9 @@ class _Unpacked:
             raise EntryError(f"{show(path)}: a device; expected none outside dev/")
         self._make_folders(parent(path))
         directory = entry.kind is EntryKind.DIRECTORY
-        if not (directory and os.path.isdir(path) and not os.path.islink(path)):  # noqa: PTH112, PTH114
-            if entry.kind is not EntryKind.HARDLINK or entry.target != path:
-                removal.remove(os.fsdecode(path))
+        stays = directory and os.path.isdir(path) and not os.path.islink(path)
+        if not stays and not (entry.kind is EntryKind.HARDLINK and entry.target == path):
+            removal.remove(os.fsdecode(path))
         self._own.add(path)
         self._create(entry, member)
         if entry.kind is EntryKind.HARDLINK:
@@ -104,7 +109,7 @@ class _Unpacked:
                 f"{error.strerror}"
             ) from None
         if entry.kind is not EntryKind.SYMLINK:
-            os.chmod(path, entry.mode)  # noqa: PTH101
+            os.chmod(path, entry.mode)
         if directory:
             for held in os.listxattr(path):
                 os.removexattr(path, held)
@@ -115,8 +120,8 @@ class _Unpacked:
     def _create(self, entry: Entry, member: Member) -> None:
         path, kind = entry.path, entry.kind
         if kind is EntryKind.DIRECTORY:
-            if not os.path.isdir(path):  # noqa: PTH112
-                os.mkdir(path)  # noqa: PTH102
+            if not os.path.isdir(path):
+                os.mkdir(path)
         elif kind is EntryKind.SYMLINK:
             os.symlink(entry.target, path)
         elif kind is EntryKind.FIFO:
@@ -125,7 +130,7 @@ class _Unpacked:
             if entry.target != path:
                 os.link(entry.target, path, follow_symlinks=False)
         else:
-            with open(path, "xb", 0) as file:  # noqa: PTH123
+            with open(path, "xb", 0) as file:
                 for offset, piece in member.extents():
                     file.seek(offset)
                     view = memoryview(piece)
@@ -138,7 +143,7 @@ class _Unpacked:
             return
         self._make_folders(parent(folder))
         self._own.add(folder)
-        if os.path.isdir(folder):  # noqa: PTH112 - a link to one, too: it leads there
+        if os.path.isdir(folder):  # a link to one, too: it leads there
             return
         removal.remove(os.fsdecode(folder))
-        os.mkdir(folder, 0o755)  # noqa: PTH102
+        os.mkdir(folder, 0o755)
