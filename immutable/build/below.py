@@ -36,10 +36,15 @@ class Below:
         """
         if not self.layers and not self.homes and self.beside is None:
             return None
-        chain: list[JSON] = [plain_homes(self.homes), [str(one.diff_id) for one in self.layers]]
+        chain: list[JSON] = [plain_homes(self.homes), [str(one) for one in self.diff_ids]]
         if self.beside is not None:
             chain.append(str(self.beside))
         return Digest.of(canonical.encode(chain))
+
+    @property
+    def diff_ids(self) -> tuple[Digest, ...]:
+        """The diffIDs of the layers."""
+        return tuple(one.diff_id for one in self.layers)
 
     def rootfs(self, contents: LayerContents) -> StoredRootfs:
         """Return the root file system that the layers add up to; the homes are not in it."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import BinaryIO, Final, Self
 
 from attrs import evolve, frozen
 
 from immutable.build.contents import StoredRootfs
 from immutable.build.copies import Copied, copied, matching, spooled
-from immutable.builders.base import Questions
+from immutable.builders.base import Everything, LowerLayer, Questions
 from immutable.content.account_files import GROUP, PASSWD, find_group, find_user
 from immutable.content.archives.scratch import Slice
 from immutable.content.entries import Entry, EntryKind
@@ -30,11 +31,15 @@ _MOST: Final = 64 << 20  # bytes of a file that is read: account files, package 
 
 @frozen
 class BeneathLayer:
-    """What `stored` answers to a builder's questions; `scratch` gives files for what is copied."""
+    """What `stored` answers to a builder's questions; `scratch` gives files for what is copied.
+
+    `diff_ids` are those of its layers, for builders that ask for everything.
+    """
 
     stored: StoredRootfs
     questions: Questions
     scratch: Callable[[], BinaryIO] | None = None
+    diff_ids: tuple[Digest, ...] = ()
 
     def spooling(self, scratch: Callable[[], BinaryIO]) -> Self:
         """Return it with a place for what is copied."""
@@ -65,6 +70,8 @@ class BeneathLayer:
                 for copy in copies
             ]
             rows.append(["copy", copy_of, given])
+        if asked.everything and self.stored.layers:
+            rows.append(["everything", [str(layer.diff_id) for layer in self.everything().layers]])
         return rows
 
     def find(self, path: bytes) -> Entry | None:
@@ -112,6 +119,14 @@ class BeneathLayer:
             path: [[self._copied(one, contents) for one in copy] for copy in several]
             for path, several in copies.items()
         }
+
+    def everything(self) -> Everything:
+        """See `Beneath`."""
+        if not self.questions.everything:
+            raise ValueError("everything was not asked about")
+        blobs = zip(self.diff_ids, self.stored.layers, strict=True)
+        layers = (LowerLayer(one, partial(self.stored.opened, blob)) for one, blob in blobs)
+        return Everything(tuple(layers), self.stored.rootfs)
 
     def _copied(self, one: Copied, contents: Mapping[Digest, Slice]) -> Entry:
         entry, sha256 = self._entry(one.found, content=False), one.found.inode.sha256

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from types import TracebackType
 from typing import BinaryIO, Final, Protocol, Self, cast
 
@@ -155,6 +155,15 @@ class StoredRootfs:
     store: AbstractStore
     layers: tuple[Descriptor, ...]
     rootfs: Rootfs
+
+    @contextmanager
+    def opened(self, blob: Descriptor) -> Iterator[BinaryIO]:
+        """Give the uncompressed tar of one of the layers.
+
+        Raises BlobMissing, DigestMismatch and ArchiveError for one that is damaged.
+        """
+        with self.store.verified(blob.digest, blob.size) as raw:
+            yield open_stream(raw, name=_named(blob), limit=_MAX_LAYER)
 
     def content(self, found: Found) -> StoredFile:
         """Return the content of a file of this root file system."""

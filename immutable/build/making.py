@@ -75,7 +75,8 @@ class Layer:
         """Return the records, made where there are none; `other` is the root beside."""
         with _inputs(self.build.scope) as inputs, _naming(self.job):
             rootfs = self.below.rootfs(self.build.contents)
-            beneath = BeneathLayer(rootfs, self.builder.questions(self.job))
+            asked = self.builder.questions(self.job)
+            beneath = BeneathLayer(rootfs, asked, diff_ids=self.below.diff_ids)
             rows = beneath.rows()
             beside = BeneathLayer(self.build.contents.rootfs([]), Questions())
             if other is not None:
@@ -98,7 +99,9 @@ class Layer:
             mtime = job.derivation.mtime
             arrangement = arrange(self.builder.entries(job, inputs), mtime=mtime)
             removed = self.builder.removes(job, inputs.beneath)
-            footprint = Footprint() if self.chain is None else Footprint.of(arrangement, removed)
+            footprint = Footprint()
+            if not self._meets_nothing:
+                footprint = Footprint.of(arrangement, removed)
             answers, on = self._answered(rows, footprint, beneath)
             there = self._recorded(answers)
             if not all(there):
@@ -127,8 +130,8 @@ class Layer:
 
     def _footprint(self, rows: Digest) -> Footprint | None:
         """Return the layer's footprint, if it is known before its entries are made."""
-        if self.chain is None:
-            return Footprint()  # with nothing beneath, nothing is met
+        if self._meets_nothing:
+            return Footprint()
         if self.job.is_unread:
             return None
         asked = _key(self.whole, rows)
@@ -139,6 +142,11 @@ class Layer:
         if self.build.caches is None:
             return None
         return self.build.caches.questions(asked)
+
+    @property
+    def _meets_nothing(self) -> bool:
+        """Whether it does not matter what its entries meet, as with nothing beneath."""
+        return self.chain is None or self.builder.in_place
 
     def _recorded(self, answers: Digest) -> list[Record | None]:
         """Return what the store has of each part; of unread files, what this build made."""
@@ -208,7 +216,8 @@ def asked_by(job: Job, layers: Sequence[Realisation], contents: LayerContents) -
     if below.chain is None:
         return None
     with _naming(job):
-        rows = BeneathLayer(below.rootfs(contents), builder_of(job).questions(job)).rows()
+        rootfs, asked = below.rootfs(contents), builder_of(job).questions(job)
+        rows = BeneathLayer(rootfs, asked, diff_ids=below.diff_ids).rows()
     return _key(job.derivation.whole, _digest(rows))
 
 

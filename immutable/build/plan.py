@@ -255,10 +255,9 @@ def _inputs(spec: Spec, folder: Path, snapshots: Mapping[str, Snapshot]) -> Iter
         if own != lock_path(spec) or own.exists():
             yield Input(own.absolute())
     for layer in spec.layer:
-        snapshot = snapshots.get(layer.name)
-        tree = snapshot.data if snapshot and isinstance(snapshot.data, Tree) else None
-        for path in builders()[layer.kind].paths(layer.options):
-            yield Input((folder / path).absolute(), tree)
+        kind, snapshot = builders()[layer.kind], snapshots.get(layer.name)
+        for path in kind.paths(layer.options):
+            yield Input((folder / path).absolute(), kind.tree(snapshot, path))
 
 
 def _git_facts(

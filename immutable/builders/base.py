@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol
 
@@ -17,12 +18,14 @@ from attrs import frozen
 from immutable.builders.homes import homes_of
 from immutable.config import Config
 from immutable.content.entries import Entry, EntryKind
+from immutable.content.rootfs import Rootfs
 from immutable.errors import EntryError, SpecError
 from immutable.net.fetch import Fetcher, Wanted
 from immutable.oci.digest import Digest
 from immutable.oci.documents import ImageConfig
 from immutable.oci.platforms import Platform
 from immutable.progress import Progress
+from immutable.sources.tree import Tree
 from immutable.spec.accounts import known_part, owner_ids
 from immutable.spec.derivation import Derivation, Job, Realisation, Snapshot
 from immutable.spec.document import Layer, Spec
@@ -123,7 +126,8 @@ class Questions:
     matches, and of `owners`, as specs write them, the numeric ids. `copies` are paths and globs, as
     specs write them, of what is to be copied with all that is in it; what globs `without` match is
     left out of that, and no part of the answers. What the layer's own entries meet need not be
-    asked: the core does that.
+    asked: the core does that. Who asks for `everything` is answered by the layers beneath; the
+    homes to come are no part of them.
     """
 
     paths: tuple[bytes, ...] = ()
@@ -133,6 +137,26 @@ class Questions:
     owners: tuple[str, ...] = ()
     copies: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    everything: bool = False
+
+
+@frozen
+class LowerLayer:
+    """A layer beneath another: its diffID, and what opens its uncompressed tar.
+
+    Whoever reads that to its end has read the blob's own bytes, or gets an ImmutableError.
+    """
+
+    diff_id: Digest
+    open: Callable[[], AbstractContextManager[BinaryIO]]
+
+
+@frozen
+class Everything:
+    """All that is beneath a layer: its `layers`, bottom first, and what they add up to."""
+
+    layers: tuple[LowerLayer, ...]
+    rootfs: Rootfs
 
 
 class Beneath(Protocol):
@@ -176,6 +200,9 @@ class Beneath(Protocol):
         hard links to the first of them. Where there is nothing, answering is an EntryError.
         """
 
+    def everything(self) -> Everything:
+        """Return all that is beneath, where `everything` was asked."""
+
 
 @frozen
 class Inputs:
@@ -213,6 +240,11 @@ class Builder(ABC):
     """Whether a divided layer needs one more part, for files of no single package."""
     instead: ClassVar[str] = "say replace = true in this layer if it is to"
     """What people are told to do where the layer would hide something of another kind."""
+    in_place: ClassVar[bool] = False
+    """Whether its entries are where they lead, parents included, and say all of what they are.
+
+    Then they are written as they are: nothing is asked of what they meet, which may be hidden.
+    """
     as_is: ClassVar[bool] = False
     """Whether its layers are another image's, taken as they are; see `foundation` and `adopt`."""
 
@@ -249,6 +281,11 @@ class Builder(ABC):
     def scan(self, layer: Layer, locked: LockedLayer | None, scope: Scope) -> Snapshot | None:  # noqa: ARG002
         """Look at what `layer` takes from this machine's disk; None if it takes nothing."""
         return None
+
+    def tree(self, snapshot: Snapshot | None, path: str) -> Tree | None:  # noqa: ARG002
+        """Return what `scan` found at one of the `paths`, if it looked into it."""
+        found = snapshot.data if snapshot is not None else None
+        return found if isinstance(found, Tree) else None
 
     def digest_files(self, snapshot: Snapshot, config: Config) -> Snapshot:  # noqa: ARG002
         """Return an unread snapshot once its files are read, for kinds whose `scan` gives such."""

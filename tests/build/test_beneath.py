@@ -53,6 +53,7 @@ class Layers:
         return BeneathLayer(
             below.rootfs(LayerContents(self.store)),
             Questions(**questions),  # type: ignore[arg-type]
+            diff_ids=below.diff_ids,
         )
 
     def read(self, path: bytes) -> bytes | None:
@@ -92,6 +93,7 @@ def test_what_was_not_asked_is_not_told() -> None:
         lambda: asked.within(b"etc"),
         lambda: asked.matching("etc/*"),
         lambda: asked.owner("web"),
+        asked.everything,
     ):
         with pytest.raises(ValueError, match="was not asked about"):
             look()
@@ -102,6 +104,26 @@ def test_a_tree_is_all_that_is_in_it_with_its_bytes() -> None:
     found = layers.add(member(b"a/b", b"2"), member(b"ab")).asked(trees=(b"l",)).within(b"l")
     assert [b"a/b", b"a/c", b"a/c/d"] == list(found)
     assert b"2" == content(found[b"a/b"])
+
+
+def test_everything_is_the_layers_and_what_they_add_up_to() -> None:
+    layers = Layers().add(member(b"a", b"1"), pack=bytes).add(member(b"b", b"2"))
+    asked = layers.asked(everything=True)
+    found = asked.everything()
+
+    expected = [Digest.of(member(path, data) + END) for path, data in ((b"a", b"1"), (b"b", b"2"))]
+    assert [["everything", [*map(str, expected)]]] == asked.rows()
+    tars = []
+    for one in found.layers:
+        with one.open() as tar:
+            tars.append(Digest.of(tar.read()))
+    assert expected == tars == [one.diff_id for one in found.layers]
+    assert [b"a", b"b"] == [one.path for one in found.rootfs.children(b"")]
+
+
+def test_everything_of_nothing_is_no_answer() -> None:
+    asked = Layers().asked(everything=True)
+    assert ([], ()) == (asked.rows(), asked.everything().layers)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from attrs import field, frozen
 
+from immutable.builders.base import Everything
 from immutable.content.entries import Entry, EntryKind
 from tests.support.entries import content
 
@@ -34,3 +35,6 @@ class Beneath:
 
     def owner(self, owner: str) -> tuple[int, int]:
         raise NotImplementedError(owner)
+
+    def everything(self) -> Everything:
+        raise NotImplementedError
