@@ -15,6 +15,7 @@
     ├── DigestMismatch        bytes that are not the ones that were pinned
     ├── ArchiveError          a tar, zip, ar or deb that is damaged or unsafe
     ├── EntryError            tree entries that cannot stand in one layer
+    ├── CommandError          a layer's command failed, or gave other files the second time
     ├── SandboxError          a command that cannot be run, or went past its limits
     │   └── NoNamespaces      this machine or user has no namespaces to run it in
     ├── EncoderError          an encoder that would give other bytes than released
@@ -149,6 +150,10 @@ class ArchiveError(ImmutableError):
 
 class EntryError(ImmutableError):
     """Entries that cannot stand in one layer: unsafe paths, collisions, paths through a link."""
+
+
+class CommandError(ImmutableError):
+    """A layer's command that failed, gave other files the second time, or cannot run here."""
 
 
 class SandboxError(ImmutableError):

@@ -257,7 +257,7 @@ def _inputs(spec: Spec, folder: Path, snapshots: Mapping[str, Snapshot]) -> Iter
     for layer in spec.layer:
         kind, snapshot = builders()[layer.kind], snapshots.get(layer.name)
         for path in kind.paths(layer.options):
-            yield Input((folder / path).absolute(), kind.tree(snapshot, path))
+            yield Input((folder / path).absolute(), kind.tree(layer, snapshot, path))
 
 
 def _git_facts(

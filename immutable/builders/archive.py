@@ -25,6 +25,7 @@ from immutable.builders.base import (
     ids_of,
     owner_of,
 )
+from immutable.builders.outside import parse_url
 from immutable.content import tar
 from immutable.content.archives import refuse_special
 from immutable.content.archives.decompress import open_stream
@@ -44,7 +45,6 @@ from immutable.errors import ArchiveError, DigestMismatch, ImmutableError, Sourc
 from immutable.net.fetch import Wanted
 from immutable.oci.digest import Digest
 from immutable.progress import Progress
-from immutable.redact import quoted
 from immutable.spec.derivation import Job, Part, Snapshot
 from immutable.spec.document import Layer
 from immutable.spec.lock import LockedLayer, Pin
@@ -58,15 +58,6 @@ _CAPABILITY: Final = b"security.capability"
 _ROOT: Final = Target("/")
 _PIECE: Final = 1 << 20
 _HEADER: Final = 512
-
-
-def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise FaultError(f"expected an https URL, found {quoted(text)}")
-    if parts.username or parts.password:
-        raise FaultError("credentials in a URL; a spec is no place for secrets")
-    return text
 
 
 def _strip(value: int) -> int:
@@ -89,7 +80,7 @@ class ArchiveOptions:
     """
 
     path: str | None = None
-    url: str | None = field(default=None, metadata=parsed_by(_url))
+    url: str | None = field(default=None, metadata=parsed_by(parse_url))
     sha256: Digest | None = None
     strip: int = field(default=0, converter=_strip)
     include: tuple[Glob, ...] = ()

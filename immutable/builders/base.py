@@ -282,7 +282,7 @@ class Builder(ABC):
         """Look at what `layer` takes from this machine's disk; None if it takes nothing."""
         return None
 
-    def tree(self, snapshot: Snapshot | None, path: str) -> Tree | None:  # noqa: ARG002
+    def tree(self, layer: Layer, snapshot: Snapshot | None, path: str) -> Tree | None:  # noqa: ARG002
         """Return what `scan` found at one of the `paths`, if it looked into it."""
         found = snapshot.data if snapshot is not None else None
         return found if isinstance(found, Tree) else None

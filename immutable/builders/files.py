@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Final
@@ -22,6 +21,7 @@ from immutable.builders.base import (
     owner_of,
 )
 from immutable.builders.inline import InlineEntry
+from immutable.builders.outside import own_within
 from immutable.config import Config
 from immutable.content.entries import Entry, EntryKind, directory, safe_path, symlink
 from immutable.errors import EntryError, SourceError
@@ -101,7 +101,7 @@ class FilesBuilder(Builder):
             include=options.include,
             exclude=options.exclude,
             ignore=_ignore_file(options, scope.folder),
-            never=frozenset(_own(scope, source)),
+            never=own_within(scope, source),
             stats=scope.store,
         )
         if tree.is_folder and not options.ignore_file and (source / _IGNORE_FILE).is_file():
@@ -256,15 +256,6 @@ def _spread(
 
 def _ignore_file(options: FilesOptions, folder: Path) -> IgnoreFile | None:
     return IgnoreFile.read(folder / options.ignore_file) if options.ignore_file else None
-
-
-def _own(scope: Scope, source: Path) -> Iterable[bytes]:
-    """Yield the paths in `source` of the spec and its lock: what is built is no part of itself."""
-    top = source.resolve()
-    for path in scope.own:
-        for place in (path.resolve(), path.parent.resolve() / path.name):
-            if top in place.parents:
-                yield os.fsencode(place.relative_to(top))
 
 
 def _placed(tree: Tree, options: Mapping[str, Any], owner: tuple[int, int]) -> Iterable[Entry]:

@@ -147,7 +147,8 @@ def faults(error: BaseException, path: str = "") -> Iterator[str]:
         elif isinstance(inner, ForbiddenExtraKeysError):
             known = [key_of(field.name) for field in attrs.fields(inner.cl) if field.init]
             for key in sorted(inner.extra_fields):
-                yield f"{_join(path, key)}: unknown key{nearest(key, known)}"
+                hint = getattr(inner.cl, "hints", {}).get(key) or nearest(key, known)
+                yield f"{_join(path, key)}: unknown key{hint}"
         elif isinstance(inner, KeyError) and rest:
             yield f"{place}: is required"
         elif isinstance(inner, ValueError):

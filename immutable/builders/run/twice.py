@@ -1,0 +1,177 @@
+"""Running a command twice, in surroundings that differ: what comes out the same is a layer."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol, cast
+
+from attrs import frozen
+from typing_extensions import override
+
+from immutable.builders.base import Inputs, LowerLayer
+from immutable.content.entries import Entry, show
+from immutable.content.rootfs import Rootfs
+from immutable.errors import CommandError
+from immutable.progress import Progress
+from immutable.sandbox.command import Command, Layer, Limits, Ran, Surroundings
+from immutable.sandbox.difference import Difference, changes
+from immutable.sandbox.twice import differing
+from immutable.spec.derivation import Job
+
+APART: Final = 1.2  # seconds between the runs: some programs write times in whole ones
+_LAST: Final = 40  # lines of output that a message has
+
+
+class Runs(Protocol):
+    """What runs commands: `immutable.sandbox.run.Sandbox`."""
+
+    def run(
+        self,
+        layers: Sequence[Layer],
+        command: Command,
+        surroundings: Surroundings,
+        limits: Limits,
+    ) -> Ran:
+        """Run a command over the layers, bottom first."""
+
+
+def _sandbox(folder: Path, progress: Progress) -> AbstractContextManager[Runs]:
+    from immutable.sandbox.run import Sandbox  # a build that finds all its layers does without
+
+    return Sandbox.open(folder, progress)
+
+
+@frozen
+class Machine:
+    """What commands are run with: a sandbox, by the folder that it has to itself, and a clock."""
+
+    sandbox: Callable[[Path, Progress], AbstractContextManager[Runs]] = _sandbox
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], object] = time.sleep
+
+
+MACHINE: Final = Machine()
+
+
+@frozen
+class Twice:
+    """A command that is to be run twice for the layer of `job`.
+
+    `mounts` are paths that are no part of what it changes: its inputs and caches.
+    """
+
+    job: Job
+    command: Command
+    limits: Limits
+    mounts: tuple[str, ...]
+    inputs: Inputs
+    machine: Machine
+
+    def entries(self) -> Sequence[Entry]:
+        """Return what the command changes.
+
+        Raises CommandError where it fails, or where the second run changes something else.
+        """
+        beneath = self.inputs.beneath.everything()
+        layers = [Layer(one.diff_id, _opener(one)) for one in beneath.layers]
+        folder = self.inputs.config.cache / "sandbox"
+        with self.machine.sandbox(folder, self.inputs.progress) as sandbox:
+            ran = self._run(sandbox, layers, 1)
+            ended = self.machine.now()
+            first = self._changes(ran, beneath.rootfs)
+            self.machine.sleep(max(0.0, ended + APART - self.machine.now()))
+            ran = self._run(sandbox, layers, 2)
+            second = self._changes(ran, beneath.rootfs)
+        self._expect_same(first, second)
+        for one in first.left_out:
+            self.inputs.progress.note(
+                f'layer "{self.job.name}": /{show(one.path)} is left out: {one.why}'
+            )
+        return first.entries
+
+    def _run(self, sandbox: Runs, layers: Sequence[Layer], number: int) -> Ran:
+        with self.inputs.progress.task(f"running {self.job.name} ({number}/2)"):
+            ran = sandbox.run(layers, self.command, Surroundings(number), self.limits)
+        if ran.status:
+            again = "the second time, " if number == 2 else ""
+            raise CommandError(
+                f'layer "{self.job.name}": {again}the command {_ended(ran.status)}{_said(ran)}'
+            )
+        return ran
+
+    def _changes(self, ran: Ran, beneath: Rootfs) -> Difference:
+        options = self.job.options
+        with ran.difference.open("rb") as tar:
+            return changes(
+                tar,
+                beneath,
+                scratch=self.inputs.scratch(),
+                mtime=self.job.derivation.mtime,
+                keep=options["keep"],
+                drop=options["drop"],
+                mounts=self.mounts,
+            )
+
+    def _expect_same(self, first: Difference, second: Difference) -> None:
+        found = differing(first.entries, second.entries)
+        if found:
+            lines = "".join(
+                f"\n  /{show(one.path)}: {one.what}{f' ({one.hint})' if one.hint else ''}"
+                for one in found
+            )
+            raise CommandError(
+                f'layer "{self.job.name}": expected the same changes of both runs, found others '
+                f"in the second:{lines}\nmake the command write the same each time, or leave such "
+                "files out with drop"
+            )
+
+
+def _ended(status: int) -> str:
+    return f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
+
+
+def _said(ran: Ran) -> str:
+    """Return the last lines of what was written, for a message."""
+    lines = ran.output.decode("utf-8", "backslashreplace").splitlines()
+    if not lines:
+        return ", and wrote nothing"
+    shown = ("".join(map(_printable, line.expandtabs())) for line in lines[-_LAST:])
+    return ":" + "".join(f"\n  {line}" for line in shown)
+
+
+def _printable(character: str) -> str:
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode()
+
+
+def _opener(layer: LowerLayer) -> Callable[[], BinaryIO]:
+    return lambda: cast("BinaryIO", io.BufferedReader(_Tar(layer.open()), 1 << 20))
+
+
+class _Tar(io.RawIOBase):
+    """The stream that a block gives; closing it leaves the block, which may find it damaged."""
+
+    def __init__(self, opened: AbstractContextManager[BinaryIO]) -> None:
+        self._stack = ExitStack()
+        self._stream = self._stack.enter_context(opened)
+
+    @override
+    def readable(self) -> bool:
+        return True
+
+    @override
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    @override
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._stack.close()
