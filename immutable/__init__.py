@@ -31,6 +31,9 @@ if TYPE_CHECKING:
         InlineEntry,
         Npm,
         OtherLayer,
+        Run,
+        RunFetch,
+        RunInput,
         Wheels,
         WrittenLayer,
     )
@@ -76,6 +79,9 @@ __all__ = [
     "Platform",
     "Policy",
     "Pruned",
+    "Run",
+    "RunFetch",
+    "RunInput",
     "Spec",
     "Store",
     "User",
@@ -106,7 +112,7 @@ _HOMES: Final = {
     **dict.fromkeys(
         (
             *("Archive", "Copy", "Debian", "Files", "FromImage", "InlineEntry", "Npm"),
-            *("OtherLayer", "Wheels", "WrittenLayer"),
+            *("OtherLayer", "Run", "RunFetch", "RunInput", "Wheels", "WrittenLayer"),
         ),
         "builders.written",
     ),

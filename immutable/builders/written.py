@@ -269,3 +269,62 @@ class Copy(PlacedLayer):
     target: str | None = None
     exclude: Strings | None = None
     owner: str | None = None
+
+
+@frozen(kw_only=True)
+class RunInput(Table):
+    """One of the `inputs` of `Run`: a file or folder of this machine, which a command can read.
+
+    - `path`: where it is
+    - `to`: where the command finds it, an absolute path
+    - `include`, `exclude`, `ignore_file`: what of a folder, as for `Files`
+    """
+
+    path: str = field(kw_only=False)
+    to: str
+    include: Strings | None = None
+    exclude: Strings | None = None
+    ignore_file: str | None = None
+
+
+@frozen(kw_only=True)
+class RunFetch(Table):
+    """One of what is to `fetch` for `Run`: a file that a command can read.
+
+    - `url`: where it is
+    - `to`: where the command finds it, an absolute path
+    - `sha256`: its digest, 64 hex digits; else the lock pins it
+    """
+
+    url: str = field(kw_only=False)
+    to: str
+    sha256: str | None = None
+
+
+@frozen(kw_only=True)
+class Run(WrittenLayer):
+    """A ``run`` layer: what a command changes, without a network, twice the same.
+
+    - `command`: a program with its arguments, run without a shell; or
+    - `script`: run by ``/bin/sh -e``, or by what its first line names after ``#!``
+    - `env`, `workdir`, `user`: its variables, where it starts, and as whom
+    - `keep`, `drop`: globs of what to take of its changes, and what not
+    - `cache`: paths that are empty when it starts, and no part of its changes
+    - `inputs`, `fetch`: what it can read
+    - `timeout`, `memory`: what each run may take, like ``"1h"`` and ``"4GiB"``
+    """
+
+    kind: ClassVar[str] = "run"
+
+    command: Strings | None = None
+    script: str | None = None
+    env: Mapping[str, str] | None = None
+    workdir: str | None = None
+    user: str | None = None
+    keep: Strings | None = None
+    drop: Strings | None = None
+    cache: Strings | None = None
+    inputs: Sequence[RunInput] | None = None
+    fetch: Sequence[RunFetch] | None = None
+    timeout: str | None = None
+    memory: str | None = None

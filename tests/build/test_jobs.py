@@ -94,7 +94,7 @@ def test_every_job_of_a_real_spec_can_be_pickled(name: str) -> None:
 
 
 def test_every_kind_was_tried() -> None:
-    tried = {"files", "archive", "image", "users"}
+    tried = {"files", "archive", "image", "run", "users"}  # run in tests/builders/test_run.py
     for name in TRIED:
         made = plan(load(SPECS / f"{name}.toml"), MemoryStore(), CONFIG, SILENT)
         tried |= {job.kind for job in made.graph}

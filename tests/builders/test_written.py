@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from immutable.builders import written as kinds
 from immutable.builders.inline import InlineEntry as ParsedEntry
 from immutable.builders.registry import options
+from immutable.builders.run.options import RunFetch as ParsedFetch
+from immutable.builders.run.options import RunInput as ParsedInput
 from immutable.builders.written import (
     Archive,
     Copy,
@@ -22,6 +24,9 @@ from immutable.builders.written import (
     InlineEntry,
     Npm,
     OtherLayer,
+    Run,
+    RunFetch,
+    RunInput,
     Wheels,
     WrittenLayer,
 )
@@ -34,7 +39,9 @@ from tests.support.pages import blocks, page, section
 from tests.support.shipped import DIGESTS, SPECS
 
 SIGNAL: Final = "expected a signal like SIGTERM or its number from 1 to 64"
-OWN: Final = {cls.kind: cls for cls in (Archive, Copy, Debian, Files, FromImage, Npm, Wheels)}
+OWN: Final[dict[str, type[WrittenLayer]]] = {
+    cls.kind: cls for cls in (Archive, Copy, Debian, Files, FromImage, Npm, Run, Wheels)
+}
 
 
 def in_toml(spec: dict[str, Any]) -> Spec | list[str]:
@@ -71,6 +78,8 @@ def is_kind(cls: object) -> bool:
     [
         *((OWN[kind], options()[kind]) for kind in sorted(OWN)),
         (InlineEntry, ParsedEntry),
+        (RunInput, ParsedInput),
+        (RunFetch, ParsedFetch),
         (ContainerConfig, document.Config),
         (Healthcheck, document.Healthcheck),
         (User, document.User),
@@ -84,14 +93,17 @@ def test_a_class_has_the_keys_that_are_parsed_and_requires_the_same(
     own = {one.name: one.default is attrs.NOTHING for one in attrs.fields(cls)}
     if issubclass(cls, WrittenLayer):
         assert own.pop("name")
-        assert issubclass(cls, FromImage) == (own.pop("replace", None) is None)
+        assert issubclass(cls, FromImage | Run) == (own.pop("replace", None) is None)
     expected = {one.name: one.default is attrs.NOTHING for one in attrs.fields(parsed)}
     if cls is written.Image:  # Spec has its defaults
         own = dict.fromkeys(own, False) | {"name": True}
     assert expected == own
 
 
-@pytest.mark.parametrize("cls", [*OWN.values(), InlineEntry, ContainerConfig, Healthcheck, User])
+@pytest.mark.parametrize(
+    "cls",
+    [*OWN.values(), InlineEntry, RunInput, RunFetch, ContainerConfig, Healthcheck, User],
+)
 def test_a_class_documents_each_of_its_fields(cls: type[Table]) -> None:
     named = {one.name for one in attrs.fields(cls)} - {"name", "uid", "healthcheck", "replace"}
     assert set() == {name for name in named if f"`{name}`" not in (cls.__doc__ or "")}

@@ -360,7 +360,38 @@ def _layer(name: st.SearchStrategy[str]) -> st.SearchStrategy[written.WrittenLay
             exclude=st.none() | _globs,
             owner=st.none() | _owners,
         ),
+        *_runs(name),
     )
+
+
+def _runs(name: st.SearchStrategy[str]) -> list[st.SearchStrategy[written.WrittenLayer]]:
+    told: dict[str, st.SearchStrategy[Any]] = {
+        "env": st.dictionaries(_names, _words, max_size=2),
+        "workdir": _paths,
+        "user": _owners,
+        "keep": _globs,
+        "drop": _globs,
+        "cache": st.just(["/root/.cache"]),
+        "inputs": st.lists(
+            _maybe(written.RunInput, _names, to=st.just("/src/a"), exclude=_globs).filter(
+                lambda one: one.to
+            ),
+            max_size=1,
+        ),
+        "fetch": st.builds(
+            written.RunFetch,
+            st.just("https://a.test/t.tar"),
+            to=st.just("/src/t.tar"),
+            sha256=st.none() | digests.map(lambda digest: digest.hex),
+        ).map(lambda one: [one]),
+        "timeout": st.sampled_from(["90s", "1h"]),
+        "memory": st.sampled_from(["1024MiB", "3KiB"]),
+    }
+    told = {key: st.none() | value for key, value in told.items()}
+    return [
+        st.builds(written.Run, name, command=st.just(["make", "it"]), **told),
+        st.builds(written.Run, name, script=_words.map("x {}\n".format), **told),
+    ]
 
 
 _healthchecks = _maybe(
@@ -415,6 +446,7 @@ def _wild(cls: Any) -> st.SearchStrategy[Any]:
 wild_layers: st.SearchStrategy[written.WrittenLayer] = st.one_of(
     *map(_wild, (written.Files, written.Archive, written.Debian, written.Npm, written.FromImage)),
     _wild(written.Copy),
+    _wild(written.Run),
 )
 wild_configs: st.SearchStrategy[ContainerConfig] = _wild(ContainerConfig)
 
