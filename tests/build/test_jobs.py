@@ -93,8 +93,20 @@ def test_every_job_of_a_real_spec_can_be_pickled(name: str) -> None:
     assert jobs == pickle.loads(pickle.dumps(jobs))
 
 
+def test_a_job_beside_another_image_can_be_pickled(tmp_path: Path) -> None:
+    entries = [{"path": "/a", "text": "1"}]
+    write(tmp_path, layer("files", entries=entries), "base.toml")
+    spec = write(tmp_path, layer("copy", from_="base.toml", paths=["/a"]))
+    jobs = list(plan(load(spec), MemoryStore(), CONFIG, SILENT).graph)
+    again = pickle.loads(pickle.dumps(jobs))
+
+    assert (jobs, jobs[0].beside) == (again, again[0].beside)
+    assert ["files"] == [job.kind for job in again[0].beside]
+
+
 def test_every_kind_was_tried() -> None:
-    tried = {"files", "archive", "image", "run", "users"}  # run in tests/builders/test_run.py
+    # A command's job is tried in tests/builders/test_run.py.
+    tried = {"files", "archive", "copy", "image", "run", "users"}
     for name in TRIED:
         made = plan(load(SPECS / f"{name}.toml"), MemoryStore(), CONFIG, SILENT)
         tried |= {job.kind for job in made.graph}
