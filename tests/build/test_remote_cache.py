@@ -21,11 +21,13 @@ from immutable.oci import documents as oci
 from immutable.oci.digest import Digest
 from immutable.store.memory import MemoryStore
 from tests.support import distribution, needs, specs
+from tests.support.archives import member
 from tests.support.caches import STRANGER, TRUSTED, Place, fetched, put_entry, record_of
 from tests.support.command import PATIENCE, Shell
 from tests.support.distribution import Distribution
 from tests.support.progress import Notes
 from tests.support.registry import Answer, Asked, FakeRegistry, Flood
+from tests.support.sandbox import Done, FakeMachine
 from tests.support.specs import CONFIG
 
 pytestmark = [pytest.mark.tools, needs.tool("docker-registry")]
@@ -73,6 +75,24 @@ def test_a_layer_in_two_compressions_is_shared_in_both(place: Place) -> None:
     image = place.share()
     assert image.layers[0].derivation == image.layers[2].derivation
     assert [True, True, True] == fetched(place.build(TRUSTED)[0])
+
+
+def test_what_a_command_changed_goes_to_machines_that_cannot_run_it(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = FakeMachine.instead(
+        tmp_path / "differences", monkeypatch, lambda _: Done([member(b"made", b"1")])
+    )
+    with place.spec.open("a") as spec:
+        spec.write(specs.layer("run", "made", command=["make"]))
+    there = place.share()
+    config = evolve(place.config(TRUSTED), machine="aarch64")
+    cache = place.cache
+    here = immutable.build(place.spec, MemoryStore(), config=config, cache_from=[cache])
+
+    assert there.digest == here.digest
+    assert [True, True, True] == fetched(here)
+    assert 2 == len(machine.given)
 
 
 def test_what_is_there_is_not_shared_again(place: Place) -> None:

@@ -19,6 +19,7 @@ from immutable.content.entries import EntryKind
 from immutable.errors import (
     CommandError,
     EntryError,
+    ImmutableError,
     LockMissing,
     LockStale,
     SourceError,
@@ -29,6 +30,7 @@ from immutable.progress import SILENT
 from immutable.sandbox.command import Limits
 from immutable.spec.document import Spec, parse
 from immutable.store import AbstractStore, MemoryStore, Store
+from tests.support import git
 from tests.support.archives import directory, hardlink, member, symlink
 from tests.support.progress import Notes
 from tests.support.sandbox import Done, FakeMachine, Given
@@ -381,6 +383,28 @@ def test_the_spec_and_its_lock_are_no_inputs(tmp_path: Path, machine: FakeMachin
     inputs = [{"path": ".", "to": "/src", "exclude": ["differences", "cache"]}]
     build(command(tmp_path, inputs=inputs), MemoryStore())
     assert {"/src/a": b"1"} == machine.given[0].mounted
+
+
+def test_what_git_says_holds_while_the_chosen_inputs_are_as_committed(
+    tmp_path: Path, machine: FakeMachine
+) -> None:
+    folder = tmp_path / "work"
+    fill(folder, {"src/a.c": "1", "src/a.o": "2", "other/b": "3"})
+    inputs = [
+        {"path": "src", "to": "/src", "exclude": ["*.o"]},
+        {"path": "other", "to": "/other"},
+    ]
+    labels = '[config]\nlabels = { commit = "{git.sha}" }\n'
+    spec = command(folder, inputs=inputs, more=labels)
+    git.run(folder, "init", "-q")
+    git.run(folder, "add", ".")
+    git.run(folder, "commit", "-qm", "all")
+
+    fill(folder, {"src/a.o": "other", "src/b.o": "new"})
+    build(spec, MemoryStore())
+    fill(folder, {"other/c": "new"})
+    with pytest.raises(ImmutableError, match="other/c"):
+        build(spec, MemoryStore())
 
 
 def test_an_input_that_is_not_there_or_of_which_nothing_is_chosen_is_refused(
