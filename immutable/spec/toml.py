@@ -132,7 +132,8 @@ def together(problems: Sequence[Exception]) -> Exception:
 def faults(error: BaseException, path: str = "") -> Iterator[str]:
     """Yield one line, ``path: what``, for every fault that a converter's exception holds.
 
-    An exception that is no fault of the document, but ours, is raised again.
+    Of a key that is not known, the class may have something to say in its `hints`. An exception
+    that is no fault of the document, but ours, is raised again.
     """
     for inner in getattr(error, "exceptions", ()):
         place, rest = path, []
