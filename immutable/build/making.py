@@ -22,7 +22,7 @@ from immutable.content.account_files import GROUP, MOST_READ, find_group
 from immutable.content.compression import Encoder
 from immutable.content.entries import Arrangement, EntryKind, arrange
 from immutable.content.placing import Footprint, Ground, Standing, ground, place
-from immutable.errors import EntryError
+from immutable.errors import EntryError, SandboxError
 from immutable.oci import canonical
 from immutable.oci.canonical import JSON
 from immutable.oci.digest import Digest
@@ -257,8 +257,8 @@ def _naming(job: Job) -> Iterator[None]:
     """Name the layer in what is wrong with its entries."""
     try:
         yield
-    except EntryError as error:
-        raise EntryError(f'layer "{job.name}": {error}') from None
+    except (EntryError, SandboxError) as error:
+        raise type(error)(f'layer "{job.name}": {error}') from None
 
 
 def _part(whole: Arrangement, part: Part | None) -> Arrangement:
