@@ -8,6 +8,7 @@ all processes there. What is said goes over the socket, a line of JSON each.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -35,6 +36,8 @@ _OTHERS: Final = (
     CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP
 )
 _PIECE: Final = 1 << 16
+# What the kernel says where this machine, not the command, is why.
+_REFUSALS: Final = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL, errno.ENODEV)
 
 
 class Failed(Exception):  # noqa: N818 - names say what happened
@@ -98,7 +101,7 @@ def _inside(channel: socket.socket, task: dict[str, Any]) -> None:
         _tell(channel, {"failed": str(error)})
     except OSError as error:
         what = str(error.filename or "")
-        if what.startswith(("mount", "pivot_root", "unshare")):
+        if error.errno in _REFUSALS and what.startswith(("mount", "pivot_root", "unshare")):
             _tell(channel, {"refused": [error.errno or 0, what]})
         else:
             _tell(channel, {"failed": str(error)})

@@ -48,6 +48,7 @@ _DEVICE_LINKS: Final = {
 # Who is root outside is so here for the kernel's files: nothing of them is to be written.
 _READ_ONLY_PROC: Final = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 _HIDDEN_PROC: Final = ("acpi", "kcore", "keys", "latency_stats", "sched_debug", "timer_list")
+_SPARE_PIDS: Final = 2000  # the first ones are not given again, and the second run begins later
 _MEMORY: Final = ("dev", "proc", "sys", "tmp", "run")
 
 
@@ -226,7 +227,10 @@ class Root:
         proc = syscalls.open_beneath(self._root, "proc", os.O_PATH)
         base = f"/proc/self/fd/{proc}"
         _write(f"{base}/sys/user/max_user_namespaces", "0")
-        _write(f"{base}/sys/kernel/pid_max", str(int(self._task["processes"]) + 40_000))
+        # Before Linux 6.14 it is the whole machine's.
+        if tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) >= (6, 14):
+            most = int(self._task["processes"]) + _SPARE_PIDS
+            _write(f"{base}/sys/kernel/pid_max", str(most))
         if self._task["first_pid"]:
             _write(f"{base}/sys/kernel/ns_last_pid", str(self._task["first_pid"]))
         for name in _READ_ONLY_PROC:

@@ -20,7 +20,7 @@ from immutable.sandbox.unpacked import Unpacked
 
 __all__ = ["Sandbox"]
 
-_FIRST_PID = 20_000
+_FIRST_PID = 1000
 
 
 class Sandbox(AbstractContextManager["Sandbox"]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -17,7 +18,8 @@ from immutable.content.capabilities import XATTR
 from immutable.content.entries import EntryKind
 from immutable.errors import SandboxError
 from immutable.progress import SILENT
-from immutable.sandbox.command import Bind, Command, Limits, Surroundings
+from immutable.sandbox import unpacked
+from immutable.sandbox.command import Bind, Command, Layer, Limits, Surroundings
 from immutable.sandbox.run import Sandbox
 from tests.support import needs, sandboxes
 from tests.support.sandboxes import CAPABILITIES, Outcome, busybox, outcome, outcome_of
@@ -151,7 +153,7 @@ def test_a_command_has_the_user_the_input_and_the_folder_that_it_asked_for(folde
 def test_the_second_run_has_one_processor_and_other_process_ids(folder: Path) -> None:
     first, second = (outcome(folder, "nproc; echo $$", number).output for number in (1, 2))
     assert [str(os.cpu_count()), "2"] == first.split()
-    assert ["1", "20001"] == second.split()
+    assert ["1", "1001"] == second.split()
 
 
 def test_a_program_that_is_not_there_is_status_127(folder: Path) -> None:
@@ -224,6 +226,36 @@ def test_nothing_lives_on_after_a_signal_and_the_next_start_sweeps(
     assert until(lambda: not running(mark))
     Sandbox.open(folder, SILENT).close()
     assert [] == list((folder / "sessions").iterdir())
+
+
+def test_the_layers_that_were_used_last_are_kept_up_to_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome(tmp_path / "sandbox", "true")
+    kept = tmp_path / "sandbox/unpacked/root"
+    Sandbox.open(tmp_path / "sandbox", SILENT).close()
+    assert 4 == len(list(kept.iterdir()))
+    monkeypatch.setattr(unpacked, "MOST_BYTES", 20_000)
+    Sandbox.open(tmp_path / "sandbox", SILENT).close()
+    assert 2 == len(list(kept.iterdir()))
+
+
+def test_a_layer_that_cannot_be_unpacked_leaves_nothing(tmp_path: Path) -> None:
+    broken = Layer(busybox()[0].diff_id, lambda: io.BytesIO(b"x" * 2000))
+    with (
+        Sandbox.open(tmp_path / "sandbox", SILENT) as sandbox,
+        pytest.raises(SandboxError, match=str(broken.diff_id)),
+    ):
+        sandbox.run([broken], Command(("true",), {}), Surroundings(1), Limits())
+    kept = tmp_path / "sandbox/unpacked/root"
+    assert [] == [path for path in kept.iterdir() if path.is_dir()]
+
+
+def test_a_tree_that_is_deeper_than_a_path_can_be_is_refused_and_removed(tmp_path: Path) -> None:
+    script = "i=0; while [ $i -lt 500 ]; do mkdir dddddddddd && cd dddddddddd; i=$((i+1)); done"
+    with pytest.raises(SandboxError, match=r"a path of .* bytes; at most 4095"):
+        outcome(tmp_path / "sandbox", script)
+    assert [] == list((tmp_path / "sandbox/sessions").iterdir())
 
 
 def running(mark: str) -> list[str]:
