@@ -93,9 +93,10 @@ class Ran:
     `output` is the end of what it wrote to stdout and stderr, as it came. `difference` is an
     uncompressed layer tar of what it changed, which lives as long as the sandbox: whiteouts and
     opaque marks as OCI image-spec layer.md has them, numeric owners, extended attributes, hard
-    links, times as they are.
+    links, times as they are. It was started at `began`, in seconds of `time.monotonic`.
     """
 
     status: int
     output: bytes
     difference: Path
+    began: float

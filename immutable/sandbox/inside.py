@@ -40,12 +40,13 @@ def run(task: Mapping[str, Any]) -> dict[str, Any]:
     syscalls.set_hostname("localhost")
     _loopback_up()
     root.enter()
+    began = time.monotonic()
     started = _start(task, upper, difference)
     status, limit = _wait(started, task)
     if limit:
         return {"limit": limit}
     size = changed.write(upper, difference)
-    return {"status": status, "size": size, "in_memory": in_memory}
+    return {"status": status, "size": size, "in_memory": in_memory, "began": began}
 
 
 def _in_memory() -> bool:

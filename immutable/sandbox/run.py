@@ -129,7 +129,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
                 f"sandbox: expected at most {limits.processes} processes, found more; the command "
                 "was ended"
             )
-        return Ran(answer["status"], output, folder / "difference.tar")
+        return Ran(answer["status"], output, folder / "difference.tar", answer["began"])
 
 
 def _task(command: Command, limits: Limits) -> dict[str, Any]:

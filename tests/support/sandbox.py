@@ -91,9 +91,10 @@ class FakeMachine:
             for path in (bind.source, *bind.source.rglob("*"))
             if path.is_file()
         }
+        began = self.waited
         given = Given(files, mounted, command, limits, surroundings.number)
         self.given.append(given)
         done = self.program(given)
         difference = self.folder / f"{len(self.given)}.tar"
         difference.write_bytes(b"".join(done.members) + END)
-        return Ran(done.status, done.output, difference)
+        return Ran(done.status, done.output, difference, began)

@@ -22,7 +22,7 @@ from immutable.sandbox.difference import Difference, changes
 from immutable.sandbox.twice import differing, told
 from immutable.spec.derivation import Job
 
-APART: Final = 1.2  # seconds between the runs: some programs write times in whole ones
+APART: Final = 1.2  # seconds from run to run: some programs write times in whole ones
 _LAST: Final = 40  # lines of output that a message has
 
 
@@ -81,9 +81,9 @@ class Twice:
         folder = self.inputs.config.cache / "sandbox"
         with self.machine.sandbox(folder, self.inputs.progress) as sandbox:
             ran = self._run(sandbox, layers, 1)
-            ended = self.machine.now()
             first = self._changes(ran, beneath.rootfs)
-            self.machine.sleep(max(0.0, ended + APART - self.machine.now()))
+            # From start to start: a time that is written so long after it differs by as much.
+            self.machine.sleep(max(0.0, ran.began + APART - self.machine.now()))
             ran = self._run(sandbox, layers, 2)
             second = self._changes(ran, beneath.rootfs)
         if found := differing(first.entries, second.entries):
