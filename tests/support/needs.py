@@ -50,6 +50,16 @@ def overlay() -> pytest.MarkDecorator:
     return _need(lack())
 
 
+def memory() -> pytest.MarkDecorator:
+    """A file system in memory, with room for an image with a compiler."""
+    try:
+        found = os.statvfs("/dev/shm")
+    except OSError:
+        return _need("/dev/shm is not there")
+    enough = found.f_bavail * found.f_frsize >= 1 << 30
+    return _need("" if enough else "/dev/shm has less than 1 GiB free")
+
+
 def nothing_may_skip() -> bool:
     """Whether this is CI, which has to have everything."""
     return os.environ.get("IMMUTABLE_CI", "") not in ("", "0")

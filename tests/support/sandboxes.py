@@ -23,7 +23,8 @@ from immutable.progress import SILENT
 from immutable.sandbox.command import Command, Layer, Limits, Surroundings
 from immutable.sandbox.run import Sandbox
 
-USER = "immutable-test"
+# Tests that run at once each make and remove one of their own.
+USER = f"immutable-test-{os.getpid()}"
 CAPABILITIES = parse("cap_net_bind_service+ep")
 _APPLETS = (
     "cat",
@@ -115,8 +116,15 @@ def outcome_of(who: str, folder: Path, script: str, number: int = 1) -> Outcome:
         "r = outcome(Path.home() / '.cache/sandbox', sys.argv[1], int(sys.argv[2]));"
         "sys.stdout.buffer.write(pickle.dumps(r))"
     )
+    found: Any = pickle.loads(said_by_user(code, script, str(number)))
+    assert isinstance(found, Outcome)
+    return found
+
+
+def said_by_user(code: str, *words: str) -> bytes:
+    """Return what Python code writes that the ordinary user runs."""
     done = subprocess.run(
-        [*as_user(), _python(), "-c", code, script, str(number)],
+        [*as_user(), _python(), "-c", code, *words],
         env={
             "PYTHONPATH": ":".join(_paths()),
             "HOME": f"/home/{USER}",
@@ -126,9 +134,7 @@ def outcome_of(who: str, folder: Path, script: str, number: int = 1) -> Outcome:
         stdout=subprocess.PIPE,
         check=True,
     )
-    found: Any = pickle.loads(done.stdout)
-    assert isinstance(found, Outcome)
-    return found
+    return done.stdout
 
 
 def as_user() -> Sequence[str]:

@@ -1,0 +1,293 @@
+"""Commands of real programs over Debian's packages, run by whom and where a test says."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import platform
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import evolve, field, frozen
+
+import immutable
+from immutable.builders.run.twice import Machine
+from immutable.config import Config
+from immutable.oci.platforms import Platform
+from immutable.progress import Progress
+from immutable.sandbox.command import Command, Layer, Limits, Ran, Surroundings
+from immutable.sandbox.run import Sandbox
+from immutable.store import Store
+from tests.support import sandboxes
+from tests.support.archives import gzipped
+from tests.support.specs import fill, layer, write
+
+_EXCLUDED: Final = tuple(
+    f"/usr/share/{one}/**" for one in ("doc", "info", "lintian", "locale", "man")
+)
+
+
+def _packages(*names: str) -> str:
+    """Return a layer of the packages; the main pool of bookworm no longer changes."""
+    return layer("debian", "base", suite="bookworm", pockets=[], packages=names, exclude=_EXCLUDED)
+
+
+FEW: Final = _packages(
+    "base-files", "base-passwd", "coreutils", "dash", "libcap2-bin", "openssl"
+) + layer(
+    "files",
+    "data",
+    entries=[
+        {"path": "/srv/one", "text": "one"},
+        {"path": "/srv/two", "text": "two", "mode": "0600", "owner": "7:8"},
+        {"path": "/srv/gone", "text": "gone"},
+        {"path": "/srv/can", "text": "can", "capabilities": "cap_net_raw+ep"},
+        {"path": "/srv/old/a", "text": "a"},
+        {"path": "/srv/old/in/b", "text": "b"},
+    ],
+)
+MANY: Final = _packages(
+    "base-files", "base-passwd", "ca-certificates", "coreutils", "dash", "findutils", "fontconfig",
+    "fonts-dejavu-core", "gcc", "grep", "gzip", "libc-bin", "libc6-dev", "locales", "make",
+    "passwd", "python3", "python3-pip", "python3-setuptools", "python3-wheel", "sed",
+)  # fmt: skip
+BASES: Final = {"few": FEW, "many": MANY}
+
+
+@frozen
+class Case:
+    """A script, and the name of the base that it runs over."""
+
+    script: str
+    base: str = "many"
+    options: Mapping[str, Any] = field(factory=dict)
+
+
+CHANGES: Final = Case(
+    "cd /srv; mv one two; rm gone; rm -r old; mkdir old; echo new > old/new\n"
+    "echo linked > first; ln first second; setcap cap_net_bind_service+ep can",
+    "few",
+)
+"""A rename onto a lower file, a whiteout, an opaque directory, hard links, another capability."""
+
+SAME: Final[Mapping[str, Case]] = {
+    "changes": CHANGES,
+    "useradd": Case("useradd --create-home --uid 1234 web; useradd --system --no-create-home two"),
+    "update-ca-certificates": Case(
+        "sed -i 's/^mozilla.ISRG_Root_X1/!&/' /etc/ca-certificates.conf; update-ca-certificates"
+    ),
+    "compileall": Case(
+        "python3 -m compileall -q /usr/lib/python3.11/json /usr/lib/python3.11/email\n"
+        "python3 -c 'import xml.dom.minidom'"
+    ),
+    "gcc": Case(
+        "mkdir /srv/gcc; cd /srv/gcc\n"
+        "echo '#include <stdio.h>' > a.c\n"
+        "echo 'int main(void) { puts(__DATE__ __TIME__ __FILE__); return 0; }' >> a.c\n"
+        "gcc -g -O2 a.c -o a; ./a > said"
+    ),
+    "make": Case(
+        "mkdir /srv/make; cd /srv/make\n"
+        'for one in 1 2 3 4 5 6 7 8; do echo "int f$one(int a) { return a; }" > $one.c; done\n'
+        "echo 'lib.a: $(patsubst %.c,%.o,$(wildcard *.c)); ar rcs $@ $^' > Makefile\n"
+        "make -j8"
+    ),
+    "fc-cache": Case("fc-cache -f"),
+    "locale-gen": Case("echo 'de_DE.UTF-8 UTF-8' > /etc/locale.gen; locale-gen"),
+    "pip": Case(
+        "pip install --break-system-packages --no-index --no-build-isolation --no-deps "
+        "/src/one-1.0.tar.gz",
+        options={"inputs": [{"path": "one-1.0.tar.gz", "to": "/src/one-1.0.tar.gz"}]},
+    ),
+}
+"""What is to be the same for everyone and everywhere."""
+
+# Numbers on lines of their own, and more of them than one turn of a processor takes.
+_RACE: Final = (
+    "eight='1 2 3 4 5 6 7 8'; for a in $eight; do (for b in $eight; do for c in $eight; do "
+    "for d in $eight; do echo $a; done; done; done) >> /srv/race & done; wait"
+)
+REFUSED: Final[Mapping[str, tuple[Case, str]]] = {
+    "openssl": (Case("openssl genrsa -out /srv/key 2048", "few"), r"/srv/key: content differs"),
+    "mktemp": (
+        Case("mktemp /srv/made-XXXXXXXX", "few"),
+        r"/srv/made-\w{8}: a file, only in the first run; the second has made-\w{8}; a random name",
+    ),
+    "ls": (
+        Case(
+            "mkdir /srv/d; cd /srv/d; for one in a b c d e f g h i j k l m n; do : > $one; done\n"
+            "ls -U > /srv/list",
+            "few",
+        ),
+        r"/srv/list: content differs .* the same in another order",
+    ),
+    "date": (Case("date > /srv/date", "few"), r"/srv/date: content differs .* a time of the run"),
+    "race": (Case(_RACE, "few"), r"/srv/race: content differs .* the same in another order"),
+    "pyc": (
+        Case("echo 'a = 1' > /srv/one.py; cd /srv; python3 -c 'import one'"),
+        r"/srv/__pycache__/one.cpython-311.pyc: .* a .pyc with the time of its source",
+    ),
+    "lto": (
+        Case("echo 'int f(int a) { return a; }' > /srv/a.c; gcc -flto -c /srv/a.c -o /srv/a.o"),
+        r"/srv/a.o: .* code made with `-flto` has random names",
+    ),
+}
+"""What differs from run to run, and what is said of it."""
+
+
+@frozen
+class Workshop:
+    """A folder with specs, what they take, a store and the machine's cache."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Config:
+        """Settings that know of no mirror: what is not in the store is not to be had."""
+        cache, machine = self.folder / "cache", platform.machine()
+        return Config(self.folder / "store", cache, jobs=2, machine=machine)
+
+    @classmethod
+    def new(cls, folder: Path, bases: Sequence[str] = tuple(BASES)) -> Workshop:
+        """Make one whose store holds the bases."""
+        made = cls(folder)
+        fill(folder, {"one-1.0.tar.gz": sdist()})
+        config = evolve(Config.load(), cache=folder / "cache")
+        with Store.open(folder / "store") as store:
+            for name in bases:
+                spec = made.spec(name, BASES[name])
+                immutable.lock(spec, store, config=config)
+                immutable.build(spec, store, config=config)
+        return made
+
+    def copied(self, folder: Path, owner: str | None = None) -> Workshop:
+        """Return one in `folder`, which is not there yet, that is the same but for the cache."""
+        left_out = shutil.ignore_patterns("cache")
+        shutil.copytree(self.folder, folder, symlinks=True, ignore=left_out)
+        if owner is not None:
+            for path in (folder, *folder.rglob("*")):
+                shutil.chown(path, owner, owner)
+        return Workshop(folder)
+
+    def spec(self, name: str, text: str) -> Path:
+        """Write a spec for this machine's platform; it is a small one that is soon packed."""
+        own = Platform.of_machine(platform.machine())
+        head = f'platforms = ["{own}"]\ncompression = "zstd"\n'
+        return write(self.folder, text, f"{name}.toml", image=head)
+
+    def command(self, name: str, case: Case) -> Path:
+        """Write a spec of the case's base, whose lock it has, and its script."""
+        made = layer("run", "made", script=case.script, **case.options)
+        spec = self.spec(name, BASES[case.base] + made)
+        lock = (self.folder / f"{case.base}.lock.toml").read_bytes()
+        spec.with_name(f"{name}.lock.toml").write_bytes(lock)
+        return spec
+
+    def build(self, name: str, case: Case, store: Store) -> immutable.Image:
+        """Build that spec."""
+        return immutable.build(self.command(name, case), store, config=self.config)
+
+    def opened(self) -> Store:
+        """Open the store."""
+        return Store.open(self.folder / "store")
+
+
+def diff_ids(workshop: Workshop, cases: Mapping[str, Case]) -> dict[str, str]:
+    """Return name → the diffID of what the command made, or what was said of it."""
+    found = {}
+    with workshop.opened() as store:
+        for name, case in cases.items():
+            try:
+                image = workshop.build(name, case, store)
+            except immutable.ImmutableError as error:
+                found[name] = str(error)
+            else:
+                found[name] = str(image.platforms[0].layers[-1].diff_id)
+    return found
+
+
+def of_user(workshop: Workshop, cases: Mapping[str, Case]) -> dict[str, str]:
+    """Return `diff_ids` as the ordinary user makes them."""
+    code = (
+        "import json, pickle, sys; from pathlib import Path; from tests.support import commands;"
+        "cases = pickle.loads(bytes.fromhex(sys.argv[2]));"
+        "print(json.dumps(commands.diff_ids(commands.Workshop(Path(sys.argv[1])), cases)))"
+    )
+    said = sandboxes.said_by_user(code, str(workshop.folder), pickle.dumps(dict(cases)).hex())
+    found: dict[str, str] = json.loads(said)
+    return found
+
+
+@contextmanager
+def place(parent: str, owner: str | None = None) -> Iterator[Path]:
+    """Give a folder of one's own below `parent`, to which an `owner` has a way."""
+    with tempfile.TemporaryDirectory(prefix="immutable-test-", dir=parent) as folder:
+        if owner is not None:
+            shutil.chown(folder, owner, owner)
+        try:
+            yield Path(folder) / "workshop"
+        finally:
+            shutil.rmtree(Path(folder) / "workshop", ignore_errors=True)
+
+
+_SDIST: Final = {
+    "PKG-INFO": "Metadata-Version: 2.1\nName: one\nVersion: 1.0\n",
+    "setup.py": (
+        "import setuptools\n"
+        'setuptools.setup(name="one", version="1.0", py_modules=["one"],'
+        ' entry_points={"console_scripts": ["one=one:main"]})\n'
+    ),
+    "one.py": "def main():\n    print(1)\n",
+}
+
+
+def sdist() -> bytes:
+    """Return a source distribution of one module."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, text in _SDIST.items():
+            info = tarfile.TarInfo(f"one-1.0/{name}")
+            info.size = len(text)
+            tar.addfile(info, io.BytesIO(text.encode()))
+    return gzipped(out.getvalue())
+
+
+class _Once(AbstractContextManager["_Once"]):
+    """A sandbox whose second runs are none: they left what the first ones did."""
+
+    def __init__(self, folder: Path, progress: Progress) -> None:
+        self._sandbox = Sandbox.open(folder, progress)
+        self._first: Ran | None = None
+
+    def run(
+        self,
+        layers: Sequence[Layer],
+        command: Command,
+        surroundings: Surroundings,
+        limits: Limits,
+    ) -> Ran:
+        """Run the first, and return it again for the second."""
+        if self._first is None:
+            self._first = self._sandbox.run(layers, command, surroundings, limits)
+        return self._first
+
+    def __exit__(self, *_: object) -> None:
+        self._sandbox.close()
+
+
+ONCE: Final = Machine(_Once, sleep=lambda _: None)
+"""A machine on which commands are run once."""
+
+
+def _none(folder: Path, progress: Progress) -> AbstractContextManager[Sandbox]:
+    raise AssertionError("a sandbox was opened")
+
+
+NONE: Final = Machine(_none)
+"""A machine that runs no commands."""
