@@ -18,7 +18,7 @@ from immutable.errors import CommandError
 from immutable.oci.digest import Digest
 from immutable.store import Store
 from tests.support import commands, needs, sandboxes
-from tests.support.commands import CHANGES, REFUSED, SAME, Case, Workshop
+from tests.support.commands import CHANGES, HELPED, REFUSED, SAME, Case, Workshop
 from tests.support.overlay import Overlay, together
 from tests.support.shown import shown
 from tests.support.specs import contents
@@ -87,6 +87,11 @@ def test_one_run_would_have_stored_it(
     before = held(store)
     workshop.build(f"{name}-once", REFUSED[name][0], store)
     assert before != held(store)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_said_of_it_helps(name: str, workshop: Workshop, store: Store) -> None:
+    workshop.build(f"{name}-helped", HELPED[name], store)
 
 
 def held(store: Store) -> tuple[set[str], object]:
