@@ -73,7 +73,7 @@ class Layer:
 
     def realised(self, other: StoredRootfs | None) -> tuple[Record, ...]:
         """Return the records, made where there are none; `other` is the root beside."""
-        with _inputs(self.build.scope) as inputs, _naming(self.job):
+        with _inputs(self.build.scope, self.build.check) as inputs, _naming(self.job):
             rootfs = self.below.rootfs(self.build.contents)
             asked = self.builder.questions(self.job)
             beneath = BeneathLayer(rootfs, asked, diff_ids=self.below.diff_ids)
@@ -238,7 +238,7 @@ def adopted(job: Job, scope: Scope, contents: LayerContents) -> Realisation:
 
 
 @contextmanager
-def _inputs(scope: Scope) -> Iterator[_Given]:
+def _inputs(scope: Scope, check: Callable[[], None] = lambda: None) -> Iterator[_Given]:
     """Give what makes a builder's inputs; scratch files live until the end of this."""
     with ExitStack() as stack:
 
@@ -247,7 +247,7 @@ def _inputs(scope: Scope) -> Iterator[_Given]:
 
         def inputs(beneath: BeneathLayer, beside: BeneathLayer) -> Inputs:
             given = (beneath.spooling(scratch), scope.progress, scope.config)
-            return Inputs(scope.store, scratch, *given, beside.spooling(scratch))
+            return Inputs(scope.store, scratch, *given, beside.spooling(scratch), check)
 
         yield inputs
 

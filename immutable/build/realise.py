@@ -74,10 +74,10 @@ class Realiser:
                 from immutable.build.contents import LayerContents
 
                 store = self.scope.store
-                self._contents = LayerContents(store, store, self._check)
+                self._contents = LayerContents(store, store, self.check)
             return self._contents
 
-    def _check(self) -> None:
+    def check(self) -> None:
         """Raise CancelledError when told to `stop`."""
         if self.stop.is_set():
             raise CancelledError
@@ -89,7 +89,7 @@ class Realiser:
         """
         records: list[Record] = []
         for parts in together(jobs):
-            self._check()
+            self.check()
             if builder_of(parts[0]).as_is:
                 records += map(self.adopt, parts)
                 continue

@@ -209,7 +209,8 @@ class Inputs:
     """What a builder does a job with.
 
     `scratch` gives a temporary binary file that lives until the layer is done; `beneath` answers
-    what its builder asks, `beside` what it asks of the image that the job is beside.
+    what its builder asks, `beside` what it asks of the image that the job is beside. Whoever waits
+    for long calls `check` meanwhile: it raises CancelledError where the build is given up.
     """
 
     store: AbstractStore
@@ -218,6 +219,7 @@ class Inputs:
     progress: Progress
     config: Config
     beside: Beneath | None = None
+    check: Callable[[], None] = lambda: None
 
 
 class Builder(ABC):

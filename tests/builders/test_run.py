@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import immutable
 from immutable import lock
 from immutable.build.loading import load
 from immutable.build.plan import plan
+from immutable.build.realise import Realiser
 from immutable.builders.registry import options
 from immutable.builders.written import Run, RunFetch, RunInput
 from immutable.content.entries import EntryKind
@@ -110,6 +112,24 @@ def test_the_command_runs_twice_over_the_same_files_some_time_apart(
     assert evolve(first, number=2, command=second.command) == second
     assert {"etc/passwd", "etc/group"} == set(first.files)
     assert machine.waited >= 1.2
+
+
+def test_a_command_ends_where_the_build_is_given_up(
+    tmp_path: Path, machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(_: object) -> None:
+        if machine.given:
+            raise CancelledError
+
+    def endless(_: object) -> Done:
+        assert machine.closed.wait(30)
+        return Done()
+
+    machine.program = endless
+    monkeypatch.setattr(Realiser, "check", check)
+    with pytest.raises(CancelledError):
+        build(command(tmp_path), MemoryStore())
+    assert 1 == len(machine.given)
 
 
 def test_what_the_second_run_makes_otherwise_is_named_and_nothing_is_stored(

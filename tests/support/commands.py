@@ -295,8 +295,12 @@ class _Once(AbstractContextManager["_Once"]):
             self._first = self._sandbox.run(layers, command, surroundings, limits)
         return self._first
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End what runs."""
         self._sandbox.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 ONCE: Final = Machine(_Once, sleep=lambda _: None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,7 @@ class FakeMachine:
     program: Program
     given: list[Given] = field(factory=list)
     waited: float = 0.0
+    closed: threading.Event = field(factory=threading.Event)
 
     @classmethod
     def instead(cls, folder: Path, patch: pytest.MonkeyPatch, program: Program) -> FakeMachine:
@@ -68,6 +70,10 @@ class FakeMachine:
     def sandbox(self, folder: Path, progress: Progress) -> Iterator[FakeMachine]:
         """Give itself."""
         yield self
+
+    def close(self) -> None:
+        """Tell a program that waits for it."""
+        self.closed.set()
 
     def run(
         self,

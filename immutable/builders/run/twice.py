@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol, cast
@@ -23,6 +24,7 @@ from immutable.sandbox.twice import differing, told
 from immutable.spec.derivation import Job
 
 APART: Final = 1.2  # seconds from run to run: some programs write times in whole ones
+_LOOK: Final = 0.1  # seconds from one look at whether the build goes on to the next
 _LAST: Final = 40  # lines of output that a message has
 
 
@@ -37,6 +39,9 @@ class Runs(Protocol):
         limits: Limits,
     ) -> Ran:
         """Run a command over the layers, bottom first."""
+
+    def close(self) -> None:
+        """End what runs in another thread."""
 
 
 def _sandbox(folder: Path, progress: Progress) -> AbstractContextManager[Runs]:
@@ -96,13 +101,25 @@ class Twice:
 
     def _run(self, sandbox: Runs, layers: Sequence[Layer], number: int) -> Ran:
         with self.inputs.progress.task(f"running {self.job.name} ({number}/2)"):
-            ran = sandbox.run(layers, self.command, Surroundings(number), self.limits)
+            ran = self._watched(sandbox, layers, number)
         if ran.status:
             again = "the second time, " if number == 2 else ""
             raise CommandError(
                 f'layer "{self.job.name}": {again}the command {_ended(ran.status)}{_said(ran)}'
             )
         return ran
+
+    def _watched(self, sandbox: Runs, layers: Sequence[Layer], number: int) -> Ran:
+        """Run the command in a thread of its own, so that it ends where the build is given up."""
+        with ThreadPoolExecutor(1, "run") as pool:
+            work = pool.submit(sandbox.run, layers, self.command, Surroundings(number), self.limits)
+            try:
+                while not wait([work], _LOOK).done:
+                    self.inputs.check()
+            except BaseException:
+                sandbox.close()
+                raise
+            return work.result()
 
     def _changes(self, ran: Ran, beneath: Rootfs) -> Difference:
         options = self.job.options
