@@ -33,8 +33,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return Workshop.new(tmp_path_factory.mktemp("commands") / "workshop")
+def workshop() -> Iterator[Workshop]:
+    with commands.place("/var/tmp") as folder:  # /tmp may be in memory
+        yield Workshop.new(folder)
 
 
 @pytest.fixture(scope="module")

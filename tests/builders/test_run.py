@@ -132,6 +132,31 @@ def test_a_command_ends_where_the_build_is_given_up(
     assert 1 == len(machine.given)
 
 
+def test_a_second_run_that_is_much_quicker_is_made_again_later(
+    tmp_path: Path, machine: FakeMachine
+) -> None:
+    def program(given: Given) -> Done:
+        machine.waited += 2 if given.number == 1 else 0.1
+        return Done([member(b"time", b"%d" % machine.waited)])
+
+    machine.program = program
+    with pytest.raises(CommandError, match="/time: content differs"):
+        build(command(tmp_path), MemoryStore())
+    assert [1, 2, 2] == [given.number for given in machine.given]
+
+
+def test_a_command_that_takes_longer_than_the_wait_runs_twice_without_one(
+    tmp_path: Path, machine: FakeMachine
+) -> None:
+    def program(given: Given) -> Done:
+        machine.waited += 2
+        return Done([MADE])
+
+    machine.program = program
+    build(command(tmp_path), MemoryStore())
+    assert ([1, 2], 4) == ([given.number for given in machine.given], machine.waited)
+
+
 def test_what_the_second_run_makes_otherwise_is_named_and_nothing_is_stored(
     tmp_path: Path, machine: FakeMachine
 ) -> None:

@@ -86,10 +86,16 @@ class Twice:
         folder = self.inputs.config.cache / "sandbox"
         with self.machine.sandbox(folder, self.inputs.progress) as sandbox:
             ran = self._run(sandbox, layers, 1)
+            ended = self.machine.now()
             first = self._changes(ran, beneath.rootfs)
             # From start to start: a time that is written so long after it differs by as much.
             self.machine.sleep(max(0.0, ran.began + APART - self.machine.now()))
             ran = self._run(sandbox, layers, 2)
+            if self.machine.now() < ended + APART:
+                # It was much quicker, as files are in memory now: a time that both wrote at their
+                # end may be the same. What is so quick can be run once more.
+                self.machine.sleep(ended + APART - self.machine.now())
+                ran = self._run(sandbox, layers, 2)
             second = self._changes(ran, beneath.rootfs)
         if found := differing(first.entries, second.entries):
             raise CommandError(told(self.job.name, found))
