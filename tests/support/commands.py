@@ -127,6 +127,11 @@ REFUSED: Final[Mapping[str, tuple[Case, str]]] = {
         r"/srv/list: content differs .* the same in another order",
     ),
     "date": (Case("date > /srv/date", "few"), r"/srv/date: content differs .* a time of the run"),
+    "slow": (
+        # Process ids are higher in the second run, which is over at once.
+        Case("if [ $$ -lt 10000 ]; then sleep 1.5; fi; date > /srv/date", "few"),
+        r"/srv/date: content differs .* a time of the run",
+    ),
     "race": (Case(_RACE, "few"), r"/srv/race: content differs .* the same in another order"),
     "pyc": (
         Case("echo 'a = 1' > /srv/one.py; cd /srv; python3 -c 'import one'"),
@@ -144,6 +149,9 @@ HELPED: Final[Mapping[str, Case]] = {
     "mktemp": Case("made=$(mktemp /srv/made-XXXXXXXX); mv $made /srv/made", "few"),
     "ls": Case(f"{_MANY_FILES}; ls -U | sort > /srv/list", "few"),
     "date": Case('date -d "@$SOURCE_DATE_EPOCH" > /srv/date', "few"),
+    "slow": Case(
+        'if [ $$ -lt 10000 ]; then sleep 1.5; fi; date -d "@$SOURCE_DATE_EPOCH" > /srv/date', "few"
+    ),
     "race": Case(f"{_RACE}; sort -o /srv/race /srv/race", "few"),
     "pyc": Case(
         "echo 'a = 1' > /srv/one.py; cd /srv\n"
