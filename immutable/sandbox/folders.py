@@ -9,11 +9,15 @@ import contextlib
 import fcntl
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["Lock", "Session", "dead_sessions", "private"]
+__all__ = ["Lock", "Session", "dead_sessions", "own_folder", "private"]
+
+
+_OWN = "own"
 
 
 class Lock:
@@ -76,6 +80,25 @@ class Session:
         """Let go of the folder, which is gone."""
         self._lock.path.unlink(missing_ok=True)
         self._lock.close()
+
+
+@contextlib.contextmanager
+def own_folder(parent: Path) -> Iterator[Path]:
+    """Give a folder in `parent` for files of this process, which are gone afterwards.
+
+    What processes left there that were killed is removed.
+    """
+    private(parent)
+    for folder, lock in dead_sessions(parent, _OWN):
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.path.unlink(missing_ok=True)
+        lock.close()
+    session = Session(parent, _OWN)
+    try:
+        yield session.folder
+    finally:
+        shutil.rmtree(session.folder, ignore_errors=True)
+        session.close()
 
 
 def dead_sessions(sessions: Path, name: str) -> Iterator[tuple[Path, Lock]]:

@@ -6,7 +6,6 @@ and what it is given, all of which is pinned; so the layer is made again where a
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,6 +36,7 @@ from immutable.net.fetch import Wanted
 from immutable.oci.platforms import Platform
 from immutable.redact import quoted
 from immutable.sandbox.command import Command
+from immutable.sandbox.folders import own_folder
 from immutable.sources.tree import Tree
 from immutable.spec.derivation import Job, Snapshot
 from immutable.spec.document import Layer
@@ -157,8 +157,8 @@ class RunBuilder(Builder):
         taken: Taken = job.snapshot.data
         options = job.options
         uid, gid = ids_of(options["user"], inputs)
-        with tempfile.TemporaryDirectory(prefix="immutable-run-") as folder:
-            binds = tuple(laid_out(job, inputs, Path(folder)))
+        with own_folder(inputs.config.cache / "sandbox" / "inputs") as folder:
+            binds = tuple(laid_out(job, inputs, folder))
             command = Command(
                 argv_of(options),
                 {"SOURCE_DATE_EPOCH": str(job.derivation.mtime), **options["env"]},
