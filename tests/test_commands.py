@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,10 +19,10 @@ from immutable.errors import CommandError
 from immutable.oci.digest import Digest
 from immutable.store import Store
 from tests.support import commands, needs, sandboxes
-from tests.support.commands import CHANGES, HELPED, REFUSED, SAME, Case, Workshop
-from tests.support.overlay import Overlay, together
+from tests.support.commands import HELPED, REFUSED, SAME, Case, Workshop
+from tests.support.overlay import Overlay, Shown, together
 from tests.support.shown import shown
-from tests.support.specs import contents
+from tests.support.specs import contents, text
 
 pytestmark = [
     needs.network(),
@@ -102,11 +103,12 @@ def held(store: Store) -> tuple[set[str], object]:
     return names, store.references()
 
 
-@needs.overlay()
-def test_a_kernel_overlay_mount_shows_what_the_command_left(
-    workshop: Workshop, store: Store, tmp_path: Path
-) -> None:
-    image = workshop.build("changes", CHANGES, store)
+Files = dict[bytes, Shown]
+
+
+def mounted(workshop: Workshop, store: Store, name: str, tmp_path: Path) -> tuple[Files, Files]:
+    """Return what a kernel overlay mount shows without what a command made, and with it."""
+    image = workshop.build(name, SAME[name], store)
     layers = [one.blob for one in image.platforms[0].layers]
     rootfs = LayerContents(store).rootfs(layers)
     tars = [tmp_path / f"{number}.tar" for number in range(len(layers))]
@@ -115,6 +117,16 @@ def test_a_kernel_overlay_mount_shows_what_the_command_left(
             shutil.copyfileobj(tar, file)
     with contextlib.closing(Overlay()) as overlay:
         before, after = overlay.shows(tars[:-1]), overlay.shows(tars)
+    own = shown(rootfs)
+    assert (after, together(after)) == (own, together(own))
+    return before, after
+
+
+@needs.overlay()
+def test_a_kernel_overlay_mount_shows_what_the_command_left(
+    workshop: Workshop, store: Store, tmp_path: Path
+) -> None:
+    before, after = mounted(workshop, store, "changes", tmp_path)
 
     new = {path.decode(): one for path, one in after.items() if before.get(path) != one}
     can = evolve(before[b"srv/can"], xattrs=((XATTR, parse("cap_net_bind_service+ep")),))
@@ -129,7 +141,33 @@ def test_a_kernel_overlay_mount_shows_what_the_command_left(
     gone = {b"srv/one", b"srv/gone", b"srv/old/a", b"srv/old/in", b"srv/old/in/b"}
     assert gone == before.keys() - after.keys()
     assert (b"srv/first", b"srv/second") in together(after)
-    assert after == shown(rootfs)
+
+
+@needs.overlay()
+def test_a_kernel_overlay_mount_shows_what_the_command_saw(
+    workshop: Workshop, store: Store, tmp_path: Path
+) -> None:
+    image = workshop.build("moves", SAME["moves"], store)
+    seen = text(contents(store, image.platforms[0].layers[-1])["srv/seen"]).splitlines()
+    _, after = mounted(workshop, store, "moves", tmp_path)
+
+    lines = [
+        listed(path, one)
+        for path, one in after.items()
+        if path == b"srv" or path.startswith(b"srv/")
+    ]
+    assert [line for line in seen if "/srv/seen" not in line] == sorted(
+        line for line in lines if "/srv/seen" not in line
+    )
+    assert (b"srv/kinds/a", b"srv/moved/a") in together(after)
+
+
+def listed(path: bytes, one: Shown) -> str:
+    """Return a path's line as the command lists it: find(1)."""
+    kind = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l"}[one.type]
+    mode = 0o777 if kind == "l" else one.mode
+    more = one.size if kind == "f" else one.target.decode()
+    return f"{kind} {mode:o} {one.uid}:{one.gid} {more} /{path.decode()}"
 
 
 def test_a_file_that_was_only_touched_gives_a_layer_without_entries(

@@ -39,7 +39,7 @@ def packages(*names: str) -> str:
 
 
 FEW: Final = packages(
-    "base-files", "base-passwd", "coreutils", "dash", "libcap2-bin", "openssl"
+    "base-files", "base-passwd", "coreutils", "dash", "findutils", "libcap2-bin", "openssl"
 ) + layer(
     "files",
     "data",
@@ -50,6 +50,12 @@ FEW: Final = packages(
         {"path": "/srv/can", "text": "can", "capabilities": "cap_net_raw+ep"},
         {"path": "/srv/old/a", "text": "a"},
         {"path": "/srv/old/in/b", "text": "b"},
+        {"path": "/srv/tree/a", "text": "a", "owner": "5:6"},
+        {"path": "/srv/tree/in/b", "text": "b"},
+        {"path": "/srv/tree/in/link", "link": "b"},
+        {"path": "/srv/kinds/file", "text": "1"},
+        {"path": "/srv/kinds/folder/in", "text": "1"},
+        {"path": "/srv/kinds/link", "link": "folder"},
     ],
 )
 MANY: Final = packages(
@@ -76,8 +82,25 @@ CHANGES: Final = Case(
 )
 """A rename onto a lower file, a whiteout, an opaque directory, hard links, another capability."""
 
+MOVES: Final = Case(
+    """cd /srv
+mv tree moved; mkdir tree; echo 1 > tree/new; mv moved/in tree/in2; cp -a moved copied
+ln two kinds/two; ln moved/a moved/again; mv moved/again kinds/a
+rm kinds/file; mkdir kinds/file; echo 1 > kinds/file/in
+rm -r kinds/folder; echo 1 > kinds/folder; rm kinds/link; mkdir kinds/link; echo 1 > kinds/link/x
+rm -r old/in; mkdir old/in; mkdir -m 2775 old/in/set; chown 5:65534 old/in/set; ln -s nowhere old/l
+chown -h 9:9 old/l; chmod 1777 old; touch old/b; rm old/b; chmod 0 gone; truncate -s 100K sparse
+install -m 6755 -o 1 -g 2 /usr/bin/true true; mv /srv/one '/srv/o n\\e'; echo 1 > .wh; mkdir 'é'
+chown 7 /srv; : > seen
+find /srv -type f -printf '%y %m %U:%G %s %p\\n' -o -printf '%y %m %U:%G %l %p\\n' |
+LC_ALL=C sort > /tmp/seen; cat /tmp/seen > seen""",
+    "few",
+)
+"""Moves, links and files of other kinds, and at the end a list of all that the command sees."""
+
 SAME: Final[Mapping[str, Case]] = {
     "changes": CHANGES,
+    "moves": MOVES,
     "useradd": Case("useradd --create-home --uid 1234 web; useradd --system --no-create-home two"),
     "update-ca-certificates": Case(
         "sed -i 's/^mozilla.ISRG_Root_X1/!&/' /etc/ca-certificates.conf; update-ca-certificates"
